@@ -1,0 +1,1 @@
+"""Reconcile loops, one folder per subsystem."""

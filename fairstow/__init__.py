@@ -1,0 +1,1 @@
+"""Fairstow: a scheduling control plane for shared GPU clusters on Kubernetes."""

@@ -1,0 +1,1 @@
+"""The scheduler-extender service and its plugins."""

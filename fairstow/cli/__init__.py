@@ -1,0 +1,1 @@
+"""The program `fairstow`, also installed as `kubectl-fairstow`."""

@@ -1,0 +1,167 @@
+"""Records that decisions read: small, frozen, hashable, shared where equal.
+
+A pod in a dump is some 4 KB of JSON; what placement depends on is its *shape* (requests and
+rules), which hundreds of pods share. So a `Pod` is a thin record that points to an interned
+`Shape`. Units are the scheduler's integers: milli-CPU, bytes, counts (see `quantity`).
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+Labels = tuple[tuple[str, str], ...]
+"""Sorted (key, value) pairs: hashable, comparable, small."""
+
+Resources = tuple[tuple[str, int], ...]
+"""Sorted (resource name, amount) pairs, amounts > 0."""
+
+
+class Requirement(msgspec.Struct, frozen=True, gc=False):
+    """One line of a label or node selector: `key operator values`."""
+
+    key: str
+    operator: str
+    values: tuple[str, ...] = ()
+
+
+class Selector(msgspec.Struct, frozen=True, gc=False):
+    """A label selector; all requirements must hold. Empty selects everything."""
+
+    requirements: tuple[Requirement, ...] = ()
+
+
+class NodeTerm(msgspec.Struct, frozen=True, gc=False):
+    """One term of a required node affinity. A term without requirements matches no node."""
+
+    labels: tuple[Requirement, ...] = ()
+    fields: tuple[Requirement, ...] = ()
+
+
+class Taint(msgspec.Struct, frozen=True, gc=False):
+    """A node's taint."""
+
+    key: str
+    value: str
+    effect: str
+
+
+class Toleration(msgspec.Struct, frozen=True, gc=False):
+    """A pod's toleration; an empty key with operator Exists tolerates everything."""
+
+    key: str
+    operator: str
+    value: str
+    effect: str
+
+
+class AntiAffinity(msgspec.Struct, frozen=True, gc=False):
+    """One required anti-affinity term of a pod.
+
+    `namespaces` empty and `namespace_selector` None means the pod's own namespace.
+    """
+
+    selector: Selector | None
+    topology_key: str
+    namespaces: tuple[str, ...]
+    namespace_selector: Selector | None
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """Everything about a pod that decides where it may run, but for its labels.
+
+    Attributes:
+        requests: effective requests (init and sidecar containers, overhead, pod level), with
+            `pods` = 1.
+        unmodelled: rules the pod uses that the planner doesn't model yet; such a pod is never
+            placed or moved.
+        local_storage: the volume that ties it to its node, or "".
+    """
+
+    requests: Resources
+    node_selector: Labels
+    node_affinity: tuple[NodeTerm, ...] | None
+    tolerations: tuple[Toleration, ...]
+    anti_affinity: tuple[AntiAffinity, ...]
+    unmodelled: tuple[str, ...]
+    local_storage: str
+    priority: int
+    preempts: bool
+    scheduler: str
+
+
+class Owner(msgspec.Struct, frozen=True, gc=False):
+    """The controller that would recreate a pod."""
+
+    kind: str
+    name: str
+    uid: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+
+class Pod(msgspec.Struct, frozen=True):
+    """A pod that holds or wants room (finished pods aren't kept).
+
+    Attributes:
+        node: where it is bound, else "".
+        nominated: the node kept for it by a preemption under way, else "".
+        terminating: holds its room until it is gone, and counts in no tier.
+        gated: waits for a scheduling gate, so it isn't pending.
+        unschedulable: the scheduler's own last message on why it doesn't fit, else "".
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    labels: Labels
+    annotations: Labels
+    owner: Owner | None
+    shape: Shape
+    node: str
+    nominated: str
+    terminating: bool
+    gated: bool
+    ready: bool
+    mirror: bool
+    unschedulable: str
+
+    @property
+    def ref(self) -> str:
+        """`namespace/name`, as people write it."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def home(self) -> str:
+        """The node whose room it holds, bound or nominated, else ""."""
+        return self.node or self.nominated
+
+    @property
+    def pending(self) -> bool:
+        """Whether it waits for a node and may be given one."""
+        return not (self.node or self.nominated or self.gated or self.terminating)
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A node as a target: `closed` says why it takes nothing at all, else ""."""
+
+    name: str
+    labels: Mapping[str, str]
+    taints: tuple[Taint, ...]
+    allocatable: Mapping[str, int]
+    unschedulable: bool
+    closed: str
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """A PodDisruptionBudget: how many of its pods may be down at once now."""
+
+    namespace: str
+    name: str
+    selector: Selector | None
+    allowed: int
+
+    @property
+    def ref(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"

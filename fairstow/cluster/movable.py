@@ -1,0 +1,88 @@
+"""Who may be disturbed: a positive list, with the reason for everyone else.
+
+A pod may be moved only if something recreates it and losing it costs no more than a restart:
+ReplicaSets, StatefulSets, and Jobs whose podFailurePolicy ignores DisruptionTarget (else an
+eviction counts against backoffLimit). Everything else joins by the annotation
+`fairstow.dev/movable: "true"`. A pod under two budgets can't be evicted at all: the Eviction API
+answers 500.
+"""
+
+from fairstow.cluster.model import Budget, Pod
+from fairstow.cluster.selectors import selects
+from fairstow.cluster.snapshot import Snapshot
+
+MOVABLE = "fairstow.dev/movable"
+_NEVER = {
+    "fairstow.dev/do-not-disrupt": "true",
+    "karpenter.sh/do-not-disrupt": "true",
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+}
+_RECREATED = frozenset({"ReplicaSet", "StatefulSet"})
+SYSTEM_CRITICAL = 2_000_000_000
+_PART_OF = ("app.kubernetes.io/part-of", "fairstow")
+
+
+class Movability:
+    """Answers, for pods of one snapshot, whether they may be moved and under which budget."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._by_namespace: dict[str, list[Budget]] = {}
+        for budget in snapshot.budgets:
+            self._by_namespace.setdefault(budget.namespace, []).append(budget)
+        self._matches: dict[tuple[str, object], tuple[Budget, ...]] = {}
+
+    def budgets(self, pod: Pod) -> tuple[Budget, ...]:
+        """Return the PodDisruptionBudgets that select a pod."""
+        key = (pod.namespace, pod.labels)
+        if key not in self._matches:
+            labels = dict(pod.labels)
+            self._matches[key] = tuple(
+                b for b in self._by_namespace.get(pod.namespace, ()) if selects(b.selector, labels)
+            )
+        return self._matches[key]
+
+    def refusal(self, pod: Pod) -> str:
+        """Return why a running pod must stay where it is, as a phrase; "" if it may be moved."""
+        return _identity(pod) or self._owner(pod) or self._budget(pod)
+
+    def _owner(self, pod: Pod) -> str:
+        if dict(pod.annotations).get(MOVABLE) == "true" or (
+            pod.owner is not None and pod.owner.kind in _RECREATED
+        ):
+            return ""
+        if pod.owner is None:
+            return "no controller would recreate it"
+        if pod.owner.kind == "Job":
+            tolerant = pod.owner.uid in self._snapshot.disruptable_jobs
+            return "" if tolerant else "its Job would count the eviction as a failure"
+        return f"its owner is a {pod.owner.kind}, which isn't known to recreate it safely"
+
+    def _budget(self, pod: Pod) -> str:
+        budgets = self.budgets(pod)
+        if len(budgets) > 1:
+            return f"{len(budgets)} disruption budgets select it"
+        if budgets and budgets[0].allowed == 0:
+            return f"disruption budget {budgets[0].name} allows no disruption now"
+        return ""
+
+
+def _identity(pod: Pod) -> str:
+    """Reasons that lie in the pod itself."""
+    shape, annotations = pod.shape, dict(pod.annotations)
+    if pod.terminating:
+        return "it is terminating"
+    if pod.mirror or (pod.owner is not None and pod.owner.kind in ("DaemonSet", "Node")):
+        return "it belongs to its node"
+    if pod.namespace == "kube-system" or shape.priority >= SYSTEM_CRITICAL:
+        return "it is critical to the cluster"
+    if _PART_OF in pod.labels:
+        return "it is part of Fairstow"
+    for key, value in _NEVER.items():
+        if annotations.get(key) == value:
+            return f"it is annotated {key}={value}"
+    if shape.local_storage:
+        return f"its {shape.local_storage} would be lost"
+    if shape.unmodelled:
+        return f"it uses {', '.join(shape.unmodelled)}"
+    return ""

@@ -1,0 +1,63 @@
+"""Kubernetes resource quantities as exact integers.
+
+Source: k8s.io/apimachinery/pkg/api/resource. A quantity is a decimal number with a binary
+(Ki … Ei) or decimal (n u m k M G T P E, or exponent) suffix. The scheduler works on integers:
+`cpu` in milli-CPU, everything else in units, both rounded up (`MilliValue()`, `Value()`), so
+that is what `parse` returns. Exact: no float is involved.
+"""
+
+import re
+from decimal import Decimal
+from functools import lru_cache
+
+CPU = "cpu"
+MAX = 2**63 - 1
+"""Kubernetes stores int64; more is refused by the API server, so it is damage in a dump."""
+
+_FORM = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d{1,3})|([KMGTPE]i|[numkMGTPE]))?\Z")
+_SCALE: dict[str, Decimal] = {
+    **{s: Decimal(1024) ** (i + 1) for i, s in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))},
+    **{
+        s: Decimal(1000) ** i
+        for i, s in enumerate(("n", "u", "m", "", "k", "M", "G", "T", "P", "E"), -3)
+    },
+}
+_LONGEST = 64
+
+
+@lru_cache(maxsize=65536)
+def parse(resource: str, text: str) -> int:
+    """Return `text` in the scheduler's integer unit for `resource`: milli for cpu, else units.
+
+    Raises:
+        ValueError: not a quantity, negative, or beyond int64.
+    """
+    match = _FORM.match(text) if len(text) <= _LONGEST else None
+    if match is None:
+        raise ValueError(f"{text[:_LONGEST]!r} is not a quantity (expected e.g. 500m, 4, 16Gi)")
+    number, exponent, suffix = match.groups()
+    value = Decimal(number + (exponent or "")) * _SCALE[suffix or ""]
+    if resource == CPU:
+        value *= 1000
+    if value < 0:
+        raise ValueError(f"{text!r} is negative")
+    if value > MAX:
+        raise ValueError(f"{text!r} is beyond what Kubernetes can store (int64)")
+    return int(value.to_integral_value(rounding="ROUND_CEILING"))
+
+
+_BINARY = (("Ei", 60), ("Pi", 50), ("Ti", 40), ("Gi", 30), ("Mi", 20), ("Ki", 10))
+
+
+def render(resource: str, value: int) -> str:
+    """Write an integer in the scheduler's unit the way people write it: `12.5`, `56Gi`, `4`."""
+    sign, value = ("-", -value) if value < 0 else ("", value)
+    if resource == CPU:
+        whole, milli = divmod(value, 1000)
+        return f"{sign}{whole}" + (f".{milli:03d}".rstrip("0") if milli else "")
+    if resource in ("memory", "ephemeral-storage") or resource.startswith("hugepages-"):
+        for suffix, bits in _BINARY:
+            if value >= 1 << bits:
+                scaled = value / (1 << bits)
+                return f"{sign}{scaled:.1f}".removesuffix(".0") + suffix
+    return f"{sign}{value}"

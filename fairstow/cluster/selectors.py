@@ -1,0 +1,47 @@
+"""Label and node selectors, as Kubernetes matches them.
+
+Source: k8s.io/apimachinery/pkg/labels and component-helpers/scheduling/corev1/nodeaffinity.
+"""
+
+from collections.abc import Mapping
+
+from fairstow.cluster.model import NodeTerm, Requirement, Selector
+
+NAME_FIELD = "metadata.name"
+OPERATORS = frozenset({"In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"})
+
+
+def requirement_holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
+    """Whether one requirement holds for a set of labels."""
+    key, operator, values = requirement.key, requirement.operator, requirement.values
+    present = key in labels
+    match operator:
+        case "In":
+            return present and labels[key] in values
+        case "NotIn":
+            return not present or labels[key] not in values
+        case "Exists":
+            return present
+        case "DoesNotExist":
+            return not present
+        case _:  # Gt, Lt: both sides must be integers, else no match
+            try:
+                actual, bound = int(labels[key]), int(values[0])
+            except (KeyError, ValueError, IndexError):
+                return False
+            return actual > bound if operator == "Gt" else actual < bound
+
+
+def selects(selector: Selector | None, labels: Mapping[str, str]) -> bool:
+    """Whether a label selector selects an object; None selects nothing, empty everything."""
+    return selector is not None and all(requirement_holds(r, labels) for r in selector.requirements)
+
+
+def node_terms_match(terms: tuple[NodeTerm, ...], name: str, labels: Mapping[str, str]) -> bool:
+    """Whether any term of a required node affinity matches; an empty term matches no node."""
+    return any(
+        (term.labels or term.fields)
+        and all(requirement_holds(r, labels) for r in term.labels)
+        and all(requirement_holds(r, {NAME_FIELD: name}) for r in term.fields)
+        for term in terms
+    )

@@ -1,0 +1,45 @@
+"""What a pod's volumes mean for placing and moving it.
+
+Volumes made from API objects (configMap, secret, projected, downwardAPI, image) and memory-backed
+emptyDirs follow a pod anywhere. hostPath and disk-backed emptyDir hold data that a move loses.
+All else (claims, CSI and cloud disks) brings node affinity and attach limits, not modelled yet.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+_FREE = frozenset(
+    {"configMap", "secret", "projected", "downwardAPI", "image", "gitRepo", "nfs", "emptyDir",
+     "hostPath"}
+)  # fmt: skip
+
+
+class VolumeFacts(NamedTuple):
+    """Attributes: local: the volume whose data a move would lose, or ""; unmodelled: sentences."""
+
+    local: str
+    unmodelled: tuple[str, ...]
+
+
+def read_volumes(volumes: Iterable[Mapping[str, Any]]) -> VolumeFacts:
+    """Return what the volumes of a pod spec mean for it.
+
+    Raises:
+        ValueError: an emptyDir isn't an object.
+    """
+    local = ""
+    unmodelled: set[str] = set()
+    for volume in volumes:
+        sources = [k for k in volume if k != "name"]
+        if "hostPath" in sources:
+            local = local or f"hostPath volume {volume.get('name')}"
+        if "emptyDir" in sources:
+            empty = volume["emptyDir"] or {}
+            if not isinstance(empty, Mapping):
+                raise ValueError("spec.volumes.emptyDir: expected an object")
+            if empty.get("medium") not in ("Memory",) and not str(
+                empty.get("medium") or ""
+            ).startswith("HugePages"):
+                local = local or f"emptyDir volume {volume.get('name')} on the node's disk"
+        unmodelled.update(f"{kind} volume" for kind in sources if kind not in _FREE)
+    return VolumeFacts(local, tuple(sorted(unmodelled)))

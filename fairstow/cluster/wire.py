@@ -1,0 +1,298 @@
+"""The fields of Kubernetes objects that matter here, typed for msgspec.
+
+Decoding straight into these structs skips every other field, which is what keeps a dump of
+50,000 pods small, and turns a wrong type into an error that names the field. Kubernetes leaves
+out empty fields and sometimes sends null, hence the `| None`.
+"""
+
+from typing import Any
+
+import msgspec
+
+Strings = dict[str, str] | None
+Quantities = dict[str, str | int | float] | None
+
+
+class _Wire(msgspec.Struct, rename="camel"):
+    """Base: camelCase names, unknown fields ignored."""
+
+
+class OwnerReference(_Wire):
+    """metav1.OwnerReference."""
+
+    kind: str
+    name: str
+    uid: str = ""
+    controller: bool | None = None
+
+
+class Metadata(_Wire):
+    """metav1.ObjectMeta."""
+
+    name: str
+    namespace: str | None = None
+    uid: str | None = None
+    labels: Strings = None
+    annotations: Strings = None
+    owner_references: list[OwnerReference] | None = None
+    deletion_timestamp: str | None = None
+    generation: int | None = None
+
+
+class Requirement(_Wire):
+    """A label or node selector requirement."""
+
+    key: str
+    operator: str
+    values: list[str] | None = None
+
+
+class LabelSelector(_Wire):
+    """metav1.LabelSelector."""
+
+    match_labels: Strings = None
+    match_expressions: list[Requirement] | None = None
+
+
+class NodeSelectorTerm(_Wire):
+    """core/v1 NodeSelectorTerm."""
+
+    match_expressions: list[Requirement] | None = None
+    match_fields: list[Requirement] | None = None
+
+
+class NodeSelector(_Wire):
+    """core/v1 NodeSelector."""
+
+    node_selector_terms: list[NodeSelectorTerm] | None = None
+
+
+class NodeAffinity(_Wire):
+    """core/v1 NodeAffinity; preferences aren't rules and are left out."""
+
+    required_during_scheduling_ignored_during_execution: NodeSelector | None = None
+
+
+class PodAffinityTerm(_Wire):
+    """core/v1 PodAffinityTerm."""
+
+    topology_key: str
+    label_selector: LabelSelector | None = None
+    namespaces: list[str] | None = None
+    namespace_selector: LabelSelector | None = None
+    match_label_keys: list[str] | None = None
+    mismatch_label_keys: list[str] | None = None
+
+
+class PodAffinity(_Wire):
+    """core/v1 PodAffinity or PodAntiAffinity."""
+
+    required_during_scheduling_ignored_during_execution: list[PodAffinityTerm] | None = None
+
+
+class Affinity(_Wire):
+    """core/v1 Affinity."""
+
+    node_affinity: NodeAffinity | None = None
+    pod_affinity: PodAffinity | None = None
+    pod_anti_affinity: PodAffinity | None = None
+
+
+class Toleration(_Wire):
+    """core/v1 Toleration."""
+
+    key: str | None = None
+    operator: str | None = None
+    value: str | None = None
+    effect: str | None = None
+
+
+class ResourceRequirements(_Wire):
+    """core/v1 ResourceRequirements."""
+
+    requests: Quantities = None
+    limits: Quantities = None
+    claims: list[Any] | None = None
+
+
+class ContainerPort(_Wire):
+    """core/v1 ContainerPort."""
+
+    host_port: int | None = None
+
+
+class Container(_Wire):
+    """core/v1 Container."""
+
+    name: str = ""
+    resources: ResourceRequirements | None = None
+    ports: list[ContainerPort] | None = None
+    restart_policy: str | None = None
+
+
+class TopologySpreadConstraint(_Wire):
+    """core/v1 TopologySpreadConstraint; only what tells a rule from a preference."""
+
+    when_unsatisfiable: str
+    topology_key: str = ""
+
+
+class SchedulingGate(_Wire):
+    """core/v1 PodSchedulingGate."""
+
+    name: str
+
+
+class PodSpec(_Wire):
+    """core/v1 PodSpec."""
+
+    containers: list[Container]
+    init_containers: list[Container] | None = None
+    node_name: str | None = None
+    node_selector: Strings = None
+    affinity: Affinity | None = None
+    tolerations: list[Toleration] | None = None
+    topology_spread_constraints: list[TopologySpreadConstraint] | None = None
+    priority: int | None = None
+    preemption_policy: str | None = None
+    scheduler_name: str | None = None
+    overhead: Quantities = None
+    resources: ResourceRequirements | None = None
+    volumes: list[dict[str, Any]] | None = None
+    resource_claims: list[Any] | None = None
+    scheduling_gates: list[SchedulingGate] | None = None
+    workload_ref: Any | None = None
+    scheduling_group: Any | None = None
+
+
+class Condition(_Wire):
+    """A status condition of any kind."""
+
+    type: str
+    status: str
+    reason: str | None = None
+    message: str | None = None
+
+
+class ContainerStatus(_Wire):
+    """core/v1 ContainerStatus; what an in-place resize has granted."""
+
+    name: str = ""
+    allocated_resources: Quantities = None
+    resources: ResourceRequirements | None = None
+
+
+class PodStatus(_Wire):
+    """core/v1 PodStatus."""
+
+    phase: str | None = None
+    conditions: list[Condition] | None = None
+    nominated_node_name: str | None = None
+    container_statuses: list[ContainerStatus] | None = None
+    init_container_statuses: list[ContainerStatus] | None = None
+
+
+class Pod(_Wire):
+    """core/v1 Pod."""
+
+    metadata: Metadata
+    spec: PodSpec
+    status: PodStatus | None = None
+
+
+class Taint(_Wire):
+    """core/v1 Taint."""
+
+    key: str
+    effect: str
+    value: str | None = None
+
+
+class NodeSpec(_Wire):
+    """core/v1 NodeSpec."""
+
+    taints: list[Taint] | None = None
+    unschedulable: bool | None = None
+
+
+class NodeStatus(_Wire):
+    """core/v1 NodeStatus."""
+
+    allocatable: Quantities = None
+    capacity: Quantities = None
+    conditions: list[Condition] | None = None
+
+
+class Node(_Wire):
+    """core/v1 Node."""
+
+    metadata: Metadata
+    spec: NodeSpec | None = None
+    status: NodeStatus | None = None
+
+
+class BudgetSpec(_Wire):
+    """policy/v1 PodDisruptionBudgetSpec."""
+
+    selector: LabelSelector | None = None
+
+
+class BudgetStatus(_Wire):
+    """policy/v1 PodDisruptionBudgetStatus."""
+
+    disruptions_allowed: int = 0
+    observed_generation: int | None = None
+
+
+class Budget(_Wire):
+    """policy/v1 PodDisruptionBudget."""
+
+    metadata: Metadata
+    spec: BudgetSpec | None = None
+    status: BudgetStatus | None = None
+
+
+class PriorityClass(_Wire):
+    """scheduling.k8s.io/v1 PriorityClass."""
+
+    metadata: Metadata
+    value: int
+
+
+class ExitRule(_Wire):
+    """batch/v1 PodFailurePolicyRule."""
+
+    action: str
+    on_pod_conditions: list[dict[str, Any]] | None = None
+
+
+class FailurePolicy(_Wire):
+    """batch/v1 PodFailurePolicy."""
+
+    rules: list[ExitRule] | None = None
+
+
+class JobSpec(_Wire):
+    """batch/v1 JobSpec."""
+
+    pod_failure_policy: FailurePolicy | None = None
+
+
+class Job(_Wire):
+    """batch/v1 Job."""
+
+    metadata: Metadata
+    spec: JobSpec | None = None
+
+
+class Namespace(_Wire):
+    """core/v1 Namespace."""
+
+    metadata: Metadata
+
+
+class Kind(_Wire):
+    """Just enough of any object to know what it is."""
+
+    kind: str | None = None
+    api_version: str | None = None

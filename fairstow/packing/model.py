@@ -1,0 +1,137 @@
+"""What the planner is asked and what it answers: frozen, plain, without a clock.
+
+Terms. A *tier* is all pods of one priority value. A *placement* gives a pending pod a node; a
+*move* evicts a running pod and has it recreated on another node; an *eviction* is for good.
+A *step* takes its evicted pods down together and then binds its arrivals in order.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fairstow.cluster.model import Pod
+from fairstow.cluster.snapshot import Snapshot
+
+MOVE_COST = 1
+EVICTION_COST = 100
+"""Disruption units under the product's rules: an eviction for good costs far more than a move."""
+
+
+class Order(StrEnum):
+    """What comes first, tier by tier from the highest priority down.
+
+    PlaceFirst: every tier's placements, then the least disruption over all of them.
+    TierByTier: a tier's placements, then its least disruption, then the next tier: a pod never
+    moves for the sake of a lower priority (the order of arXiv 2511.08373).
+    """
+
+    PLACE_FIRST = "PlaceFirst"
+    TIER_BY_TIER = "TierByTier"
+
+
+class Proof(StrEnum):
+    """Whether a tier's number of placed pods is proved to be the largest possible."""
+
+    OPTIMAL = "Optimal"
+    GAP = "Gap"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to the planner.
+
+    Attributes:
+        window: seconds for the whole decision.
+        max_moves: most moves allowed; None is no limit.
+        max_evictions: most evictions for good.
+    """
+
+    snapshot: Snapshot
+    order: Order = Order.PLACE_FIRST
+    window: float = 10.0
+    seed: int = 0
+    max_moves: int | None = None
+    max_evictions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A pending pod and the node it gets."""
+
+    pod: Pod
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A running pod, where it is and where it goes."""
+
+    pod: Pod
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Eviction:
+    """A running pod that loses its place."""
+
+    pod: Pod
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Pods taken down together, then arrivals in order, as (pod, node)."""
+
+    evict: tuple[Pod, ...]
+    bind: tuple[tuple[Pod, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """The outcome for one priority.
+
+    Attributes:
+        before: pods of the tier that had a node (or a nomination) before.
+        after: those that have one after the plan.
+        pending: those that still wait.
+        bound: proved upper bound on `after`, given what the tiers above got.
+    """
+
+    priority: int
+    before: int
+    after: int
+    pending: int
+    bound: int
+
+    @property
+    def proof(self) -> Proof:
+        """Optimal where the bound is met."""
+        return Proof.OPTIMAL if self.after >= self.bound else Proof.GAP
+
+    @property
+    def gap(self) -> int:
+        """How many more pods the bound doesn't rule out."""
+        return max(self.bound - self.after, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The planner's answer; empty lists mean that the current placement stands.
+
+    Attributes:
+        cost: disruption units, `MOVE_COST` and `EVICTION_COST` each.
+        proved_least_cost: whether no plan with these placements disturbs less.
+        not_considered: what the answer leaves out, a sentence each.
+        budgets_known: whether disruption budgets were in the snapshot.
+    """
+
+    request: Request
+    placements: tuple[Placement, ...]
+    moves: tuple[Move, ...]
+    evictions: tuple[Eviction, ...]
+    steps: tuple[Step, ...]
+    tiers: tuple[Tier, ...]
+    cost: int
+    proved_least_cost: bool
+    not_considered: tuple[str, ...]
+    budgets_known: bool
