@@ -72,6 +72,11 @@ class Program:
         """Where the built binary is kept."""
         return cache_dir() / "bin" / self.key / self.name
 
+    @property
+    def built(self) -> bool:
+        """Whether the cache holds it."""
+        return self.path.exists()
+
 
 CONTROLPLANE = Program("controlplane", KUBERNETES, "./cmd/controlplane", "12 min on two cores")
 KWOK_CONTROLLER = Program("kwok", KWOK, "sigs.k8s.io/kwok/cmd/kwok", "3 min on two cores")
@@ -85,7 +90,7 @@ def ensure(program: Program) -> Path:
 
     Raises GoMissingError or BuildError.
     """
-    if program.path.exists():
+    if program.built:
         return program.path
 
     def say_waiting() -> None:
@@ -93,7 +98,7 @@ def ensure(program: Program) -> Path:
 
     # One lock for all programs: side by side they would only take each other's memory.
     with locked(cache_dir() / "build.lock", say_waiting):
-        if not program.path.exists():
+        if not program.built:
             _build(program)
     return program.path
 

@@ -1,0 +1,81 @@
+"""Fixtures of the end-to-end tests: a cluster for the session, a namespace for each test.
+
+Where no cluster can be had, every test that asks for one is skipped and says why.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from e2e.controlplane.build import DEFAULT, BuildError, ensure
+from e2e.controlplane.kwok import gpu_node
+from e2e.controlplane.provider import Kind, UnavailableError, choose, provide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from e2e.controlplane.client import Cluster
+
+
+@pytest.fixture(scope="session")
+def local_programs(pytestconfig: pytest.Config) -> None:
+    """Build the local control plane, if need be, with its progress on the terminal."""
+    capture: Any = pytestconfig.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        try:
+            for program in DEFAULT:
+                ensure(program)
+        except BuildError as error:
+            pytest.skip(f"no local control plane: {error}")
+
+
+@pytest.fixture(scope="session")
+def cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """A running cluster; its fake nodes come alive by themselves."""
+    try:
+        if choose(os.environ) is Kind.LOCAL:
+            request.getfixturevalue("local_programs")
+        with provide(tmp_path_factory.mktemp("cluster")) as running:
+            yield running
+    except UnavailableError as error:
+        pytest.skip(f"no cluster: {error}")
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A fresh namespace in which pods can be created; it goes away after the test."""
+    name = f"e2e-{uuid.uuid4().hex[:8]}"
+    cluster.kubectl("create", "namespace", name)
+    cluster.wait(
+        lambda: cluster.get("-n", name, "serviceaccount", "default"),
+        f"the default ServiceAccount of {name}",
+    )
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def gpu_nodes(cluster: Cluster) -> Iterator[Callable[..., list[str]]]:
+    """A function that makes `count` fake nodes (arguments as of kwok.gpu_node) and their names.
+
+    They are Ready when it returns, and deleted after the test.
+    """
+    made: list[str] = []
+
+    def make(count: int, **properties: Any) -> list[str]:
+        stem = f"node-{uuid.uuid4().hex[:6]}"
+        names = [f"{stem}-{index}" for index in range(count)]
+        made.extend(names)
+        cluster.apply(gpu_node(name, **properties) for name in names)
+        cluster.kubectl("wait", "--for=condition=Ready", *(f"node/{name}" for name in names))
+        return names
+
+    yield make
+    if made:
+        cluster.kubectl("delete", "node", "--ignore-not-found", "--wait=false", *made)
