@@ -1,0 +1,83 @@
+"""Fairstow's custom resources (API group fairstow.dev/v1alpha1) and the reasons they give.
+
+The pydantic models here are the one source of the CRD YAML in crds/, of the reference pages in
+docs/reference/ (both written by `python -m tools.generate`) and of validation outside the API
+server: by the command line before a plan is shown, by controllers when they read an object.
+Nothing here knows a clock, a network or any other part of fairstow.
+"""
+
+from fairstow.api.fields import duration_milliseconds
+from fairstow.api.gpu_pool import (
+    GpuPool,
+    GpuPoolSpec,
+    GpuPoolStatus,
+    LabelSelector,
+    LabelSelectorRequirement,
+)
+from fairstow.api.model import GROUP, VERSION, ObjectMeta, problems
+from fairstow.api.packing_plan import (
+    PLAN_MAX_BYTES,
+    PLAN_MAX_ENTRIES,
+    Approval,
+    Bind,
+    Evict,
+    Eviction,
+    Move,
+    PackingPlan,
+    PackingPlanSpec,
+    PackingPlanStatus,
+    Placement,
+    PlanSummary,
+    Step,
+    Tier,
+)
+from fairstow.api.packing_policy import (
+    Limits,
+    MaintenanceWindow,
+    PackingPolicy,
+    PackingPolicySpec,
+    PackingPolicyStatus,
+    PoolReference,
+    Triggers,
+)
+from fairstow.api.reasons import Reason
+from fairstow.api.status import Condition
+
+KINDS = (GpuPool, PackingPolicy, PackingPlan)
+
+__all__ = [
+    "GROUP",
+    "KINDS",
+    "PLAN_MAX_BYTES",
+    "PLAN_MAX_ENTRIES",
+    "VERSION",
+    "Approval",
+    "Bind",
+    "Condition",
+    "Evict",
+    "Eviction",
+    "GpuPool",
+    "GpuPoolSpec",
+    "GpuPoolStatus",
+    "LabelSelector",
+    "LabelSelectorRequirement",
+    "Limits",
+    "MaintenanceWindow",
+    "Move",
+    "ObjectMeta",
+    "PackingPlan",
+    "PackingPlanSpec",
+    "PackingPlanStatus",
+    "PackingPolicy",
+    "PackingPolicySpec",
+    "PackingPolicyStatus",
+    "Placement",
+    "PlanSummary",
+    "PoolReference",
+    "Reason",
+    "Step",
+    "Tier",
+    "Triggers",
+    "duration_milliseconds",
+    "problems",
+]

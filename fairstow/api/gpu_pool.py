@@ -1,0 +1,154 @@
+"""GpuPool: which nodes form a pool of accelerators, and what is free in it now.
+
+Written by the platform engineer; its status by the controller that watches the pool.
+"""
+
+import re
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from fairstow.api.fields import BigCount, Count, Permille
+from fairstow.api.model import Column, CustomResource, Model, Resource
+from fairstow.api.rules import Rule
+from fairstow.api.status import Conditions
+
+_LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+_LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+_EXTENDED_RESOURCE = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+
+
+def _is_label_key(text: str) -> bool:
+    return len(text) <= 317 and re.fullmatch(_LABEL_KEY, text) is not None
+
+
+LabelKey = Annotated[str, Field(min_length=1, max_length=317, pattern=_LABEL_KEY)]
+LabelValue = Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)]
+
+
+class LabelSelectorRequirement(Model):
+    """One requirement on a node's labels."""
+
+    validations = (
+        Rule(
+            cel="self.operator in ['In', 'NotIn'] ? size(self.values) > 0 : size(self.values) == 0",
+            message="values are given with operator In or NotIn, and only then",
+            holds=lambda self: (self.operator in ("In", "NotIn")) == bool(self.values),
+        ),
+    )
+
+    key: Annotated[LabelKey, Field(description="The label's key.")]
+    operator: Annotated[
+        Literal["In", "NotIn", "Exists", "DoesNotExist"],
+        Field(description="How the label is compared: In, NotIn, Exists or DoesNotExist."),
+    ]
+    values: Annotated[
+        tuple[Annotated[LabelValue, Field(description="A label value.")], ...],
+        Field(max_length=64, description="The values that In and NotIn compare with."),
+    ] = ()
+
+
+class LabelSelector(Model):
+    """Which nodes, by their labels; all requirements must hold, an empty selector takes all."""
+
+    match_labels: Annotated[
+        dict[str, Annotated[LabelValue, Field(description="The value the label must have.")]],
+        Field(max_length=32, description="Labels that a node must have with exactly these values."),
+        Rule(
+            cel=f"self.all(key, size(key) <= 317 && key.matches('{_LABEL_KEY}'))",
+            message="a key of matchLabels isn't a label key: write name or prefix/name",
+            holds=lambda self: all(_is_label_key(key) for key in self),
+        ),
+    ] = Field(default_factory=dict)
+    match_expressions: Annotated[
+        tuple[LabelSelectorRequirement, ...],
+        Field(max_length=32, description="Further requirements on a node's labels."),
+    ] = ()
+
+
+class GpuPoolSpec(Model):
+    """Which nodes belong to the pool and what it shares out."""
+
+    node_selector: Annotated[
+        LabelSelector,
+        Field(
+            description="Labels of the pool's nodes. Left out: every node that has the "
+            "accelerator resource."
+        ),
+    ] = LabelSelector()
+    accelerator_resource: Annotated[
+        str,
+        Field(
+            min_length=3,
+            max_length=317,
+            pattern=_EXTENDED_RESOURCE,
+            description="The extended resource that counts the pool's accelerators, as in a "
+            "node's allocatable.",
+        ),
+    ] = "nvidia.com/gpu"
+
+
+class GpuPoolStatus(Model):
+    """The pool as last observed; a number that is absent isn't known yet."""
+
+    nodes: Annotated[Count | None, Field(description="Nodes in the pool.")] = None
+    gpus_total: Annotated[
+        Count | None, Field(description="Accelerators allocatable on the pool's nodes.")
+    ] = None
+    gpus_allocated: Annotated[
+        Count | None, Field(description="Accelerators requested by pods on the pool's nodes.")
+    ] = None
+    gpus_free: Annotated[
+        Count | None, Field(description="Accelerators that no pod has requested.")
+    ] = None
+    largest_free_block: Annotated[
+        Count | None,
+        Field(description="The most accelerators free on one node: the largest pod that can fit."),
+    ] = None
+    fragmentation_permille: Annotated[
+        Permille | None,
+        Field(
+            description="Share of the free accelerators, in thousandths, that the pool's typical "
+            "pods can't use where they are."
+        ),
+    ] = None
+    pending_pods: Annotated[
+        Count | None, Field(description="Pods that wait for a node of this pool.")
+    ] = None
+    conditions: Annotated[
+        Conditions,
+        Field(description="Ready: the pool has nodes that offer the accelerator resource."),
+    ] = ()
+    observed_generation: Annotated[
+        BigCount | None, Field(description="The metadata.generation this status describes.")
+    ] = None
+
+
+class GpuPool(CustomResource):
+    """A set of nodes whose accelerators are shared and packed together."""
+
+    validations = (
+        Rule(
+            cel="size(self.metadata.name) <= 63",
+            message="a pool's name has at most 63 characters, since it is used as a label value",
+            holds=lambda self: len(self.metadata.name) <= 63,
+        ),
+    )
+    resource: ClassVar[Resource] = Resource(
+        plural="gpupools",
+        short_name="gpool",
+        scope="Cluster",
+        columns=(
+            Column(name="Nodes", path=".status.nodes", type="integer"),
+            Column(name="GPUs", path=".status.gpusTotal", type="integer"),
+            Column(name="Free", path=".status.gpusFree", type="integer"),
+            Column(name="Largest", path=".status.largestFreeBlock", type="integer"),
+            Column(name="Pending", path=".status.pendingPods", type="integer"),
+        ),
+    )
+
+    kind: Annotated[Literal["GpuPool"], Field(description="GpuPool.")] = "GpuPool"
+    spec: Annotated[GpuPoolSpec, Field(description="Which nodes form the pool.")]
+    status: Annotated[
+        GpuPoolStatus | None, Field(description="What is in the pool now; written by Fairstow.")
+    ] = None

@@ -1,0 +1,83 @@
+"""Every reason Fairstow gives, in one place: the same word in conditions, Events and metric labels.
+
+Whoever reports something picks its reason here; docs/reference/reasons.md is generated from it.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """A PascalCase word with the sentence that explains it (`reason.sentence`)."""
+
+    sentence: str
+
+    def __new__(cls, word: str, sentence: str) -> "Reason":
+        """Make the member equal to `word`, carrying `sentence`."""
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.sentence = sentence
+        return member
+
+    # Pools
+    POOL_READY = ("PoolReady", "The pool has nodes that offer its accelerator resource.")
+    NO_NODES = ("NoNodes", "The pool's node selector matches no node.")
+    NO_ACCELERATORS = (
+        "NoAccelerators",
+        "No node of the pool has the accelerator resource in its allocatable.",
+    )
+
+    # Policies
+    POLICY_READY = ("PolicyReady", "The policy's pool exists and no other policy packs it.")
+    POOL_NOT_FOUND = ("PoolNotFound", "The GpuPool that the policy names doesn't exist.")
+    POLICY_OVERLAP = ("PolicyOverlap", "Another policy packs the same nodes; the older one acts.")
+    SUSPENDED = ("Suspended", "The policy's spec.suspend is true.")
+    OUTSIDE_MAINTENANCE_WINDOW = (
+        "OutsideMaintenanceWindow",
+        "A plan is ready, and the policy's next maintenance window hasn't opened yet.",
+    )
+    RESERVATION_NOT_ENFORCED = (
+        "ReservationNotEnforced",
+        "Pods may land on the pool without passing Fairstow's filter, so plans need approval.",
+    )
+
+    # Runs
+    PLAN_CREATED = ("PlanCreated", "A plan was made.")
+    NOTHING_PENDING = ("NothingPending", "No pod of the pool is waiting for a node.")
+    PROVED_OPTIMAL = (
+        "ProvedOptimal",
+        "Proved: under these rules no plan places more pods than are placed now.",
+    )
+    NO_BETTER_PLAN = (
+        "NoBetterPlan",
+        "No better placement was found in the time given; one may exist.",
+    )
+    GAIN_TOO_SMALL = (
+        "GainTooSmall",
+        "The best plan places too few pods for what it moves (spec.minimumGainPermille).",
+    )
+    LIMIT_REACHED = (
+        "LimitReached",
+        "The best plan would exceed what the policy allows to be moved or evicted.",
+    )
+    COOLING_DOWN = ("CoolingDown", "The pods in question were moved a short while ago.")
+
+    # Plans
+    WAITING_FOR_APPROVAL = ("WaitingForApproval", "The plan waits for a person's approval.")
+    REJECTED = ("Rejected", "A person rejected the plan.")
+    BUDGETS_UNKNOWN = (
+        "BudgetsUnknown",
+        "The snapshot held no PodDisruptionBudgets, so the plan can't be approved.",
+    )
+    PLAN_VALID = ("PlanValid", "Every remaining step is legal in the cluster as it is now.")
+    EXECUTING = ("Executing", "The plan is being carried out.")
+    SUCCEEDED = ("Succeeded", "Every step has been carried out.")
+    POD_GONE = ("PodGone", "A pod of the plan no longer exists under its uid.")
+    POD_CHANGED = ("PodChanged", "A pod of the plan has moved, finished or changed its requests.")
+    NODE_GONE = ("NodeGone", "A node of the plan no longer exists or is being removed.")
+    NODE_CHANGED = ("NodeChanged", "A node of the plan no longer takes the pod planned for it.")
+    BUDGET_EXHAUSTED = (
+        "BudgetExhausted",
+        "A PodDisruptionBudget no longer allows the step's evictions.",
+    )
+    EVICTION_REFUSED = ("EvictionRefused", "The API server refused an eviction of the plan.")
+    STEP_TIMED_OUT = ("StepTimedOut", "A step wasn't finished in time.")

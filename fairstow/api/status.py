@@ -1,0 +1,54 @@
+"""The condition, Kubernetes' form of a status a person reads (KEP-1623), for all kinds."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fairstow.api.fields import BigCount, Timestamp
+from fairstow.api.model import Model
+
+
+class Condition(Model):
+    """One aspect of the object's state as last observed."""
+
+    type: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=63,
+            pattern="^[A-Z][A-Za-z0-9]*$",
+            description="Which aspect, in PascalCase.",
+        ),
+    ]
+    status: Annotated[
+        Literal["True", "False", "Unknown"], Field(description="Whether the condition holds.")
+    ]
+    observed_generation: Annotated[
+        BigCount | None,
+        Field(description="The metadata.generation that this condition was set for."),
+    ] = None
+    last_transition_time: Annotated[
+        Timestamp, Field(description="When status last changed, RFC 3339.")
+    ]
+    reason: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=63,
+            pattern="^[A-Z][A-Za-z0-9]*$",
+            description="Why, as one PascalCase word: the same as in Events and metric labels.",
+        ),
+    ]
+    message: Annotated[str, Field(max_length=4096, description="Why, as a sentence for a person.")]
+
+
+Conditions = Annotated[
+    tuple[Condition, ...],
+    Field(
+        max_length=16,
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+        },
+    ),
+]
