@@ -81,7 +81,7 @@ class Cluster:
         found: list[Any] = self.get(*args)["items"]
         return found
 
-    def wait(self, predicate: Callable[[], T], what: str, timeout: float = 60) -> T:
+    def wait(self, predicate: Callable[[], T | None], what: str, timeout: float = 60) -> T:
         """Call `predicate` until it returns something true, and return that.
 
         A KubectlError counts as "not yet", since what is waited for may not exist yet.

@@ -41,6 +41,7 @@ class Processes:
         self._logs = folder / "logs"
         self._die_with_parent = die_with_parent
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._commands: dict[str, tuple[Sequence[str | Path], Mapping[str, str] | None]] = {}
 
     def spawn(
         self, name: str, command: Sequence[str | Path], env: Mapping[str, str] | None = None
@@ -51,7 +52,9 @@ class Processes:
         """
         self._records.mkdir(parents=True, exist_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True)
-        record = self._records / f"{len(list(self._records.iterdir())):02d}-{name}.json"
+        self._commands[name] = (command, env)
+        order = list(self._commands).index(name)
+        record = self._records / f"{order:02d}-{name}.json"
         parent = str(os.getpid()) if self._die_with_parent else "-"
         launcher = [sys.executable, "-I", "-S", launch.__file__, str(record), parent]
         with self.log(name).open("ab") as log:
@@ -64,6 +67,19 @@ class Processes:
                 start_new_session=True,
                 env=None if env is None else dict(os.environ | dict(env)),
             ).result()
+
+    def pid(self, name: str) -> int:
+        """Return the pid of a child, to kill or pause it in a test of faults."""
+        return self._children[name].pid
+
+    def restart(self, name: str) -> None:
+        """End component `name` if it still runs, and start it again as it was."""
+        child = self._children.pop(name)
+        for record in self._records.glob(f"*-{name}.json"):
+            end(record, child)
+            record.unlink(missing_ok=True)
+        _reap(child)
+        self.spawn(name, *self._commands[name])
 
     def log(self, name: str) -> Path:
         """Where the output of component `name` goes."""
@@ -90,8 +106,7 @@ class Processes:
             record.unlink(missing_ok=True)
         # A child that was interrupted before it wrote its record.
         for child in self._children.values():
-            child.kill()
-            child.wait()
+            _reap(child)
         self._children.clear()
 
 
@@ -115,7 +130,13 @@ def end(record: Path, child: subprocess.Popen[bytes] | None = None) -> None:
         while running(record) is not None and time.monotonic() < deadline:
             time.sleep(0.02)
     if child is not None:
-        child.wait()  # so that no zombie stays
+        _reap(child)
+
+
+def _reap(child: subprocess.Popen[bytes]) -> None:
+    """Leave no zombie; a child that has ended already is not signalled again."""
+    child.kill()
+    child.wait()
 
 
 def _signal(pid: int, signum: signal.Signals) -> None:
