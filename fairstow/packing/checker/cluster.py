@@ -1,0 +1,156 @@
+"""The cluster as the checker sees it: what it needs of each raw Kubernetes object, and no more."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairstow.packing.checker.fields import CheckError, Fields
+from fairstow.packing.checker.pods import Pod, read_namespace, read_pod
+from fairstow.packing.checker.quantity import in_scheduler_units, read_amounts
+from fairstow.packing.checker.selectors import Selector, Taint, matches, read_selector
+
+_CLUSTER_WIDE = ("Node", "Namespace")
+_KINDS = (*_CLUSTER_WIDE, "Pod", "PodDisruptionBudget", "Job")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node; `allocatable` in the scheduler's units."""
+
+    name: str
+    labels: Mapping[str, str]
+    taints: tuple[Taint, ...]
+    unschedulable: bool
+    ready: bool
+    deleted: bool
+    allocatable: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A PodDisruptionBudget; `forbids` says why it allows nothing at all, or is ""."""
+
+    namespace: str
+    name: str
+    selector: Selector | None
+    allowed: int
+    forbids: str
+
+    def covers(self, pod: Pod) -> bool:
+        """Whether the budget is about this pod."""
+        return self.namespace == pod.namespace and matches(self.selector, pod.labels)
+
+
+@dataclass
+class Cluster:
+    """All that was read; jobs and pods by "namespace/name", budgets by namespace."""
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+    pods: dict[str, Pod] = field(default_factory=dict)
+    budgets: dict[str, list[Budget]] = field(default_factory=dict)
+    tolerant_jobs: set[str] = field(default_factory=set)
+    namespaces: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def budgets_of(self, pod: Pod) -> list[Budget]:
+        """Return the disruption budgets that cover a pod."""
+        return [each for each in self.budgets.get(pod.namespace, ()) if each.covers(pod)]
+
+
+def read_cluster(objects: Iterable[Mapping[str, Any]]) -> Cluster:
+    """Read raw objects; kinds that don't matter are passed over.
+
+    Raises:
+        CheckError: an object is malformed, or two different ones have the same name or uid.
+    """
+    if isinstance(objects, str | bytes | Mapping) or not isinstance(objects, Iterable):
+        raise CheckError("the cluster must be given as a list of Kubernetes objects")
+    cluster = Cluster()
+    seen: dict[tuple[str, str], object] = {}
+    uids: dict[str, str] = {}
+    for number, raw in enumerate(objects):
+        item = Fields.of(f"object {number}", "", raw)
+        kind = item.text("kind")
+        if not kind or (kind.endswith("List") and item.has("items")):
+            raise CheckError(f"object {number} must be a single Kubernetes object with a kind")
+        if kind not in _KINDS:
+            continue
+        name = item.map("metadata").text("name")
+        if not name:
+            raise CheckError(f"object {number}, a {kind}, has no metadata.name")
+        key = name if kind in _CLUSTER_WIDE else f"{read_namespace(item)}/{name}"
+        where = f"{kind} {key}"
+        if (kind, key) in seen:
+            if seen[kind, key] == raw:
+                continue
+            raise CheckError(f"{where} is there twice, with different contents")
+        seen[kind, key] = raw
+        _add(cluster, kind, key, Fields(where, "", item.value))
+        if kind == "Pod":
+            other = uids.setdefault(cluster.pods[key].uid, key)
+            if other != key:
+                raise CheckError(f"{where} has the same uid as Pod {other}")
+    return cluster
+
+
+def _add(cluster: Cluster, kind: str, key: str, item: Fields) -> None:
+    match kind:
+        case "Node":
+            cluster.nodes[key] = _read_node(item)
+        case "Pod":
+            cluster.pods[key] = read_pod(item)
+        case "PodDisruptionBudget":
+            budget = _read_budget(item)
+            cluster.budgets.setdefault(budget.namespace, []).append(budget)
+        case "Job":
+            if _ignores_disruption(item):
+                cluster.tolerant_jobs.add(key)
+        case _:
+            cluster.namespaces[key] = item.map("metadata").text_map("labels")
+
+
+def _read_node(item: Fields) -> Node:
+    metadata, spec, status = item.map("metadata"), item.map("spec"), item.map("status")
+    ready = [c.text("status") for c in status.maps("conditions") if c.text("type") == "Ready"]
+    return Node(
+        name=metadata.text("name"),
+        labels=metadata.text_map("labels"),
+        taints=tuple(
+            Taint(t.text("key"), t.text("value"), t.text("effect")) for t in spec.maps("taints")
+        ),
+        unschedulable=spec.flag("unschedulable"),
+        ready=ready == ["True"],
+        deleted=metadata.has("deletionTimestamp"),
+        # The API server's default: without allocatable, the capacity.
+        allocatable=in_scheduler_units(
+            read_amounts(status, "allocatable" if status.has("allocatable") else "capacity")
+        ),
+    )
+
+
+def _read_budget(item: Fields) -> Budget:
+    metadata, status = item.map("metadata"), item.map("status")
+    allowed = status.integer("disruptionsAllowed")
+    if not status.has("disruptionsAllowed"):
+        forbids = "has no status yet"
+    elif status.integer("observedGeneration") < metadata.integer("generation"):
+        forbids = "has a stale status"
+    elif allowed <= 0:
+        forbids = f"has disruptionsAllowed {allowed}"
+    else:
+        forbids = ""
+    selector = read_selector(item.map("spec"), "selector")
+    return Budget(read_namespace(item), metadata.text("name"), selector, allowed, forbids)
+
+
+def _ignores_disruption(job: Fields) -> bool:
+    """Whether an eviction costs the Job nothing: nothing stricter may match before the Ignore."""
+    for rule in job.map("spec").map("podFailurePolicy").maps("rules"):
+        if rule.text("action") != "Ignore":
+            return False
+        for pattern in rule.maps("onPodConditions"):
+            if (pattern.text("type"), pattern.text("status") or "True") == (
+                "DisruptionTarget",
+                "True",
+            ):
+                return True
+    return False

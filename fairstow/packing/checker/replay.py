@@ -1,0 +1,156 @@
+"""The replay: one step after the other, every departure and arrival judged in its moment."""
+
+from collections.abc import Mapping
+
+from fairstow.packing.checker.cluster import Budget, Cluster
+from fairstow.packing.checker.filters import (
+    anti_affinity_obstacles,
+    node_obstacles,
+    room_obstacles,
+)
+from fairstow.packing.checker.movable import immovable_because
+from fairstow.packing.checker.plan import Bind, Change, Plan, Step
+from fairstow.packing.checker.pods import Pod
+from fairstow.packing.checker.verdict import Report, Rule
+
+
+class Replay:
+    """The state of the cluster between two steps.
+
+    A step that breaks a rule is reported and carried out all the same, so that what follows is
+    judged in the state the plan meant.
+    """
+
+    def __init__(self, cluster: Cluster, plan: Plan, report: Report) -> None:
+        self._cluster = cluster
+        self._plan = plan
+        self._report = report
+        self._roles: Mapping[str, Change] = {c.pod.key: c for c in plan.changes}
+        self._ceiling = _eviction_ceiling(cluster, plan)
+        self._home: dict[str, str] = {}
+        self._there: dict[str, dict[str, Pod]] = {}
+        self._guards: dict[str, tuple[Pod, str]] = {}
+        self._gone_for_good: dict[Budget, int] = {}
+        for pod in cluster.pods.values():
+            if pod.home:
+                self._arrive(pod, pod.home)
+
+    def run(self) -> Mapping[str, str]:
+        """Replay all steps and return the node of every pod that has one, by pod."""
+        for number, step in enumerate(self._plan.steps, start=1):
+            self._judge_budgets(number, step)
+            for ref in step.evict:
+                if (pod := self._cluster.pods.get(ref.key)) and pod.uid == ref.uid:
+                    self._evict(number, pod)
+            for bind in step.bind:
+                if (pod := self._cluster.pods.get(bind.pod.key)) and pod.uid == bind.pod.uid:
+                    self._bind(number, pod, bind)
+        return self._home
+
+    def _evict(self, number: int, pod: Pod) -> None:
+        node = self._home.get(pod.key, "")
+        if reason := immovable_because(pod, self._cluster):
+            self._report.add(
+                Rule.POD_NOT_MOVABLE,
+                f"{pod.key} must not be evicted: {reason}",
+                step=number,
+                pod=pod.key,
+                node=node,
+            )
+        change = self._roles.get(pod.key)
+        if change is None or change.role == "eviction":
+            self._judge_priority(number, pod, node)
+        self._leave(pod)
+
+    def _judge_priority(self, number: int, pod: Pod, node: str) -> None:
+        """Product: strictly below a placed pod that may preempt. Paper: at most equal to one."""
+        ceiling, paper = self._ceiling, self._plan.paper
+        if ceiling is not None and (pod.priority < ceiling or (paper and pod.priority == ceiling)):
+            return
+        whom = "no placed pod may preempt" if ceiling is None else f"the highest is {ceiling}"
+        self._report.add(
+            Rule.EVICTION_PRIORITY,
+            f"{pod.key} of priority {pod.priority} is evicted for good, but only pods of "
+            f"{'at most equal' if paper else 'lower'} priority than a placed one may be: {whom}",
+            step=number,
+            pod=pod.key,
+            node=node,
+        )
+
+    def _judge_budgets(self, number: int, step: Step) -> None:
+        """Count who is down at once, then book the evictions for good on their budgets."""
+        down: dict[Budget, list[Pod]] = {}
+        for ref in step.evict:
+            pod = self._cluster.pods.get(ref.key)
+            if pod is None or pod.uid != ref.uid:
+                continue
+            budgets = self._cluster.budgets_of(pod)
+            reasons = [f"budget {b.name} {b.forbids}" for b in budgets if b.forbids]
+            if len(budgets) > 1:
+                names = ", ".join(b.name for b in budgets)
+                reasons.append(f"{len(budgets)} budgets cover it ({names})")
+            for reason in reasons:
+                self._report.add(
+                    Rule.BUDGET_FORBIDS,
+                    f"{pod.key} can't be evicted: {reason}",
+                    step=number,
+                    pod=pod.key,
+                    node=pod.node,
+                )
+            for budget in budgets:
+                down.setdefault(budget, []).append(pod)
+        for budget, pods in down.items():
+            used = self._gone_for_good.get(budget, 0)
+            if not budget.forbids and len(pods) > budget.allowed - used:
+                self._report.add(
+                    Rule.BUDGET_EXCEEDED,
+                    f"{len(pods)} pods of budget {budget.namespace}/{budget.name} go down at once, "
+                    f"{budget.allowed - used} may (disruptionsAllowed {budget.allowed}, "
+                    f"{used} evicted for good before)",
+                    step=number,
+                    pod=pods[-1].key,
+                )
+            back = {bind.pod.key for bind in step.bind}
+            self._gone_for_good[budget] = used + sum(p.key not in back for p in pods)
+
+    def _bind(self, number: int, pod: Pod, bind: Bind) -> None:
+        node = self._cluster.nodes.get(bind.node)
+        if pod.key in self._home:
+            self._leave(pod)
+        if node is None:
+            self._report.add(
+                Rule.NODE_UNKNOWN,
+                f"there is no node {bind.node}",
+                step=number,
+                pod=pod.key,
+                node=bind.node,
+            )
+            return
+        there = self._there.get(node.name, {})
+        obstacles = (
+            *node_obstacles(pod, node),
+            *room_obstacles(pod, node, there.values()),
+            *anti_affinity_obstacles(pod, node, self._guards, self._cluster),
+        )
+        for rule, reason in obstacles:
+            message = f"{pod.key} can't go to {node.name}: {reason}"
+            self._report.add(rule, message, step=number, pod=pod.key, node=node.name)
+        self._arrive(pod, node.name)
+
+    def _arrive(self, pod: Pod, node: str) -> None:
+        self._home[pod.key] = node
+        self._there.setdefault(node, {})[pod.key] = pod
+        if pod.anti_affinity:
+            self._guards[pod.key] = pod, node
+
+    def _leave(self, pod: Pod) -> None:
+        node = self._home.pop(pod.key, None)
+        if node is not None:
+            del self._there[node][pod.key]
+            self._guards.pop(pod.key, None)
+
+
+def _eviction_ceiling(cluster: Cluster, plan: Plan) -> int | None:
+    """Highest priority among the placed pods that may cost others their place."""
+    placed = (cluster.pods.get(c.pod.key) for c in plan.changes if c.role == "placement")
+    return max((p.priority for p in placed if p and (p.preempts or plan.paper)), default=None)
