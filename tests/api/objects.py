@@ -303,7 +303,7 @@ BREAKS_A_BOUND = {
         "PackingPolicy",
         {"spec.minimumGainPermille": 0.5},
         "spec.minimumGainPermille",
-        'must be of type integer: "number"',
+        "must be of type int32",
         "valid integer",
     ),
     "too many maintenance windows": Bad(
@@ -338,7 +338,7 @@ BREAKS_A_BOUND = {
         "PackingPlan",
         {"spec.tiers.0.priority": 2**31},
         "spec.tiers[0].priority",
-        "should be less than or equal to 2.147483647e+09",
+        "should be less than or equal to 2147483647",
         "less than or equal to 2147483647",
     ),
     "placement without node": Bad(

@@ -6,6 +6,7 @@ puts the same objects before it).
 """
 
 import copy
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,6 +43,27 @@ def test_bad_object_is_refused_at_its_field_with_its_message(name: str) -> None:
     expected = bad.ours or bad.server
     lines = problems(caught.value)
     assert any(line.startswith(f"{bad.field}: ") and expected in line for line in lines), lines
+
+
+@pytest.mark.parametrize("kind", BY_KIND)
+def test_every_rule_has_a_bad_object(kind: str) -> None:
+    for field, rule in _rules(SCHEMAS[kind], ""):
+        if "oldSelf" not in rule["rule"]:  # e2e/test_custom_resources.py tries these
+            assert any(
+                bad.kind == kind
+                and re.sub(r"\d+", "", bad.field) == (field or "object")
+                and bad.server in rule["message"]
+                for bad in BAD.values()
+            ), f"{field}: {rule['message']}"
+
+
+def _rules(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, str]]]:
+    for rule in schema.get("x-kubernetes-validations", ()):
+        yield path, rule
+    for name, each in schema.get("properties", {}).items():
+        yield from _rules(each, f"{path}.{name}".removeprefix("."))
+    if "items" in schema:
+        yield from _rules(schema["items"], f"{path}[]")
 
 
 def test_unknown_field_is_refused() -> None:
