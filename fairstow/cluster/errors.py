@@ -15,3 +15,9 @@ class InputError(ValueError):
         self.problem = problem
         self.hint = hint
         super().__init__(f"{where}: {problem}" + (f"\n{hint}" if hint else ""))
+
+
+def printable(text: str, longest: int = 260) -> str:
+    """Return text from a dump so that it can't steer a terminal or flood it."""
+    short = text if len(text) <= longest else text[:longest] + "…"
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in short)

@@ -66,7 +66,7 @@ class AntiAffinity(msgspec.Struct, frozen=True, gc=False):
     namespace_selector: Selector | None
 
 
-class Shape(msgspec.Struct, frozen=True):
+class Shape(msgspec.Struct, frozen=True, cache_hash=True):
     """Everything about a pod that decides where it may run, but for its labels.
 
     Attributes:

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from fairstow.cluster import wire
-from fairstow.cluster.dump import FETCH, Item
-from fairstow.cluster.errors import InputError
+from fairstow.cluster.errors import InputError, printable
+from fairstow.cluster.items import FETCH, Item, sentence
 from fairstow.cluster.model import (
     AntiAffinity,
     Budget,
@@ -27,7 +27,7 @@ from fairstow.cluster.model import (
     Toleration,
 )
 from fairstow.cluster.requests import effective, parse_all
-from fairstow.cluster.selectors import OPERATORS
+from fairstow.cluster.selectors import LABEL_OPERATORS, NODE_OPERATORS
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.volumes import read_volumes
 
@@ -40,6 +40,9 @@ _GANG_LABELS = (
     "pod-group.scheduling.sigs.k8s.io",
     "scheduling.k8s.io/group-name",
     "kueue.x-k8s.io/pod-group-name",
+    "pod-group-name",  # KAI
+    "yunikorn.apache.org/task-group-name",
+    "leaderworkerset.sigs.k8s.io/name",
 )
 _DELETING_TAINTS = (
     "ToBeDeletedByClusterAutoscaler",
@@ -52,29 +55,37 @@ _KEPT_ANNOTATIONS = (
     "karpenter.sh/do-not-disrupt",
     "cluster-autoscaler.kubernetes.io/safe-to-evict",
 )
+_TWICE = "Leave one of the two out; dumps taken at two moments can't be put together."
+_KINDS_NOTED = 50
 
 
 class Builder:
-    """Collects objects one at a time and makes a `Snapshot` of them."""
+    """Collects objects one at a time and makes a `Snapshot` of them.
 
-    def __init__(self) -> None:
+    Args:
+        live: the objects come from a running cluster, read kind after kind, so a pod on a node
+            that is gone by now is left out and a node that reports no room yet takes nothing.
+            In a dump both are damage.
+    """
+
+    def __init__(self, *, live: bool = False) -> None:
+        self._live = live
         self._nodes: dict[str, Node] = {}
         self._pods: dict[tuple[str, str], Pod] = {}
+        self._budgets: dict[tuple[str, str], Budget] = {}
         self._where: dict[str, str] = {}
-        self._budgets: list[Budget] = []
         self._priority_classes: dict[int, str] = {}
         self._disruptable_jobs: set[str] = set()
         self._namespaces: dict[str, Mapping[str, str]] = {}
-        self._known: set[str] = set()
+        self._found: set[str] = set()
         self._interned: dict[Hashable, Any] = {}
-        self._orphans: dict[str, tuple[str, str]] = {}
-        self._readers: dict[str, tuple[type[msgspec.Struct], Callable[[Any, Item], None]]] = {
-            "Node": (wire.Node, self._node),
-            "Pod": (wire.Pod, self._pod),
-            "PodDisruptionBudget": (wire.Budget, self._budget),
-            "PriorityClass": (wire.PriorityClass, self._priority_class),
-            "Job": (wire.Job, self._job),
-            "Namespace": (wire.Namespace, self._namespace),
+        self._readers: dict[str, tuple[str, type[msgspec.Struct], Callable[[Any, Item], None]]] = {
+            "Node": ("", wire.Node, self._node),
+            "Pod": ("", wire.Pod, self._pod),
+            "Namespace": ("", wire.Namespace, self._namespace),
+            "PodDisruptionBudget": ("policy", wire.Budget, self._budget),
+            "PriorityClass": ("scheduling.k8s.io", wire.PriorityClass, self._priority_class),
+            "Job": ("batch", wire.Job, self._job),
         }
 
     def add(self, item: Item) -> None:
@@ -87,84 +98,91 @@ class Builder:
             raise InputError(
                 item.where, "field kind: missing", f"Fetch a cluster's state with:\n  {FETCH}"
             )
-        self._known.add(item.kind.removesuffix("List"))
-        into, take = self._readers.get(item.kind, (None, None))
-        if into is None or take is None:
+        kind = item.kind.removesuffix("List")
+        group, into, take = self._readers.get(kind, ("", None, None))
+        if item.api_version and item.api_version.rpartition("/")[0] != group:
+            kind, into = item.api_version + " " + kind, None  # another API's kind, e.g. Volcano's
+        if len(self._found) < _KINDS_NOTED:
+            self._found.add(kind)
+        if into is None or take is None or kind != item.kind:
             return
         try:
             take(item.decode(into), item)
         except InputError:
             raise
-        except (ValueError, RecursionError) as error:  # includes msgspec's own errors
-            raise InputError(item.where, _field_first(str(error))) from error
+        except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
+            raise InputError(item.where, sentence(error)) from error
 
-    def build(self, *, orphans_are_errors: bool = True) -> Snapshot:
+    def build(self) -> Snapshot:
         """Return the snapshot of everything added.
-
-        Args:
-            orphans_are_errors: refuse pods bound to unknown nodes (a dump); else leave them
-                out (a live cluster, where a node may be deleted between two reads).
 
         Raises:
             InputError: there are no nodes, or a pod stands on a node that isn't there.
         """
         if not self._nodes:
-            found = ", ".join(sorted(self._known)) or "nothing"
+            found = printable(", ".join(sorted(self._found))) or "nothing"
             raise InputError(
                 "input",
                 f"holds no Node (found: {found})",
                 f"Fetch a cluster's state with:\n  {FETCH}",
             )
-        pods = list(self._pods.values())
+        return Snapshot(
+            nodes=tuple(sorted(self._nodes.values(), key=lambda n: n.name)),
+            pods=self._settled(),
+            budgets=tuple(b for _, b in sorted(self._budgets.items())),
+            disruptable_jobs=frozenset(self._disruptable_jobs),
+            priority_classes=dict(sorted(self._priority_classes.items())),
+            namespaces=dict(sorted(self._namespaces.items())),
+            known=frozenset(self._found & self._readers.keys()),
+        )
+
+    def _settled(self) -> tuple[Pod, ...]:
+        """Return the pods in order, none of them on a node that isn't there."""
+        pods = [pod for _, pod in sorted(self._pods.items())]
         lost = [p for p in pods if p.node and p.node not in self._nodes]
-        if lost and orphans_are_errors:
+        if lost and not self._live:
             raise InputError(
                 self._where[lost[0].uid],
                 f"field spec.nodeName: no Node {lost[0].node} in the input"
                 + (f" ({len(lost)} pods are like this)" if len(lost) > 1 else ""),
                 "Nodes and pods must come from one moment. Fetch both together:\n  " + FETCH,
             )
-        gone = {p.uid for p in lost}
-        return Snapshot(
-            nodes=tuple(sorted(self._nodes.values(), key=lambda n: n.name)),
-            pods=tuple(
-                sorted((p for p in pods if p.uid not in gone), key=lambda p: (p.namespace, p.name))
-            ),
-            budgets=tuple(sorted(self._budgets, key=lambda b: b.ref)),
-            disruptable_jobs=frozenset(self._disruptable_jobs),
-            priority_classes=dict(sorted(self._priority_classes.items())),
-            namespaces=self._namespaces,
-            known=frozenset(self._known),
+        return tuple(
+            msgspec.structs.replace(p, nominated="") if p.nominated not in self._nodes else p
+            for p in pods
+            if not p.node or p.node in self._nodes
         )
 
     def _intern(self, value: T) -> T:
         shared: T = self._interned.setdefault(value, value)
         return shared
 
-    def _claim_uid(self, meta: wire.Metadata, item: Item, namespace: str = "") -> str:
-        uid = meta.uid or f"{namespace}/{meta.name}"
+    def _claim(self, meta: wire.Metadata, item: Item, namespace: str = "") -> str:
+        """Return the object's UID (its name where it has none), which is nobody else's."""
+        name = f"{namespace}/{meta.name}" if namespace else meta.name
+        where = item.named(name)
+        uid = meta.uid or f"{item.kind}/{name}"
         if uid in self._where:
-            raise InputError(
-                item.where,
-                f"field metadata.uid: {uid} is also that of {self._where[uid]}",
-                "Leave one of the two out; a dump taken twice can't be put together.",
-            )
-        self._where[uid] = item.where
+            raise InputError(where, f"field metadata.uid: {printable(uid)} is also that of "
+                f"{self._where[uid]}", _TWICE)  # fmt: skip
+        self._where[uid] = where
         return uid
 
     def _node(self, raw: wire.Node, item: Item) -> None:
-        meta, spec, status = raw.metadata, raw.spec or wire.NodeSpec(), raw.status
-        self._claim_uid(meta, item)
+        meta, spec = raw.metadata, raw.spec or wire.NodeSpec()
+        status = raw.status or wire.NodeStatus()
+        self._claim(meta, item)
         if meta.name in self._nodes:
-            raise InputError(item.where, f"field metadata.name: node {meta.name} occurs twice")
-        if status is None or (status.allocatable is None and status.capacity is None):
+            raise InputError(item.where, f"field metadata.name: {meta.name} occurs twice", _TWICE)
+        # The API server takes capacity for allocatable where a node reports that alone.
+        field = "status.allocatable" if status.allocatable else "status.capacity"
+        room = status.allocatable or status.capacity
+        if not room and not self._live:
             raise InputError(
                 item.where,
-                "field status.allocatable: missing, so its room is unknown",
+                "field status.allocatable: missing, and so is status.capacity: its room is unknown",
                 "Keep the status of nodes in the dump (kubectl get … -o json writes it).",
             )
-        field = "status.capacity" if status.allocatable is None else "status.allocatable"
-        room = status.capacity if status.allocatable is None else status.allocatable
         taints = tuple(
             self._intern(Taint(t.key, t.value or "", t.effect)) for t in spec.taints or ()
         )
@@ -174,15 +192,16 @@ class Builder:
             taints=taints,
             allocatable=parse_all(room, field),
             unschedulable=bool(spec.unschedulable),
-            closed=_closed(meta, taints, status.conditions or ()),
+            closed=_closed(meta, taints, status.conditions or ())
+            or ("" if room else "reports no room yet"),
         )
 
     def _pod(self, raw: wire.Pod, item: Item) -> None:
         meta, spec, status = raw.metadata, raw.spec, raw.status or wire.PodStatus()
         namespace = meta.namespace or DEFAULT_NAMESPACE
-        uid = self._claim_uid(meta, item, namespace)
+        uid = self._claim(meta, item, namespace)
         if (namespace, meta.name) in self._pods:
-            raise InputError(item.where, f"field metadata.name: pod {meta.name} occurs twice")
+            raise InputError(item.where, f"field metadata.name: {meta.name} occurs twice", _TWICE)
         if status.phase in ("Succeeded", "Failed"):
             return
         conditions = {c.type: c for c in status.conditions or ()}
@@ -255,16 +274,16 @@ class Builder:
     def _budget(self, raw: wire.Budget, item: Item) -> None:
         meta, status = raw.metadata, raw.status or wire.BudgetStatus()
         namespace = meta.namespace or DEFAULT_NAMESPACE
-        self._claim_uid(meta, item, f"PodDisruptionBudget/{namespace}")
+        self._claim(meta, item, namespace)
+        if (namespace, meta.name) in self._budgets:
+            raise InputError(item.where, f"field metadata.name: {meta.name} occurs twice", _TWICE)
         # The Eviction API answers 429 while the status lags behind the spec.
-        fresh = meta.generation is None or status.observed_generation == meta.generation
-        self._budgets.append(
-            Budget(
-                namespace=namespace,
-                name=meta.name,
-                selector=read_selector(raw.spec.selector if raw.spec else None),
-                allowed=max(status.disruptions_allowed, 0) if fresh else 0,
-            )
+        fresh = (status.observed_generation or 0) >= (meta.generation or 0)
+        self._budgets[namespace, meta.name] = Budget(
+            namespace=namespace,
+            name=meta.name,
+            selector=read_selector(raw.spec.selector if raw.spec else None),
+            allowed=max(status.disruptions_allowed, 0) if fresh else 0,
         )
 
     def _priority_class(self, raw: wire.PriorityClass, _item: Item) -> None:
@@ -273,7 +292,7 @@ class Builder:
         )
 
     def _job(self, raw: wire.Job, item: Item) -> None:
-        uid = self._claim_uid(raw.metadata, item, f"Job/{raw.metadata.namespace}")
+        uid = self._claim(raw.metadata, item, raw.metadata.namespace or DEFAULT_NAMESPACE)
         policy = raw.spec.pod_failure_policy if raw.spec else None
         for rule in (policy.rules if policy else None) or ():
             types = {c.get("type") for c in rule.on_pod_conditions or ()}
@@ -297,14 +316,21 @@ def read_selector(raw: wire.LabelSelector | None) -> Selector | None:
     if raw is None:
         return None
     equal = [Requirement(k, "In", (v,)) for k, v in sorted((raw.match_labels or {}).items())]
-    return Selector((*equal, *_requirements(raw.match_expressions, "matchExpressions")))
+    return Selector(
+        (*equal, *_requirements(raw.match_expressions, "matchExpressions", LABEL_OPERATORS))
+    )
 
 
-def _requirements(raw: Iterable[wire.Requirement] | None, field: str) -> tuple[Requirement, ...]:
+def _requirements(
+    raw: Iterable[wire.Requirement] | None,
+    field: str,
+    operators: frozenset[str] = NODE_OPERATORS,
+) -> tuple[Requirement, ...]:
     read = []
     for requirement in raw or ():
-        if requirement.operator not in OPERATORS:
-            raise ValueError(f"{field}.operator: {requirement.operator!r} is no operator")
+        if requirement.operator not in operators:
+            known = ", ".join(sorted(operators))
+            raise ValueError(f"{field}.operator: {requirement.operator!r} is none of {known}")
         read.append(
             Requirement(requirement.key, requirement.operator, tuple(requirement.values or ()))
         )
@@ -365,11 +391,3 @@ def _closed(
     if not any(c.type == "Ready" and c.status == "True" for c in conditions):
         return "is not Ready"
     return ""
-
-
-def _field_first(message: str) -> str:
-    """Turn msgspec's "Expected `str`, got `int` - at `$.a.b`" into "field a.b: expected …"."""
-    said, found, path = message.partition(" - at `$")
-    if not found:
-        return f"field {message}" if ": " in message else message
-    return f"field {path.rstrip('`').lstrip('.')}: {said[0].lower()}{said[1:]}"

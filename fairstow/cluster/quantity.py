@@ -7,19 +7,23 @@ that is what `parse` returns. Exact: no float is involved.
 """
 
 import re
-from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
+from math import ceil
 
 CPU = "cpu"
 MAX = 2**63 - 1
 """Kubernetes stores int64; more is refused by the API server, so it is damage in a dump."""
 
-_FORM = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d{1,3})|([KMGTPE]i|[numkMGTPE]))?\Z")
-_SCALE: dict[str, Decimal] = {
-    **{s: Decimal(1024) ** (i + 1) for i, s in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))},
+_FORM = re.compile(
+    r"([+-]?)([0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,3})|([KMGTPE]i|[numkMGTPE]))?\Z"
+)
+_SCALE: dict[str | None, Fraction] = {
+    None: Fraction(1),
+    **{s: Fraction(1024 ** (i + 1)) for i, s in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))},
     **{
-        s: Decimal(1000) ** i
-        for i, s in enumerate(("n", "u", "m", "", "k", "M", "G", "T", "P", "E"), -3)
+        s: Fraction(1000) ** i
+        for i, s in zip((-3, -2, -1, 1, 2, 3, 4, 5, 6), "numkMGTPE", strict=True)
     },
 }
 _LONGEST = 64
@@ -35,15 +39,15 @@ def parse(resource: str, text: str) -> int:
     match = _FORM.match(text) if len(text) <= _LONGEST else None
     if match is None:
         raise ValueError(f"{text[:_LONGEST]!r} is not a quantity (expected e.g. 500m, 4, 16Gi)")
-    number, exponent, suffix = match.groups()
-    value = Decimal(number + (exponent or "")) * _SCALE[suffix or ""]
+    sign, number, exponent, suffix = match.groups()
+    value = Fraction(number) * _SCALE[suffix] * Fraction(10) ** int(exponent or 0)
     if resource == CPU:
         value *= 1000
-    if value < 0:
+    if sign == "-" and value:
         raise ValueError(f"{text!r} is negative")
     if value > MAX:
         raise ValueError(f"{text!r} is beyond what Kubernetes can store (int64)")
-    return int(value.to_integral_value(rounding="ROUND_CEILING"))
+    return ceil(value)
 
 
 _BINARY = (("Ei", 60), ("Pi", 50), ("Ti", 40), ("Gi", 30), ("Mi", 20), ("Ki", 10))
@@ -58,6 +62,6 @@ def render(resource: str, value: int) -> str:
     if resource in ("memory", "ephemeral-storage") or resource.startswith("hugepages-"):
         for suffix, bits in _BINARY:
             if value >= 1 << bits:
-                scaled = value / (1 << bits)
-                return f"{sign}{scaled:.1f}".removesuffix(".0") + suffix
+                tenths = (value * 10 + (1 << bits >> 1)) >> bits
+                return f"{sign}{tenths // 10}.{tenths % 10}".removesuffix(".0") + suffix
     return f"{sign}{value}"

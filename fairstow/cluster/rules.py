@@ -16,7 +16,7 @@ from enum import StrEnum
 import msgspec
 
 from fairstow.cluster.model import AntiAffinity, Node, Pod, Shape, Taint
-from fairstow.cluster.selectors import node_terms_match, selects
+from fairstow.cluster.selectors import integer, node_terms_match, selects
 from fairstow.cluster.snapshot import Snapshot
 
 _BLOCKING = ("NoSchedule", "NoExecute")
@@ -81,14 +81,14 @@ class Rules:
                 return Refusal(Rule.TAINT, f"has the taint {taint.key}{value}:{taint.effect}")
         if mismatch := _affinity_mismatch(shape, node):
             return Refusal(Rule.AFFINITY, mismatch)
-        for key, value in self._forbidden_domains(pod):
+        for key, value in self.forbidden_domains(pod):
             if node.labels.get(key) == value:
                 return Refusal(
                     Rule.ANTI_AFFINITY, f"lies in {key}={value}, which a pod there keeps it out of"
                 )
         return None
 
-    def _forbidden_domains(self, pod: Pod) -> frozenset[tuple[str, str]]:
+    def forbidden_domains(self, pod: Pod) -> frozenset[tuple[str, str]]:
         """Topology (key, value) pairs that running pods' anti-affinity keeps this pod out of."""
         key = (pod.namespace, pod.labels)
         if key not in self._forbidden:
@@ -131,7 +131,7 @@ def _tolerates(shape: Shape, taint: Taint) -> bool:
             case "Exists":
                 return True
             case "Equal":
-                if toleration.key and toleration.value == taint.value:
+                if toleration.value == taint.value:
                     return True
             case "Lt" | "Gt":  # KEP-5471: numeric taints
                 if _numeric(toleration.operator, taint.value, toleration.value):
@@ -142,9 +142,8 @@ def _tolerates(shape: Shape, taint: Taint) -> bool:
 
 
 def _numeric(operator: str, actual: str, bound: str) -> bool:
-    try:
-        left, right = int(actual), int(bound)
-    except ValueError:
+    left, right = integer(actual), integer(bound)
+    if left is None or right is None:
         return False
     return left < right if operator == "Lt" else left > right
 

@@ -3,12 +3,15 @@
 Source: k8s.io/apimachinery/pkg/labels and component-helpers/scheduling/corev1/nodeaffinity.
 """
 
+import re
 from collections.abc import Mapping
 
 from fairstow.cluster.model import NodeTerm, Requirement, Selector
 
 NAME_FIELD = "metadata.name"
-OPERATORS = frozenset({"In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"})
+LABEL_OPERATORS = frozenset({"In", "NotIn", "Exists", "DoesNotExist"})
+NODE_OPERATORS = LABEL_OPERATORS | {"Gt", "Lt"}
+_INTEGER = re.compile(r"[-+]?[0-9]{1,30}\Z")
 
 
 def requirement_holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
@@ -25,11 +28,17 @@ def requirement_holds(requirement: Requirement, labels: Mapping[str, str]) -> bo
         case "DoesNotExist":
             return not present
         case _:  # Gt, Lt: both sides must be integers, else no match
-            try:
-                actual, bound = int(labels[key]), int(values[0])
-            except (KeyError, ValueError, IndexError):
+            actual = integer(labels.get(key, ""))
+            bound = integer(values[0]) if len(values) == 1 else None
+            if actual is None or bound is None:
                 return False
             return actual > bound if operator == "Gt" else actual < bound
+
+
+def integer(text: str) -> int | None:
+    """Return what Go's `strconv.ParseInt(text, 10, 64)` reads, None where it fails."""
+    value = int(text) if _INTEGER.match(text) else None
+    return value if value is not None and -(1 << 63) <= value < 1 << 63 else None
 
 
 def selects(selector: Selector | None, labels: Mapping[str, str]) -> bool:

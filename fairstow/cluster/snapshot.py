@@ -78,10 +78,12 @@ class Snapshot:
     @cached_property
     def hash(self) -> str:
         """Provenance: 32 hex digits that differ when anything a decision reads differs."""
-        parts = (self.nodes, self.pods, self.budgets, sorted(self.disruptable_jobs),
-                 self.namespaces, sorted(self.known))  # fmt: skip
-        content = msgspec.json.encode(parts, order="sorted")
-        return blake2b(content, digest_size=16).hexdigest()
+        digest = blake2b(digest_size=16)
+        encoder = msgspec.json.Encoder(order="sorted")
+        others = (sorted(self.disruptable_jobs), self.namespaces, sorted(self.known))
+        for part in (*self.nodes, None, *self.pods, None, *self.budgets, None, *others):
+            digest.update(encoder.encode(part) + b"\n")
+        return digest.hexdigest()
 
     @property
     def unknowns(self) -> tuple[str, ...]:

@@ -5,10 +5,14 @@ Decoding straight into these structs skips every other field, which is what keep
 out empty fields and sometimes sends null, hence the `| None`.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z", max_length=253)]
+"""A DNS subdomain, as Kubernetes asks of the names of all kinds read here."""
+
+Int32 = Annotated[int, msgspec.Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
 Strings = dict[str, str] | None
 Quantities = dict[str, str | int | float] | None
 
@@ -29,8 +33,8 @@ class OwnerReference(_Wire):
 class Metadata(_Wire):
     """metav1.ObjectMeta."""
 
-    name: str
-    namespace: str | None = None
+    name: Name
+    namespace: Name | None = None
     uid: str | None = None
     labels: Strings = None
     annotations: Strings = None
@@ -153,7 +157,7 @@ class PodSpec(_Wire):
     affinity: Affinity | None = None
     tolerations: list[Toleration] | None = None
     topology_spread_constraints: list[TopologySpreadConstraint] | None = None
-    priority: int | None = None
+    priority: Int32 | None = None
     preemption_policy: str | None = None
     scheduler_name: str | None = None
     overhead: Quantities = None
@@ -190,6 +194,8 @@ class PodStatus(_Wire):
     nominated_node_name: str | None = None
     container_statuses: list[ContainerStatus] | None = None
     init_container_statuses: list[ContainerStatus] | None = None
+    allocated_resources: Quantities = None
+    resources: ResourceRequirements | None = None
 
 
 class Pod(_Wire):
@@ -240,7 +246,7 @@ class BudgetSpec(_Wire):
 class BudgetStatus(_Wire):
     """policy/v1 PodDisruptionBudgetStatus."""
 
-    disruptions_allowed: int = 0
+    disruptions_allowed: Int32 = 0
     observed_generation: int | None = None
 
 
@@ -256,7 +262,7 @@ class PriorityClass(_Wire):
     """scheduling.k8s.io/v1 PriorityClass."""
 
     metadata: Metadata
-    value: int
+    value: Int32
 
 
 class ExitRule(_Wire):
@@ -289,10 +295,3 @@ class Namespace(_Wire):
     """core/v1 Namespace."""
 
     metadata: Metadata
-
-
-class Kind(_Wire):
-    """Just enough of any object to know what it is."""
-
-    kind: str | None = None
-    api_version: str | None = None
