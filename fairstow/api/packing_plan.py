@@ -50,7 +50,6 @@ Owner = Annotated[
         description="The controller that recreates the pod, as Kind/name; empty for a bare pod.",
     ),
 ]
-TierCount = Annotated[Count, Field(description="A number of pods.")]
 
 
 class Tier(Model):
@@ -389,7 +388,10 @@ class PackingPlanStatus(Model):
 
 
 class PackingPlan(CustomResource):
-    """One plan: which pods get which nodes, what has to move for that, and what is proved."""
+    """One plan: which pods get which nodes, what has to move for that, and what is proved.
+
+    As JSON it has to stay below etcd's limit of 1.5 MiB.
+    """
 
     resource: ClassVar[Resource] = Resource(
         plural="packingplans",
