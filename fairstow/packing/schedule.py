@@ -1,0 +1,268 @@
+"""From a layout to steps: which pods leave and arrive, in an order whose every step is feasible.
+
+The final layout fits, but the way there may not: between two full nodes nobody can go first.
+So, over what is left to do:
+
+1. bind a waiting pod wherever its slot has room now;
+2. else move a pod whose slot has room now, for the highest-priority arrival that waits for it;
+3. else take the smallest set of pods down *together* that lets all of them arrive (a cycle);
+4. else evict for good one of those that are to be evicted.
+
+Departures only make room and every arrival goes to its final slot, so taking all that is left
+down at once always works, but for disruption budgets: pods of one budget in one step may not
+exceed what it allows. Where that forbids the rest, the rest is left out; what has been
+scheduled stands on its own, since each step is legal in the state the ones before it left.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fairstow.cluster.model import Pod
+from fairstow.packing.model import Eviction, Move, Placement, Step
+from fairstow.packing.objective import evictions
+from fairstow.packing.problem import Layout, Problem, Roster
+from fairstow.packing.room import free_room
+
+Site = tuple[int, int]
+"""A group on a node: (group index, node index)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What is carried out, in order, and the layout it leads to."""
+
+    steps: tuple[Step, ...]
+    placements: tuple[Placement, ...]
+    moves: tuple[Move, ...]
+    evictions: tuple[Eviction, ...]
+    layout: Layout
+
+
+def schedule(problem: Problem, roster: Roster, layout: Layout) -> Schedule:
+    """Return the steps from the current placement to `layout`, or as far as budgets allow."""
+    return _Scheduler(problem, roster, layout).run()
+
+
+class _Scheduler:
+    """What is left to do, and the state after the steps so far."""
+
+    def __init__(self, problem: Problem, roster: Roster, layout: Layout) -> None:
+        self._problem = problem
+        self._state = problem.current()
+        self._room = free_room(problem, self._state)
+        self._leaving: Counter[Site] = Counter()
+        self._slots: Counter[Site] = Counter()
+        self._lost = [evictions(problem, layout, g) for g in range(len(problem.groups))]
+        for index, (group, at) in enumerate(zip(problem.groups, layout, strict=True)):
+            for node in at.keys() | group.running.keys():
+                change = at.get(node, 0) - group.running.get(node, 0)
+                (self._slots if change > 0 else self._leaving)[index, node] += abs(change)
+        self._leaving, self._slots = +self._leaving, +self._slots
+        self._waiting = [
+            max(0, sum(at.values()) - g.placed)
+            for g, at in zip(problem.groups, layout, strict=True)
+        ]
+        self._pending = [list(pods) for pods in roster.pending]
+        # Those not Ready go first: losing them costs least.
+        self._running = {
+            (index, node): sorted(pods, key=lambda p: (p.ready, p.name), reverse=True)
+            for index, by_node in enumerate(roster.running)
+            for node, pods in by_node.items()
+        }
+        self._spent: Counter[int] = Counter()
+        self._steps: list[Step] = []
+        self._placements: list[Placement] = []
+        self._moves: list[Move] = []
+        self._evictions: list[Eviction] = []
+
+    def run(self) -> Schedule:
+        while self._bind_waiting() or self._move_one() or self._move_together() or self._evict():
+            pass
+        return Schedule(
+            tuple(self._steps),
+            tuple(self._placements),
+            tuple(self._moves),
+            tuple(self._evictions),
+            self._state,
+        )
+
+    # What changes the state
+
+    def _arrive(self, site: Site) -> str:
+        index, node = site
+        self._slots[site] -= 1
+        self._state[index][node] = self._state[index].get(node, 0) + 1
+        self._take(site, 1)
+        return self._problem.nodes[node]
+
+    def _leave(self, site: Site) -> Pod:
+        index, node = site
+        self._leaving[site] -= 1
+        self._state[index][node] -= 1
+        if not self._state[index][node]:
+            del self._state[index][node]
+        self._take(site, -1)
+        return self._running[site].pop()
+
+    def _take(self, site: Site, pods: int) -> None:
+        index, node = site
+        for resource, request in self._problem.groups[index].requests.items():
+            self._room[node][resource] -= request * pods
+
+    # The four kinds of progress, each returns whether it made one
+
+    def _bind_waiting(self) -> bool:
+        for index, node in self._by_priority(self._slots):
+            if self._waiting[index] and self._fits((index, node)):
+                self._waiting[index] -= 1
+                pod = self._pending[index].pop(0)
+                target = self._arrive((index, node))
+                self._placements.append(Placement(pod, target))
+                self._steps.append(Step((), ((pod, target),)))
+                return True
+        return False
+
+    def _move_one(self) -> bool:
+        for site in self._departures():
+            for slot in self._slots_of(site[0]):
+                if self._fits(slot) and self._within_budgets([site]):
+                    self._step([(site, slot)])
+                    return True
+        return False
+
+    def _move_together(self) -> bool:
+        found = [c for site in self._departures() if (c := self._closure(site)) is not None]
+        if not found:
+            return False
+        self._step(min(found, key=len))
+        return True
+
+    def _evict(self) -> bool:
+        for site in self._by_need():
+            budget = self._problem.groups[site[0]].budget
+            if self._lost[site[0]] and self._within_budgets([site]):
+                self._lost[site[0]] -= 1
+                if budget is not None:
+                    self._spent[budget] += 1
+                source, pod = self._problem.nodes[site[1]], self._leave(site)
+                self._evictions.append(Eviction(pod, source))
+                self._steps.append(Step((pod,), ()))
+                return True
+        return False
+
+    def _step(self, pairs: list[tuple[Site, Site]]) -> None:
+        """Take pods down together, then bind each in its slot."""
+        gone = [(self._problem.nodes[site[1]], self._leave(site)) for site, _ in pairs]
+        bound = []
+        for (source, pod), (_, slot) in zip(gone, pairs, strict=True):
+            target = self._arrive(slot)
+            self._moves.append(Move(pod, source, target))
+            bound.append((pod, target))
+        self._steps.append(Step(tuple(pod for _, pod in gone), tuple(bound)))
+
+    # What may be done
+
+    def _closure(self, start: Site) -> list[tuple[Site, Site]] | None:
+        """Return departures from `start` on that can all arrive once all are down, or None.
+
+        Each one that finds no slot with room takes, on the slot that lacks least, others that
+        are to leave that node down with it; they then need slots in turn.
+        """
+        down: Counter[Site] = Counter({start: 1})
+        used: Counter[Site] = Counter()
+        room = {n: list(r) for n, r in enumerate(self._room)}
+        self._apply(room, start, -1)
+        pairs: list[tuple[Site, Site]] = []
+        queue = [start]
+        while queue:
+            site = queue.pop(0)
+            open_slots = [s for s in self._slots_of(site[0]) if self._slots[s] > used[s]]
+            for slot in sorted(open_slots, key=lambda s: self._shortage(room, s)):
+                extra = self._make_room(room, slot, down)
+                if extra is None:
+                    continue
+                for other in extra:
+                    self._apply(room, other, -1)
+                    down[other] += 1
+                queue += extra
+                self._apply(room, slot, 1)
+                used[slot] += 1
+                pairs.append((site, slot))
+                break
+            else:
+                return None
+        return pairs if self._within_budgets([site for site, _ in pairs]) else None
+
+    def _make_room(
+        self, room: dict[int, list[int]], slot: Site, down: Counter[Site]
+    ) -> list[Site] | None:
+        """Return departures of a slot's node that make room for it, given what is down already."""
+        local = {slot[1]: list(room[slot[1]])}
+        extra: list[Site] = []
+        leaving = [
+            s
+            for s in sorted(self._leaving, key=lambda s: -self._size(s[0]))
+            if s[1] == slot[1] and s != slot
+            for _ in range(self._movers(s) - down[s])
+        ]
+        while self._shortage(local, slot) > 0:
+            if not leaving:
+                return None
+            extra.append(leaving.pop(0))
+            self._apply(local, extra[-1], -1)
+        return extra
+
+    def _within_budgets(self, sites: list[Site]) -> bool:
+        groups = self._problem.groups
+        down = Counter(b for index, _ in sites if (b := groups[index].budget) is not None)
+        return all(n <= self._problem.allowed[b] - self._spent[b] for b, n in down.items())
+
+    def _fits(self, slot: Site) -> bool:
+        return self._shortage({slot[1]: self._room[slot[1]]}, slot) == 0
+
+    def _shortage(self, room: dict[int, list[int]], slot: Site) -> float:
+        """How much a slot's node lacks, as a sum of shares of the request; 0 means it fits."""
+        requests = self._problem.groups[slot[0]].requests.items()
+        over = self._problem.over[slot[1]]
+        return sum(max(0, q - room[slot[1]][r]) / q for r, q in requests if r not in over)
+
+    def _apply(self, room: dict[int, list[int]], site: Site, pods: int) -> None:
+        for resource, request in self._problem.groups[site[0]].requests.items():
+            room[site[1]][resource] -= request * pods
+
+    # In which order to look
+
+    def _movers(self, site: Site) -> int:
+        """Pods of a site that may leave for another node, evictions for good kept back."""
+        index = site[0]
+        of_group = sum(n for (g, _), n in self._leaving.items() if g == index) - self._lost[index]
+        return min(self._leaving[site], of_group)
+
+    def _departures(self) -> Iterator[Site]:
+        """Sites with pods to move, those first that the most important arrival waits for."""
+        return (s for s in self._by_need() if self._movers(s) > 0)
+
+    def _by_need(self) -> list[Site]:
+        need: dict[int, int] = {}
+        for (index, node), count in self._slots.items():
+            if count and self._waiting[index]:
+                priority = self._problem.groups[index].priority
+                need[node] = max(need.get(node, priority), priority)
+        lowest = min((g.priority for g in self._problem.groups), default=0) - 1
+        sites = [s for s, count in self._leaving.items() if count]
+        return sorted(sites, key=lambda s: (-need.get(s[1], lowest), self._size(s[0]), s))
+
+    def _slots_of(self, index: int) -> list[Site]:
+        return sorted(s for s, count in self._slots.items() if count and s[0] == index)
+
+    def _by_priority(self, sites: Counter[Site]) -> list[Site]:
+        groups = self._problem.groups
+        left = [s for s, count in sites.items() if count]
+        return sorted(left, key=lambda s: (-groups[s[0]].priority, -self._size(s[0]), s))
+
+    def _size(self, index: int) -> float:
+        """A group's pod as a share of the largest node, summed over resources."""
+        requests = self._problem.groups[index].requests
+        return sum(q / max(f[r] for f in self._problem.free) for r, q in requests.items()
+                   if max(f[r] for f in self._problem.free) > 0)  # fmt: skip
