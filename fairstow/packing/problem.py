@@ -114,7 +114,7 @@ class Roster:
         pending: the pending pods of each group, in the order they are to be served.
         running: the movable pods of each group by node index.
         fixed: pods with a node that stay, by priority.
-        unplaceable: pending pods the planner doesn't try, with the reason as a phrase.
+        unplaceable: pending pods the planner doesn't try, with the rules it doesn't model.
     """
 
     pending: tuple[tuple[Pod, ...], ...]
@@ -137,7 +137,7 @@ def formulate(snapshot: Snapshot) -> tuple[Problem, Roster]:
         priority = pod.shape.priority
         if pod.pending:
             if pod.shape.unmodelled:
-                unplaceable.append((pod, f"uses {', '.join(pod.shape.unmodelled)}"))
+                unplaceable.append((pod, ", ".join(pod.shape.unmodelled)))
             else:
                 pending.setdefault(_key(pod, rules, movability), []).append(pod)
         elif pod.node and not pod.nominated and not movability.refusal(pod):

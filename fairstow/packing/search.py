@@ -242,6 +242,11 @@ class Search:
                 return  # what is below rests on this level
 
 
+def trivial_outcome(task: Task) -> Outcome:
+    """Return what is known before any search: the start, and bounds by counting."""
+    return Outcome(task.start, tuple(_trivial(level, task) for level in task.order))
+
+
 def _trivial(level: Level, task: Task) -> int:
     """Bound a level by counting: nobody places more pods than there are, nor disturbs below 0."""
     if not level.places:

@@ -1,0 +1,76 @@
+"""A decision as a PackingPlan, the object people read, check, approve and carry out."""
+
+from fairstow.api import PLAN_MAX_ENTRIES, PackingPlan
+from fairstow.cluster.model import Pod
+from fairstow.packing.model import Decision
+
+
+def to_plan(decision: Decision, name: str = "") -> PackingPlan:
+    """Return the plan of a decision.
+
+    Args:
+        decision: from `planner.decide`.
+        name: metadata.name; by default made from the snapshot's hash and the plan's content.
+    """
+    request = decision.request
+    spec = {
+        "snapshotHash": request.snapshot.hash,
+        "rules": "Product",
+        "order": request.order.value,
+        "seed": request.seed,
+        "window": duration(request.window),
+        "cost": decision.cost,
+        "budgets": "Known" if decision.budgets_known else "Unknown",
+        "tiers": [
+            {
+                "priority": t.priority,
+                "placedBefore": t.before,
+                "placedAfter": t.after,
+                "pending": t.pending,
+                "bound": t.bound,
+                "proof": t.proof.value,
+                "gapPods": t.gap,
+            }
+            for t in decision.tiers
+        ],
+        "placements": [_pod(p.pod) | {"node": p.node, "owner": _owner(p.pod)}
+                       for p in decision.placements],
+        "moves": [_pod(m.pod) | {"from": m.source, "to": m.target, "owner": _owner(m.pod)}
+                  for m in decision.moves],
+        "evictions": [_pod(e.pod) | {"from": e.source, "owner": _owner(e.pod)}
+                      for e in decision.evictions],
+        "steps": [
+            {
+                "evict": [_pod(p) for p in step.evict],
+                "bind": [_pod(p) | {"node": node} for p, node in step.bind],
+            }
+            for step in decision.steps
+        ],
+        "notConsidered": [s[:1024] for s in decision.not_considered][:PLAN_MAX_ENTRIES],
+    }  # fmt: skip
+    return PackingPlan.model_validate(
+        {
+            "apiVersion": "fairstow.dev/v1alpha1",
+            "kind": "PackingPlan",
+            "metadata": {"name": name or f"plan-{request.snapshot.hash[:8]}"},
+            "spec": spec,
+        }
+    )
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as a Kubernetes duration of whole numbers: 10s, 800ms, 1m30s."""
+    left = max(1, round(seconds * 1000))
+    said = ""
+    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, left = divmod(left, size)
+        said += f"{count}{unit}" if count else ""
+    return said
+
+
+def _pod(pod: Pod) -> dict[str, str]:
+    return {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid}
+
+
+def _owner(pod: Pod) -> str:
+    return str(pod.owner) if pod.owner else ""
