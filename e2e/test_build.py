@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from e2e.controlplane.build import CONTROLPLANE, KWOK_CONTROLLER, BuildError, en
 from e2e.controlplane.provider import Kind, UnavailableError, choose, provide
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parent.parent
 # Writes a line per build into $CALLS, then waits for $GATE, then "builds" a text file.
@@ -54,11 +55,16 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def start_build(*programs: str) -> subprocess.Popen[str]:
+@contextmanager
+def start_build(*programs: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "e2e.controlplane", "build", *programs]
-    return subprocess.Popen(
+    with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    ) as build:
+        try:
+            yield build
+        finally:
+            build.kill()
 
 
 def wait_for(path: Path) -> None:

@@ -20,6 +20,7 @@ import textwrap
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ from e2e.controlplane.options import ClusterOptions
 from e2e.controlplane.processes import ComponentError, running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.e2e
 
@@ -226,8 +227,14 @@ def processes_of(folder: Path) -> list[str]:
     return [line for line in listing if str(folder) in line and not line.split()[1].startswith("Z")]
 
 
-def gone(folder: Path) -> bool:
-    return not processes_of(folder)
+@contextmanager
+def started(*command: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is killed at the end of the block, also when the test has failed."""
+    with subprocess.Popen(command, cwd=ROOT, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def wait_until(predicate: Callable[[], object], what: str, timeout: float = 30) -> None:
@@ -264,20 +271,18 @@ def test_children_vanish_when_their_parent_is_killed(tmp_path: Path) -> None:
         print("up", flush=True)
         time.sleep(600)
     """
-    parent = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, stdout=subprocess.PIPE
-    )
-    with parent:
+    command = (sys.executable, "-c", textwrap.dedent(script))
+    with started(*command, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"up\n"
         children = sorted(folder.glob("pids/*.json"))
         assert all(running(record) for record in children)
         parent.kill()
-    if sys.platform.startswith("linux"):
-        wait_until(lambda: gone(folder), "the end of all children")
-    else:  # no such request to the kernel exists there: the next start cleans up
+    if not sys.platform.startswith("linux"):  # there, the next start cleans up
         LocalCluster(folder).stop()
-    assert not any(running(record) for record in children)
+    # A process that is on its way out has no command line any more, but still its pid.
+    wait_until(lambda: not any(map(running, children)), "the end of all children")
+    assert processes_of(folder) == []
 
 
 @pytest.fixture
@@ -297,8 +302,8 @@ def program(*arguments: str, environ: dict[str, str]) -> subprocess.CompletedPro
 
 def test_ctrl_c_during_up_leaves_nothing(own_cache: dict[str, str]) -> None:
     folder = Path(own_cache["FAIRSTOW_CACHE"]) / "clusters" / "default"
-    command = [sys.executable, "-m", "e2e.controlplane", "up"]
-    with subprocess.Popen(command, cwd=ROOT, env=own_cache, stderr=subprocess.PIPE) as up:
+    command = (sys.executable, "-m", "e2e.controlplane", "up")
+    with started(*command, env=own_cache, stderr=subprocess.PIPE) as up:
         wait_until((folder / "logs" / "kube-apiserver.log").exists, "the API server")
         up.send_signal(signal.SIGINT)
         assert up.wait(timeout=60) == 1
@@ -335,15 +340,16 @@ def test_down_ends_what_it_started_and_never_a_stranger(
     """A record whose start time is not the process's own is of an earlier holder of its pid."""
     folder = Path(own_cache["FAIRSTOW_CACHE"]) / "clusters" / "default" / "pids"
     folder.mkdir(parents=True)
-    with subprocess.Popen(["sleep", "600"]) as sleeper:
-        identity = launch.identity(sleeper.pid)
-        assert identity is not None
-        content = {"pid": sleeper.pid, "identity": identity + ("0" if reused else "")}
+    with started("sleep", "600") as earlier:
+        identity = launch.identity(earlier.pid)
+    with started("sleep", "600") as sleeper:
+        if not reused:
+            identity = launch.identity(sleeper.pid)
+        content = {"pid": sleeper.pid, "identity": identity}
         (folder / "00-etcd.json").write_text(json.dumps(content))
 
         assert program("down", environ=own_cache).returncode == 0
         assert (sleeper.poll() is None) == reused
-        sleeper.kill()
 
 
 @pytest.mark.usefixtures("local_programs")

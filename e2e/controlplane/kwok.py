@@ -67,7 +67,7 @@ def command(binary: Path, kubeconfig: Path, *, node_lease_seconds: int = 40) -> 
         "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
         # Renewed four times in that span; the controller manager gives a node 50 s.
         f"--node-lease-duration-seconds={node_lease_seconds}",
-        "--node-ip=192.0.2.1",  # an address of the range for documentation: leads nowhere
+        "--node-ip=198.51.100.1",  # an address of the range for documentation: leads nowhere
         "--cidr=10.128.0.1/9",
     ]
 
