@@ -122,7 +122,7 @@ class Builder:
         if not self._nodes:
             found = printable(", ".join(sorted(self._found))) or "nothing"
             raise InputError(
-                "input",
+                "cluster" if self._live else "input",
                 f"holds no Node (found: {found})",
                 f"Fetch a cluster's state with:\n  {FETCH}",
             )
@@ -139,7 +139,8 @@ class Builder:
     def _settled(self) -> tuple[Pod, ...]:
         """Return the pods in order, none of them on a node that isn't there."""
         pods = [pod for _, pod in sorted(self._pods.items())]
-        lost = [p for p in pods if p.node and p.node not in self._nodes]
+        # What terminates on a node that is gone holds room nowhere.
+        lost = [p for p in pods if p.node and p.node not in self._nodes and not p.terminating]
         if lost and not self._live:
             raise InputError(
                 self._where[lost[0].uid],
