@@ -48,6 +48,17 @@ def test_a_replica_set_of_another_api_group_is_not_known() -> None:
     assert departure(moved) == {"PodNotMovable"}
 
 
+def test_an_owner_that_is_no_controller_recreates_nothing() -> None:
+    moved = pod("p", "a")
+    moved["metadata"]["ownerReferences"][0]["controller"] = False
+    assert "PodNotMovable" in departure(moved)
+
+
+@pytest.mark.parametrize("medium", ["Memory", "HugePages", "HugePages-2Mi"])
+def test_an_empty_dir_in_memory_is_not_local_storage(medium: str) -> None:
+    assert departure(pod("p", "a", volumes=[{"emptyDir": {"medium": medium}}])) == set()
+
+
 @pytest.mark.parametrize(
     ("rules", "movable"),
     [

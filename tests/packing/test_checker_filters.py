@@ -149,6 +149,7 @@ def expression(key: str, operator: str, *values: str) -> Json:
         ([expression("size", "Gt", "3")], True),
         ([expression("size", "Gt", "4")], False),
         ([expression("size", "Lt", "5")], True),
+        ([expression("size", "Lt", "4")], False),
         ([expression("host", "Lt", "5")], False),
         ([expression("host", "In", "b"), expression("host", "In", "a")], True),
         ([expression("host", "In", "a") | {"matchFields": []}], True),
@@ -207,6 +208,13 @@ def test_a_resource_the_node_lacks_is_none_free() -> None:
     del target["status"]["allocatable"][GPU]
     assert arrival(target, pod("p", gpu=1)) == {"InsufficientResources"}
     assert arrival(target, pod("p", gpu=0)) == set()
+
+
+def test_a_node_without_allocatable_offers_its_capacity() -> None:
+    target = node(gpu=2)
+    target["status"]["capacity"] = target["status"].pop("allocatable")
+    assert arrival(target, pod("p", gpu=2)) == set()
+    assert arrival(target, pod("p", gpu=3)) == {"InsufficientResources"}
 
 
 def test_room_freed_and_taken_by_earlier_steps_counts() -> None:
@@ -269,6 +277,25 @@ SIDECAR = {"restartPolicy": "Always"}
             {"containerStatuses": [{"name": "m", **requests(cpu="3")}]},
             3000,
         ),
+        (
+            {"containers": [requests(cpu="1") | {"name": "m"}]},
+            {
+                "containerStatuses": [
+                    {"name": "m", "allocatedResources": {"cpu": "2"}, **requests(cpu="1")}
+                ]
+            },
+            2000,
+        ),
+        (
+            {
+                "containers": [requests(cpu="1")],
+                "initContainers": [requests(cpu="1") | SIDECAR | {"name": "s"}],
+            },
+            {"initContainerStatuses": [{"name": "s", "allocatedResources": {"cpu": "2"}}]},
+            3000,
+        ),
+        ({"containers": [requests(cpu="1")]}, {"allocatedResources": {"cpu": "2"}}, 2000),
+        ({"containers": [], **requests(cpu="1")}, requests(cpu="2"), 2000),
     ],
 )
 def test_effective_requests(spec: Json, status: Json, millicores: int) -> None:

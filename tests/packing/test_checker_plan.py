@@ -70,6 +70,12 @@ def test_each_field_has_its_type(key: str, value: object) -> None:
     assert broken(lambda spec: spec.update({key: value})) == {"PlanShape"}
 
 
+def test_integers_beyond_the_api_are_refused() -> None:
+    assert broken(lambda spec: spec.update(cost=10**5000)) == {"PlanShape"}
+    with pytest.raises(CheckError, match="priority must be an integer of at most 64 bits"):
+        verdict([pod("p", priority=10**5000)], legal())
+
+
 @pytest.mark.parametrize("key", ["tiers", "placements", "moves", "evictions", "steps"])
 @pytest.mark.parametrize("value", ["?", {}, [None], [[]], [{}], 3])
 def test_each_list_has_its_entries(key: str, value: object) -> None:
@@ -147,12 +153,14 @@ def test_only_pods_that_wait_are_placed() -> None:
 
 
 def test_only_pods_that_run_are_moved() -> None:
-    waiting, finished = pod("p"), pod("p", "a")
+    waiting, finished, nominated = pod("p"), pod("p", "a"), pod("p")
     finished["status"]["phase"] = "Succeeded"
-    for item in (waiting, finished):
+    nominated["status"]["nominatedNodeName"] = "a"
+    for item in (waiting, finished, nominated):
         objects = [node("a"), node("b"), item]
-        found = rules_broken(objects, plan(objects, step([item], [(item, "b")])))
-        assert "PodNotOnNode" in found
+        a_plan = plan(objects, step([item], [(item, "b")]))
+        a_plan["spec"]["moves"][0]["from"] = "a"
+        assert "PodNotOnNode" in rules_broken(objects, a_plan)
 
 
 def test_a_move_goes_somewhere_else() -> None:
@@ -171,6 +179,9 @@ def test_every_change_is_in_exactly_one_step_and_nothing_else_is() -> None:
 
     assert "StepMissing" in broken(lambda spec: spec["steps"].pop())
     assert "StepRepeated" in broken(lambda spec: spec["steps"].append(spec["steps"][-1]))
+    assert broken(lambda spec: spec["steps"][1]["evict"].extend(spec["steps"][1]["evict"])) == {
+        "StepRepeated"
+    }
     assert "StepUnlisted" in broken(lambda spec: spec["placements"].clear())
     assert "StepUnlisted" in broken(lambda spec: spec["evictions"].clear())
     assert broken(split_move) == {"StepRoleMismatch"}

@@ -36,10 +36,6 @@ class Budget:
     allowed: int
     forbids: str
 
-    def covers(self, pod: Pod) -> bool:
-        """Whether the budget is about this pod."""
-        return self.namespace == pod.namespace and matches(self.selector, pod.labels)
-
 
 @dataclass
 class Cluster:
@@ -53,7 +49,8 @@ class Cluster:
 
     def budgets_of(self, pod: Pod) -> list[Budget]:
         """Return the disruption budgets that cover a pod."""
-        return [each for each in self.budgets.get(pod.namespace, ()) if each.covers(pod)]
+        there = self.budgets.get(pod.namespace, ())
+        return [budget for budget in there if matches(budget.selector, pod.labels)]
 
 
 def read_cluster(objects: Iterable[Mapping[str, Any]]) -> Cluster:

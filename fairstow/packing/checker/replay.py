@@ -9,7 +9,7 @@ from fairstow.packing.checker.filters import (
     room_obstacles,
 )
 from fairstow.packing.checker.movable import immovable_because
-from fairstow.packing.checker.plan import Bind, Change, Plan, Step
+from fairstow.packing.checker.plan import Bind, Change, Plan, PodRef, Step
 from fairstow.packing.checker.pods import Pod
 from fairstow.packing.checker.verdict import Report, Rule
 
@@ -40,12 +40,17 @@ class Replay:
         for number, step in enumerate(self._plan.steps, start=1):
             self._judge_budgets(number, step)
             for ref in step.evict:
-                if (pod := self._cluster.pods.get(ref.key)) and pod.uid == ref.uid:
+                if pod := self._pod(ref):
                     self._evict(number, pod)
             for bind in step.bind:
-                if (pod := self._cluster.pods.get(bind.pod.key)) and pod.uid == bind.pod.uid:
+                if pod := self._pod(bind.pod):
                     self._bind(number, pod, bind)
         return self._home
+
+    def _pod(self, ref: PodRef) -> Pod | None:
+        """Return the pod meant, None for one that isn't there, which was reported before."""
+        pod = self._cluster.pods.get(ref.key)
+        return pod if pod is not None and pod.uid == ref.uid else None
 
     def _evict(self, number: int, pod: Pod) -> None:
         node = self._home.get(pod.key, "")
@@ -81,8 +86,8 @@ class Replay:
         """Count who is down at once, then book the evictions for good on their budgets."""
         down: dict[Budget, list[Pod]] = {}
         for ref in step.evict:
-            pod = self._cluster.pods.get(ref.key)
-            if pod is None or pod.uid != ref.uid:
+            pod = self._pod(ref)
+            if pod is None:
                 continue
             budgets = self._cluster.budgets_of(pod)
             reasons = [f"budget {b.name} {b.forbids}" for b in budgets if b.forbids]

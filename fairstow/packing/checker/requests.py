@@ -65,7 +65,6 @@ def _aggregate(spec: Fields, amounts_of: _Getter) -> Amounts:
         amounts = amounts_of(container)
         if container.text("restartPolicy") == "Always":
             running, sidecars = _sum(running, amounts), _sum(sidecars, amounts)
-            starting = _largest(starting, sidecars)
         else:
             starting = _largest(starting, _sum(sidecars, amounts))
     return _largest(running, starting)
