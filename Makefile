@@ -1,0 +1,71 @@
+# Two commands are enough: `make demo` shows the main job, `make test` runs the tests.
+# Everything is set up on the way, in .tools/ and .venv/ here and in a cache outside the checkout
+# (${FAIRSTOW_CACHE}, by default ~/.cache/fairstow). Nothing of the system is touched.
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON := .venv/bin/python
+PHASE := sh tools/phase.sh
+SYNCED := .venv/.synced
+
+.PHONY: help
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: $(SYNCED) ## Show the main job on a real Kubernetes on this machine.
+	@$(PYTHON) -m tools.demo
+
+.PHONY: test
+test: test-fast test-e2e ## Run all tests of the short suite.
+	@sh tools/phase.sh --summary
+
+.PHONY: test-fast
+test-fast: $(SYNCED) ## Run the tests that need no cluster.
+	@$(PHASE) unit-tests $(PYTHON) -m pytest tests
+
+.PHONY: test-e2e
+test-e2e: $(SYNCED) ## Run the tests on a real Kubernetes (builds it first, once).
+	@$(PHASE) build-kubernetes $(PYTHON) -m tools.need_go
+	@$(PHASE) e2e-tests $(PYTHON) -m pytest e2e
+
+.PHONY: verify
+verify: $(SYNCED) ## Check style, types, layers and generated files.
+	@$(PHASE) ruff .venv/bin/ruff check .
+	@$(PHASE) ruff-format .venv/bin/ruff format --check --quiet .
+	@$(PHASE) mypy .venv/bin/mypy
+	@$(PHASE) layers .venv/bin/lint-imports
+	@$(PHASE) generated $(PYTHON) -m tools.generate --check
+	@$(PHASE) example $(PYTHON) -m tools.example --check
+	@$(PHASE) lock sh tools/uv.sh lock --check --quiet
+
+.PHONY: generate
+generate: $(SYNCED) ## Write crds/, docs/reference/ and the example dump anew.
+	$(PYTHON) -m tools.generate
+	$(PYTHON) -m tools.example
+
+.PHONY: format
+format: $(SYNCED) ## Format the code.
+	.venv/bin/ruff check --fix --quiet .
+	.venv/bin/ruff format --quiet .
+
+.PHONY: cluster-up
+cluster-up: $(SYNCED) ## Start a local Kubernetes and say how to reach it.
+	@$(PYTHON) -m e2e.controlplane up
+
+.PHONY: cluster-down
+cluster-down: $(SYNCED) ## Stop it and remove its state.
+	@$(PYTHON) -m e2e.controlplane down
+
+.PHONY: setup
+setup: $(SYNCED) ## Install what is needed into .tools/ and .venv/.
+
+$(SYNCED): pyproject.toml uv.lock tools/uv.sh
+	@$(PHASE) setup sh tools/uv.sh sync --frozen --quiet
+	@touch $@
+
+.PHONY: clean
+clean: ## Remove .venv/, .tools/ and what the tools cached here.
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

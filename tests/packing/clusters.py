@@ -1,0 +1,118 @@
+"""Random small clusters for the planner's properties, and the whole truth about them.
+
+`clusters` draws raw objects; `best` tries every layout of a cluster. Both know room, priorities,
+movability and selectors only: what they leave out, the checker's own tests cover.
+"""
+
+import itertools
+from typing import Any, NamedTuple
+
+import msgspec
+from hypothesis import strategies as st
+
+from fairstow.cluster.dump import Item
+from fairstow.cluster.project import build
+from fairstow.cluster.snapshot import Snapshot
+from tests.packing.checker_clusters import GPU, Json, budget, node, pod
+
+
+def snapshot(objects: list[Json]) -> Snapshot:
+    """The snapshot of raw objects."""
+    return build(
+        Item("test", i, o["kind"], msgspec.Raw(msgspec.json.encode(o)))
+        for i, o in enumerate(objects)
+    )
+
+
+@st.composite
+def clusters(draw: st.DrawFn, *, budgets: bool = False, preempting: bool = False) -> list[Json]:
+    """Two to four nodes, up to eight running pods where they fit, up to four pending ones."""
+    sizes = draw(st.lists(st.sampled_from((1, 2, 4, 8)), min_size=2, max_size=4))
+    nodes = [node(f"n{i}", gpu=g, cpu="16") for i, g in enumerate(sizes)]
+    room = {f"n{i}": g for i, g in enumerate(sizes)}
+    objects: list[Json] = list(nodes)
+    for i in range(draw(st.integers(0, 8))):
+        on = draw(st.sampled_from(sorted(room)))
+        gpu = draw(st.integers(0, 4))
+        if gpu <= room[on]:
+            room[on] -= gpu
+            objects.append(_pod(draw, f"run-{i}", on, gpu, preempting=preempting))
+    for i in range(draw(st.integers(1, 4))):
+        gpu = draw(st.integers(1, 8))
+        objects.append(_pod(draw, f"wait-{i}", "", gpu, preempting=preempting))
+    if budgets:
+        objects.append(budget("guard", {"app": "a"}, draw(st.integers(0, 2))))
+    return objects
+
+
+def _pod(draw: st.DrawFn, name: str, on: str, gpu: int, *, preempting: bool) -> Json:
+    spec: Json = {} if preempting and draw(st.booleans()) else {"preemptionPolicy": "Never"}
+    if draw(st.integers(0, 5)) == 0:
+        spec["nodeSelector"] = {"host": on or "n0"}
+    stays = bool(on) and draw(st.integers(0, 4)) == 0
+    return pod(
+        name,
+        on,
+        gpu=gpu,
+        priority=draw(st.sampled_from((0, 100, 1000))),
+        labels={"app": draw(st.sampled_from("ab"))},
+        owner="" if stays else "ReplicaSet/web",
+        **spec,
+    )
+
+
+class Best(NamedTuple):
+    """Attributes: placed: pods with a node by tier, highest first; moves: fewest for that."""
+
+    placed: tuple[int, ...]
+    moves: int
+
+
+def best(objects: list[Json]) -> Best:
+    """Try every layout without evictions: most pods by tier, then fewest moves."""
+    nodes = [o for o in objects if o["kind"] == "Node"]
+    pods = [o for o in objects if o["kind"] == "Pod"]
+    tiers = sorted({p["spec"].get("priority", 0) for p in pods}, reverse=True)
+    choices = [_choices(p, nodes) for p in pods]
+    found: list[tuple[tuple[int, ...], int]] = []
+    for layout in itertools.product(*choices):
+        if all(_fits(n, pods, layout) for n in nodes):
+            placed = tuple(
+                sum(
+                    bool(on) and p["spec"].get("priority", 0) == tier
+                    for p, on in zip(pods, layout, strict=True)
+                )
+                for tier in tiers
+            )
+            moved = sum(
+                p["spec"].get("nodeName", "") not in ("", on)
+                for p, on in zip(pods, layout, strict=True)
+            )
+            found.append((placed, -moved))
+    placed, minus_moves = max(found)
+    return Best(placed, -minus_moves)
+
+
+def _choices(item: Json, nodes: list[Json]) -> list[str]:
+    here = item["spec"].get("nodeName", "")
+    if here and not item["metadata"]["ownerReferences"]:
+        return [here]
+    wanted = item["spec"].get("nodeSelector", {})
+    may = [
+        n["metadata"]["name"] for n in nodes if wanted.items() <= n["metadata"]["labels"].items()
+    ]
+    return sorted({*may, here})
+
+
+def _fits(item: Json, pods: list[Json], layout: tuple[str, ...]) -> bool:
+    there = [p for p, on in zip(pods, layout, strict=True) if on == item["metadata"]["name"]]
+    room = item["status"]["allocatable"]
+    return _gpus(there) <= int(room[GPU]) and len(there) <= int(room["cpu"])
+
+
+def _gpus(pods: list[Json]) -> int:
+    def of(item: Json) -> int:
+        requests: dict[str, Any] = item["spec"]["containers"][0]["resources"]["requests"]
+        return int(requests[GPU])
+
+    return sum(of(p) for p in pods)
