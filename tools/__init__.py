@@ -1,0 +1,1 @@
+"""Development tools: generators, set-up, the demo. Not part of the wheel."""
