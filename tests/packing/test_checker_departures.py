@@ -22,7 +22,7 @@ def departure(moved: Json, *others: Json, **spec: Any) -> set[str]:
 
 
 def job(*rules: Json) -> Json:
-    metadata = {"name": "sum", "namespace": "team-a", "uid": "uid-job"}
+    metadata = {"name": "sum", "namespace": "team-a", "uid": "uid-Job/sum"}
     return {"kind": "Job", "metadata": metadata, "spec": {"podFailurePolicy": {"rules": rules}}}
 
 
@@ -73,6 +73,13 @@ def test_an_empty_dir_in_memory_is_not_local_storage(medium: str) -> None:
 def test_a_jobs_pods_move_only_if_it_ignores_disruptions(rules: list[Json], movable: bool) -> None:
     found = departure(pod("p", "a", owner="Job/sum"), job(*rules))
     assert found == (set() if movable else {"PodNotMovable"})
+
+
+def test_a_job_of_the_same_name_is_another_job() -> None:
+    for key, value in (("uid", "another"), ("namespace", "team-b")):
+        other = job(IGNORE)
+        other["metadata"][key] = value
+        assert departure(pod("p", "a", owner="Job/sum"), other) == {"PodNotMovable"}
 
 
 @pytest.mark.parametrize(

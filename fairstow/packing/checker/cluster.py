@@ -39,12 +39,15 @@ class Budget:
 
 @dataclass
 class Cluster:
-    """All that was read; jobs and pods by "namespace/name", budgets by namespace."""
+    """All that was read; pods by "namespace/name", budgets by namespace.
+
+    `tolerant_jobs` are those an eviction costs nothing, as ("namespace/name", uid).
+    """
 
     nodes: dict[str, Node] = field(default_factory=dict)
     pods: dict[str, Pod] = field(default_factory=dict)
     budgets: dict[str, list[Budget]] = field(default_factory=dict)
-    tolerant_jobs: set[str] = field(default_factory=set)
+    tolerant_jobs: set[tuple[str, str]] = field(default_factory=set)
     namespaces: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def budgets_of(self, pod: Pod) -> list[Budget]:
@@ -100,7 +103,7 @@ def _add(cluster: Cluster, kind: str, key: str, item: Fields) -> None:
             cluster.budgets.setdefault(budget.namespace, []).append(budget)
         case "Job":
             if _ignores_disruption(item):
-                cluster.tolerant_jobs.add(key)
+                cluster.tolerant_jobs.add((key, item.map("metadata").text("uid")))
         case _:
             cluster.namespaces[key] = item.map("metadata").text_map("labels")
 

@@ -51,7 +51,7 @@ def _not_recreated(pod: Pod, cluster: Cluster) -> str:
     if group == "apps" and owner.kind in ("ReplicaSet", "StatefulSet"):
         return ""
     if (group, owner.kind) == ("batch", "Job"):
-        if f"{pod.namespace}/{owner.name}" in cluster.tolerant_jobs:
+        if (f"{pod.namespace}/{owner.name}", owner.uid) in cluster.tolerant_jobs:
             return ""
         return f"Job {owner.name} isn't known to ignore disruptions"
     return f"its owner {owner.kind} {owner.name} of {owner.api_version or 'no API'} isn't known"

@@ -37,6 +37,7 @@ class Owner:
     api_version: str
     kind: str
     name: str
+    uid: str
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,10 @@ def _controller(metadata: Fields) -> Owner | None:
     for reference in metadata.maps("ownerReferences"):
         if reference.flag("controller"):
             return Owner(
-                reference.text("apiVersion"), reference.text("kind"), reference.text("name")
+                reference.text("apiVersion"),
+                reference.text("kind"),
+                reference.text("name"),
+                reference.text("uid"),
             )
     return None
 
