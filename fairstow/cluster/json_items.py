@@ -19,6 +19,7 @@ MAX_ITEM = 16 << 20
 """Longest text of one object; Kubernetes itself stores none above some 3 MB."""
 
 _WINDOW = 2 << 20
+_CHUNK = 1 << 20
 _FIRST_KEY = re.compile(rb'\[\s*\{\s*("(?:[^"\\]|\\.){1,64}")')
 _ITEMS_KEY = re.compile(rb'"items"\s*:\s*\[')
 _WHERE = re.compile(r" \(byte \d+\)")
@@ -123,7 +124,7 @@ class _Splitter:
         """Read at least `size` more bytes into the window; False at the end of the text."""
         wanted = len(self._buffer) + size
         while not self._ended and len(self._buffer) < wanted:
-            data = self._text.read()
+            data = self._text.read(_CHUNK)
             self._ended = not data
             self._buffer += data
             if len(self._buffer) > MAX_ITEM + _WINDOW:
