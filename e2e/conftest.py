@@ -6,6 +6,7 @@ Where no cluster can be had, every test that asks for one is skipped and says wh
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -79,3 +80,11 @@ def gpu_nodes(cluster: Cluster) -> Iterator[Callable[..., list[str]]]:
     yield make
     if made:
         cluster.kubectl("delete", "node", "--ignore-not-found", "--wait=false", *made)
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let child processes obey Ctrl-C, which those of a background job are born ignoring."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

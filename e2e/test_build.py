@@ -96,6 +96,7 @@ def test_two_builds_at_the_same_time_are_one(fake: Path, monkeypatch: pytest.Mon
     assert len((fake / "calls").read_text().splitlines()) == 1
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_build_leaves_nothing_that_looks_finished(
     fake: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals

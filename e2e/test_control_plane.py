@@ -127,6 +127,23 @@ def test_a_pods_annotations_say_how_it_ends(
     cluster.kubectl("-n", namespace, "wait", "--for=delete", "pod/stays")
 
 
+def test_objects_of_many_kinds_are_applied_in_order(cluster: Cluster, namespace: str) -> None:
+    inner = f"{namespace}-inner"
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": inner}}
+    maps = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"m{i}", "namespace": inner}}
+        for i in range(120)
+    ]
+    try:
+        cluster.apply([space, *maps])
+        found = {each["metadata"]["name"] for each in cluster.items("-n", inner, "configmaps")}
+        assert found >= {f"m{i}" for i in range(120)}
+        with pytest.raises(KubectlError, match="Invalid value"):
+            cluster.apply([*maps, maps[0] | {"metadata": {"name": "Bad!", "namespace": inner}}])
+    finally:
+        cluster.kubectl("delete", "namespace", inner, "--wait=false")
+
+
 def test_anonymous_requests_are_refused(cluster: Cluster, namespace: str) -> None:
     raw = cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json")
     server = json.loads(raw)["clusters"][0]["cluster"]
@@ -300,14 +317,17 @@ def program(*arguments: str, environ: dict[str, str]) -> subprocess.CompletedPro
     )
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_during_up_leaves_nothing(own_cache: dict[str, str]) -> None:
     folder = Path(own_cache["FAIRSTOW_CACHE"]) / "clusters" / "default"
     command = (sys.executable, "-m", "e2e.controlplane", "up")
     with started(*command, env=own_cache, stderr=subprocess.PIPE) as up:
         wait_until((folder / "logs" / "kube-apiserver.log").exists, "the API server")
         up.send_signal(signal.SIGINT)
-        assert up.wait(timeout=60) == 1
-    assert processes_of(folder) == []
+        code = up.wait(timeout=60)
+    left = processes_of(folder)
+    program("down", environ=own_cache)
+    assert (code, left) == (1, [])
 
 
 def test_up_replaces_what_a_crash_left_and_down_ends_it(own_cache: dict[str, str]) -> None:

@@ -78,8 +78,8 @@ class Program:
         return self.path.exists()
 
 
-CONTROLPLANE = Program("controlplane", KUBERNETES, "./cmd/controlplane", "12 min on two cores")
-KWOK_CONTROLLER = Program("kwok", KWOK, "sigs.k8s.io/kwok/cmd/kwok", "3 min on two cores")
+CONTROLPLANE = Program("controlplane", KUBERNETES, "./cmd/controlplane", "6–12 min on two cores")
+KWOK_CONTROLLER = Program("kwok", KWOK, "sigs.k8s.io/kwok/cmd/kwok", "1–3 min on two cores")
 NODE = Program("node", KUBERNETES, "./cmd/node", "1 min after controlplane")
 PROGRAMS = {program.name: program for program in (CONTROLPLANE, KWOK_CONTROLLER, NODE)}
 DEFAULT = (CONTROLPLANE, KWOK_CONTROLLER)
@@ -171,13 +171,21 @@ def _go(command: list[str], program: Program, *, cwd: Path, env: dict[str, str])
         try:
             _follow(process, lambda: update(min(len(lines), total)))
         except BaseException:
-            process.send_signal(signal.SIGINT)  # go ends its compilers on this one
-            process.wait()
+            _interrupt(process)
             raise
         reader.join()
     if process.returncode:
         tail = "\n".join(lines[-20:])
         raise BuildError(f"{what} failed (exit code {process.returncode}):\n{tail}")
+
+
+def _interrupt(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGINT)  # on this one go ends its compilers, too
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _collect(process: subprocess.Popen[str], lines: list[str]) -> None:
@@ -200,7 +208,7 @@ def _follow(process: subprocess.Popen[str], tick: Callable[[], None]) -> None:
 def _package_count(program: Program) -> int:
     """How many packages a cold build compiles; only the progress bar's length hangs on it."""
     if not program.own:
-        return 1100
+        return 1100  # counted once for kwok
     print("Fetching the Go modules of Kubernetes …", file=sys.stderr, flush=True)
     listing = subprocess.run(
         ["go", "list", "-deps", program.package],
