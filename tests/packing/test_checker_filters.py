@@ -305,6 +305,22 @@ def test_effective_requests(spec: Json, status: Json, millicores: int) -> None:
     assert arrival(node(cpu=f"{millicores - 1}m"), arriving) == {"InsufficientResources"}
 
 
+def test_an_infeasible_resize_counts_only_when_the_pod_is_recreated() -> None:
+    resized = pod("resized", "a", containers=[{"name": "m"} | requests(cpu="60")])
+    resized["status"] |= {
+        "conditions": [{"type": "PodResizePending", "status": "True", "reason": "Infeasible"}],
+        "containerStatuses": [{"name": "m", "allocatedResources": {"cpu": "2"}}],
+    }
+    beside = pod("p", containers=[requests(cpu="8")])
+    assert arrival(node("a", cpu="10"), beside, resized) == set()
+    assert arrival(node("a", cpu="9"), beside, resized) == {"InsufficientResources"}
+    for cpu, broken in (("60", set[str]()), ("59", {"InsufficientResources"})):
+        objects = [node("a", cpu="10"), node("b", cpu=cpu), resized]
+        assert rules_broken(objects, plan(objects, step([resized], [(resized, "b")]))) == broken
+    resized["status"]["conditions"][0]["reason"] = "Deferred"
+    assert arrival(node("a", cpu="10"), beside, resized) == {"InsufficientResources"}
+
+
 @pytest.mark.parametrize(
     ("quantity", "units"),
     [("1Ki", 1024), ("1.5k", 1500), ("2e3", 2000), ("1500m", 2), ("1M", 10**6), (".5Gi", 2**29)],

@@ -75,6 +75,7 @@ class Pod:
     priority: int
     preempts: bool
     requests: Mapping[str, int]
+    requests_on_arrival: Mapping[str, int]
     node_selector: Mapping[str, str]
     node_terms: tuple[NodeTerm, ...] | None
     tolerations: tuple[Toleration, ...]
@@ -130,7 +131,8 @@ def read_pod(item: Fields) -> Pod:
         nominated=status.text("nominatedNodeName"),
         priority=priority,
         preempts=spec.text("preemptionPolicy") != "Never",
-        requests=effective_requests(spec, status),
+        requests=effective_requests(spec, status, arriving=False),
+        requests_on_arrival=effective_requests(spec, status, arriving=True),
         node_selector=spec.text_map("nodeSelector"),
         node_terms=read_node_terms(affinity.map("nodeAffinity"), _REQUIRED),
         tolerations=tuple(

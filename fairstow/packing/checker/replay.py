@@ -1,6 +1,7 @@
 """The replay: one step after the other, every departure and arrival judged in its moment."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from fairstow.packing.checker.cluster import Budget, Cluster
 from fairstow.packing.checker.filters import (
@@ -131,6 +132,7 @@ class Replay:
                 node=bind.node,
             )
             return
+        pod = replace(pod, requests=pod.requests_on_arrival)
         there = self._there.get(node.name, {})
         obstacles = (
             *node_obstacles(pod, node),
