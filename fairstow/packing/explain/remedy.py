@@ -1,0 +1,135 @@
+"""What a plan does for one pod: places it, after which moves; moves it; or why it still waits."""
+
+from collections.abc import Mapping
+
+from fairstow.cluster.model import Pod
+from fairstow.packing.explain.model import PlanFix
+from fairstow.packing.model import Decision, Eviction, Move, Order, Proof
+
+
+def plan_fix(decision: Decision, pod: Pod) -> PlanFix | None:
+    """Return what the plan does to a pod; None for a pod that has its node and keeps it."""
+    placement = next((p for p in decision.placements if p.pod.uid == pod.uid), None)
+    if placement is not None:
+        return _placed(decision, pod, placement.node)
+    move = next((m for m in decision.moves if m.pod.uid == pod.uid), None)
+    if move is not None:
+        text = (
+            f"The plan moves it from {move.source} to {move.target}{_when(decision, pod)}: it is "
+            "evicted there and recreated here."
+        )
+        return PlanFix(text, move.target, (move,))
+    eviction = next((e for e in decision.evictions if e.pod.uid == pod.uid), None)
+    if eviction is not None:
+        text = f"The plan evicts it from {eviction.source} for good{_when(decision, pod)}."
+        return PlanFix(text, "", (), (eviction,))
+    return PlanFix(waiting(decision, pod)) if pod.pending else None
+
+
+def waiting(decision: Decision, pod: Pod) -> str:
+    """Say why a plan leaves a pending pod waiting, as far as it is proved."""
+    if pod.shape.unmodelled:
+        rules = ", ".join(pod.shape.unmodelled)
+        return f"The plan doesn't try it: it uses {rules}, which isn't modelled yet."
+    tier = next((t for t in decision.tiers if t.priority == pod.shape.priority), None)
+    if tier is None:
+        return "The plan leaves it waiting."
+    name = decision.request.snapshot.priority_name(tier.priority)
+    if tier.proof is Proof.GAP:
+        more = f"{tier.gap} more {'pod' if tier.gap == 1 else 'pods'}"
+        return (
+            f"The plan leaves it waiting. It isn't proved that it must: {more} of priority {name} "
+            "may be possible; a longer window may find them, or prove that there are none."
+        )
+    given = "" if tier is decision.tiers[0] else _given(decision)
+    return (
+        f"The plan leaves it waiting. Proved: with {allowed(decision)}{given}, no plan runs more "
+        f"pods of priority {name} than this one ({tier.after})."
+    )
+
+
+def allowed(decision: Decision) -> str:
+    """Say what a plan was allowed to do, as it goes into its proofs."""
+    request = decision.request
+    moves = "moves" if request.max_moves is None else f"at most {request.max_moves} moves"
+    if request.max_evictions:
+        return f"{moves} and at most {request.max_evictions} evictions for good"
+    return f"{moves} only"
+
+
+def needed(decision: Decision, pod: Pod, node: str) -> tuple[list[Move], list[Eviction]]:
+    """Return a part of the plan's departures that makes room for one placement.
+
+    Room counts as it is now, so what others of the plan take isn't charged to this pod: on each
+    node departures are added, the most helpful first, until the arrivals this needs fit; a move
+    added is itself an arrival elsewhere.
+    """
+    leaving: dict[str, list[Move | Eviction]] = {}
+    departures: list[Move | Eviction] = [*decision.moves, *decision.evictions]
+    for departure in departures:
+        leaving.setdefault(departure.source, []).append(departure)
+    snapshot = decision.request.snapshot
+    room: dict[str, dict[str, int]] = {}
+    arrivals, chosen = [(pod, node)], set[str]()
+    while arrivals:
+        arriving, target = arrivals.pop()
+        if target not in room:
+            room[target] = snapshot.free(snapshot.node_by_name[target])
+        free = room[target]
+        for resource, amount in arriving.shape.requests:
+            free[resource] = free.get(resource, 0) - amount
+        asked = [r for r, _ in arriving.shape.requests]
+        while (short := {r: -free[r] for r in asked if free[r] < 0}) and leaving.get(target):
+            best = max(leaving[target], key=lambda d: _help(d.pod, short))
+            leaving[target].remove(best)
+            for resource, amount in best.pod.shape.requests:
+                free[resource] = free.get(resource, 0) + amount
+            chosen.add(best.pod.uid)
+            if isinstance(best, Move):
+                arrivals.append((best.pod, best.target))
+    return (
+        [m for m in decision.moves if m.pod.uid in chosen],
+        [e for e in decision.evictions if e.pod.uid in chosen],
+    )
+
+
+def _help(pod: Pod, short: Mapping[str, int]) -> float:
+    return sum(min(a, short[r]) / short[r] for r, a in pod.shape.requests if r in short)
+
+
+def _placed(decision: Decision, pod: Pod, node: str) -> PlanFix:
+    moves, evictions = needed(decision, pod, node)
+    told = [f"{m.pod.ref}: {m.source} → {m.target}" for m in moves]
+    gone = [f"{e.pod.ref} from {e.source}" for e in evictions]
+    text = f"The plan places it on {node}{_when(decision, pod)}"
+    if moves:
+        text += f" after moving {_count(moves, 'pod')} ({_some(told)})"
+    if evictions:
+        text += f"{' and' if moves else ' after'} evicting {_count(evictions, 'pod')} for good "
+        text += f"({_some(gone)})"
+    if not moves and not evictions:
+        text += "; nothing has to move for it"
+    return PlanFix(text + ".", node, tuple(moves), tuple(evictions))
+
+
+def _when(decision: Decision, pod: Pod) -> str:
+    for number, step in enumerate(decision.steps, 1):
+        if any(p.uid == pod.uid for p in (*step.evict, *(p for p, _ in step.bind))):
+            return f" in step {number} of {len(decision.steps)}"
+    return ""
+
+
+def _given(decision: Decision) -> str:
+    """What a tier's proof takes as given."""
+    if decision.request.order is Order.TIER_BY_TIER:
+        return ", once higher priorities have their places with the fewest moves"
+    return ", and no place taken from a higher priority"
+
+
+def _count(entries: list[Move] | list[Eviction], noun: str) -> str:
+    return f"{len(entries)} {noun}{'' if len(entries) == 1 else 's'}"
+
+
+def _some(told: list[str]) -> str:
+    more = f" and {len(told) - 3} more" if len(told) > 3 else ""
+    return ", ".join(told[:3]) + more
