@@ -45,7 +45,7 @@ class GoMissingError(BuildError):
 
 @dataclass(frozen=True)
 class Program:
-    """One binary: its version, the package to build, and how long that takes with cold caches."""
+    """One binary: its version, the package to build, and how long that takes with cold caches on two cores."""
 
     name: str
     version: str
@@ -78,10 +78,11 @@ class Program:
         return self.path.exists()
 
 
-CONTROLPLANE = Program("controlplane", KUBERNETES, "./cmd/controlplane", "6–12 min on two cores")
-KWOK_CONTROLLER = Program("kwok", KWOK, "sigs.k8s.io/kwok/cmd/kwok", "1–3 min on two cores")
-NODE = Program("node", KUBERNETES, "./cmd/node", "1 min after controlplane")
-PROGRAMS = {program.name: program for program in (CONTROLPLANE, KWOK_CONTROLLER, NODE)}
+CONTROLPLANE = Program("controlplane", KUBERNETES, "./cmd/controlplane", "6–12 min")
+KWOK_CONTROLLER = Program("kwok", KWOK, "sigs.k8s.io/kwok/cmd/kwok", "1–3 min")
+NODE = Program("node", KUBERNETES, "./cmd/node", "1 min")
+VERDICTS = Program("verdicts", KUBERNETES, "./cmd/verdicts", "10 s after controlplane")
+PROGRAMS = {p.name: p for p in (CONTROLPLANE, KWOK_CONTROLLER, NODE, VERDICTS)}
 DEFAULT = (CONTROLPLANE, KWOK_CONTROLLER)
 
 

@@ -185,10 +185,11 @@ func (c *cluster) judgePod(ctx context.Context, pod *v1.Pod, say func(verdict) e
 	return nil
 }
 
-// pending returns the pod as it was before it was bound.
+// pending returns the pod as if it were not bound.
 func pending(pod *v1.Pod) *v1.Pod {
 	pod = pod.DeepCopy()
 	pod.Spec.NodeName = ""
-	pod.Status = v1.PodStatus{Phase: v1.PodPending}
+	pod.Status.Phase = v1.PodPending
+	pod.Status.NominatedNodeName = ""
 	return pod
 }
