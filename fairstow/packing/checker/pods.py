@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fairstow.packing.checker.fields import CheckError, Fields
-from fairstow.packing.checker.requests import effective_requests
+from fairstow.packing.checker.requests import effective_requests, resize_infeasible
 from fairstow.packing.checker.selectors import (
     NodeTerm,
     Requirement,
@@ -117,6 +117,9 @@ def read_pod(item: Fields) -> Pod:
     priority = spec.integer("priority")
     if abs(priority) > 2**31:
         raise CheckError(f"{item.where}: spec.priority must be an integer of 32 bits")
+    requests = on_arrival = effective_requests(spec, status, arriving=False)
+    if resize_infeasible(status):
+        on_arrival = effective_requests(spec, status, arriving=True)
     return Pod(
         namespace=read_namespace(item),
         name=metadata.text("name"),
@@ -131,8 +134,8 @@ def read_pod(item: Fields) -> Pod:
         nominated=status.text("nominatedNodeName"),
         priority=priority,
         preempts=spec.text("preemptionPolicy") != "Never",
-        requests=effective_requests(spec, status, arriving=False),
-        requests_on_arrival=effective_requests(spec, status, arriving=True),
+        requests=requests,
+        requests_on_arrival=on_arrival,
         node_selector=spec.text_map("nodeSelector"),
         node_terms=read_node_terms(affinity.map("nodeAffinity"), _REQUIRED),
         tolerations=tuple(

@@ -18,7 +18,7 @@ def effective_requests(spec: Fields, status: Fields, *, arriving: bool) -> dict[
     the first if the kubelet found its resize infeasible. A pod that arrives (again) asks for what
     it declares in any case.
     """
-    declares = arriving or not _resize_infeasible(status)
+    declares = arriving or not resize_infeasible(status)
     statuses = {
         each.text("name"): each
         for key in ("initContainerStatuses", "containerStatuses")
@@ -55,7 +55,8 @@ def effective_requests(spec: Fields, status: Fields, *, arriving: bool) -> dict[
     return {name: amount for name, amount in in_scheduler_units(total).items() if amount}
 
 
-def _resize_infeasible(status: Fields) -> bool:
+def resize_infeasible(status: Fields) -> bool:
+    """Whether the kubelet found that the pod's resize can't be had on its node."""
     return any(
         (c.text("type"), c.text("reason")) == ("PodResizePending", "Infeasible")
         for c in status.maps("conditions")
