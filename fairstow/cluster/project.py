@@ -296,7 +296,7 @@ class Builder:
         uid = self._claim(raw.metadata, item, raw.metadata.namespace or DEFAULT_NAMESPACE)
         policy = raw.spec.pod_failure_policy if raw.spec else None
         for rule in (policy.rules if policy else None) or ():
-            types = {c.get("type") for c in rule.on_pod_conditions or ()}
+            types = {c.type for c in rule.on_pod_conditions or ()}
             if rule.action == "Ignore" and "DisruptionTarget" in types:
                 self._disruptable_jobs.add(uid)
 

@@ -8,6 +8,8 @@ All else (claims, CSI and cloud disks) brings node affinity and attach limits, n
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from fairstow.cluster.errors import printable
+
 _FREE = frozenset(
     {"configMap", "secret", "projected", "downwardAPI", "image", "gitRepo", "nfs", "emptyDir",
      "hostPath"}
@@ -30,9 +32,10 @@ def read_volumes(volumes: Iterable[Mapping[str, Any]]) -> VolumeFacts:
     local = ""
     unmodelled: set[str] = set()
     for volume in volumes:
-        sources = [k for k in volume if k != "name"]
+        sources = [printable(k) for k in volume if k != "name"]
+        name = printable(str(volume.get("name")))
         if "hostPath" in sources:
-            local = local or f"hostPath volume {volume.get('name')}"
+            local = local or f"hostPath volume {name}"
         if "emptyDir" in sources:
             empty = volume["emptyDir"] or {}
             if not isinstance(empty, Mapping):
@@ -40,6 +43,6 @@ def read_volumes(volumes: Iterable[Mapping[str, Any]]) -> VolumeFacts:
             if empty.get("medium") not in ("Memory",) and not str(
                 empty.get("medium") or ""
             ).startswith("HugePages"):
-                local = local or f"emptyDir volume {volume.get('name')} on the node's disk"
+                local = local or f"emptyDir volume {name} on the node's disk"
         unmodelled.update(f"{kind} volume" for kind in sources if kind not in _FREE)
     return VolumeFacts(local, tuple(sorted(unmodelled)))

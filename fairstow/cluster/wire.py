@@ -265,11 +265,17 @@ class PriorityClass(_Wire):
     value: Int32
 
 
+class ConditionPattern(_Wire):
+    """batch/v1 PodFailurePolicyOnPodConditionsPattern."""
+
+    type: str
+
+
 class ExitRule(_Wire):
     """batch/v1 PodFailurePolicyRule."""
 
     action: str
-    on_pod_conditions: list[dict[str, Any]] | None = None
+    on_pod_conditions: list[ConditionPattern] | None = None
 
 
 class FailurePolicy(_Wire):

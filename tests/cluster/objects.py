@@ -131,7 +131,8 @@ def as_json(objects: Iterable[Object], indent: int | None = 4) -> bytes:
 
 
 def as_yaml(objects: Iterable[Object]) -> bytes:
-    return bytes(yaml.safe_dump(listed(objects), encoding="utf-8"))
+    dumper: Any = yaml.CSafeDumper
+    return bytes(yaml.dump(listed(objects), Dumper=dumper, encoding="utf-8"))
 
 
 def packed(data: bytes) -> bytes:
