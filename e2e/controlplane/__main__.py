@@ -54,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m e2e.controlplane", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="build what is not in the cache yet")
-    build.add_argument("program", nargs="*", choices=[*PROGRAMS, []], help="default: what a cluster needs")
+    build.add_argument(
+        "program", nargs="*", choices=[*PROGRAMS, []], help="default: what a cluster needs"
+    )
     for name, text in (
         ("up", "start a cluster that stays until `down`"),
         ("down", "end it"),
