@@ -1,0 +1,129 @@
+"""The program's commands and flags; each command's work is in a module of its own.
+
+Entry point of `fairstow` and `kubectl-fairstow`. What is heavy (the solver, the Kubernetes
+client, pydantic) is imported when a command needs it, so that help is there at once.
+"""
+
+# ruff: noqa: PLR0913, PLR0917, ARG001
+# A command has as many parameters as flags; `debug` is read by `Command` before it runs.
+
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from fairstow.cli import options, terminal
+from fairstow.cli.command import Command, Group
+
+app = typer.Typer(
+    cls=Group,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+
+
+def main() -> None:
+    """Run the program."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        app(prog_name=terminal.program())
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@app.callback()
+def fairstow() -> None:
+    """Find room for pods that stay pending although the cluster has it.
+
+    Nothing here changes a cluster: it reads one, or a dump of one, and says what could be done.
+    """
+
+
+@app.command(cls=Command)
+def plan(
+    filename: options.Files = None,
+    output: Annotated[
+        options.PlanOutput, typer.Option("-o", "--output", help="How to show the plan.")
+    ] = options.PlanOutput.TEXT,
+    report: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Also write a page with the nodes before and after."),
+    ] = None,
+    check: Annotated[
+        str | None,
+        typer.Option(metavar="PLAN", help="Make no plan but check this one, JSON or YAML."),
+    ] = None,
+    window: options.Window = "10s",
+    order: Annotated[
+        options.Order,
+        typer.Option(
+            help="place-first: all placements before the least disturbance. tier-by-tier: no pod "
+            "moves for the sake of a lower priority."
+        ),
+    ] = options.Order.PLACE_FIRST,
+    max_moves: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Most pods to move. No limit without it."),
+    ] = None,
+    max_evictions: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Most pods of lower priority to evict for good."),
+    ] = 0,
+    seed: options.Seed = 0,
+    namespace: options.Namespace = None,
+    all_namespaces: options.AllNamespaces = False,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Find places for pending pods by moving running ones, and prove what can't be bettered.
+
+    The plan is for the whole cluster, is checked step by step before it is shown, and changes
+    nothing. Exit code 0: a plan was made or nothing needs one; 1: --check refused a plan.
+
+    Examples:
+      # Plan for the cluster that kubectl talks to
+      {program} plan
+
+      # Plan for a dump, with nothing installed and no access to the cluster
+      kubectl get nodes,pods,poddisruptionbudgets,priorityclasses,replicasets,\
+statefulsets,jobs,namespaces -A -o json > cluster.json
+      {program} plan -f cluster.json
+
+      # Draw the nodes before and after
+      {program} plan -f cluster.json --report plan.html
+
+      # Keep the plan, and check it against the cluster an hour later
+      {program} plan -o json > plan.json
+      {program} plan --check plan.json
+    """
+    from fairstow.cli import planning
+
+    live = options.live(kubeconfig, context)
+    shown = options.only(namespace, all_namespaces)
+    if check is not None:
+        planning.check(check, filename or (), live, output)
+        return
+    question = planning.Question(
+        window=options.seconds(window),
+        order=order,
+        seed=seed,
+        max_moves=max_moves,
+        max_evictions=max_evictions,
+    )
+    planning.plan(question, filename or (), live, output, report, shown)
+
+
+@app.command(cls=Command)
+def version(debug: options.Debug = False) -> None:
+    """Print the version.
+
+    Examples:
+      {program} version
+    """
+    from importlib.metadata import version as installed
+
+    terminal.write(f"fairstow {installed('fairstow')}")

@@ -1,0 +1,71 @@
+"""Making a plan the only way a plan is made here: decided, written out, and checked.
+
+Called by `plan` and `explain`. Nothing is shown that the independent checker refused.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from fairstow.cli.errors import InternalError
+from fairstow.cli.sources import Source
+from fairstow.cluster.errors import InputError
+from fairstow.packing.checker import CheckError, Verdict, check
+from fairstow.packing.model import Decision, Request
+from fairstow.packing.planner import decide
+from fairstow.packing.worker import Worker
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Made:
+    """A plan and its check. Attributes: plan: the PackingPlan as JSON types."""
+
+    decision: Decision
+    plan: dict[str, Any]
+    verdict: Verdict
+
+
+def make(source: Source, request: Request, worker: Worker) -> Made:
+    """Return the plan for a source, checked.
+
+    Raises:
+        InternalError: the checker refuses the plan.
+    """
+    decision = decide(request, worker, time.monotonic, os.cpu_count() or 1)
+    from fairstow.packing.plan import to_plan  # pydantic loads while nobody waits for it
+
+    plan = to_plan(decision).to_object()
+    verdict = judge(source, plan)
+    if not verdict.accepted:
+        more = len(verdict.violations) - _SHOWN + verdict.omitted
+        raise InternalError(
+            "the plan that was made doesn't pass the check, so it isn't shown",
+            [describe(v) for v in verdict.violations[:_SHOWN]]
+            + ([f"and {more} more"] if more > 0 else []),
+        )
+    return Made(decision, plan, verdict)
+
+
+def judge(source: Source, plan: dict[str, Any]) -> Verdict:
+    """Check a plan against a source.
+
+    Raises:
+        InputError: the checker can't read the source.
+    """
+    try:
+        return check(source.objects, plan, budgets_known=source.budgets_known)
+    except CheckError as error:
+        raise InputError(
+            "input", f"the independent checker can't read it, so no plan can be shown ({error})"
+        ) from error
+
+
+def describe(violation: Any) -> str:
+    """Return a violation as one line: where, which rule, what is wrong."""
+    place = [f"step {violation.step}"] if violation.step is not None else []
+    place += [f"pod {violation.pod}"] if violation.pod else []
+    place += [f"node {violation.node}"] if violation.node else []
+    return f"{violation.rule}: {', '.join(place)}{': ' if place else ''}{violation.message}"

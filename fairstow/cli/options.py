@@ -1,0 +1,103 @@
+"""Flags that several commands take, and how their values are read."""
+
+import re
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from fairstow.cli.live import Live
+from fairstow.cluster.errors import InputError
+
+Files = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-f",
+        "--filename",
+        metavar="DUMP",
+        help="A dump to read: a file, a folder, or - for standard input; can be given several "
+        "times. Without it the running cluster is read.",
+        show_default=False,
+    ),
+]
+Context = Annotated[
+    str | None,
+    typer.Option("--context", help="The kubeconfig context to use.", show_default=False),
+]
+Kubeconfig = Annotated[
+    str | None,
+    typer.Option("--kubeconfig", help="The kubeconfig file to use.", show_default=False),
+]
+Window = Annotated[
+    str,
+    typer.Option("--window", metavar="DURATION", help="Time to look for a plan, such as 10s."),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the search.")]
+Namespace = Annotated[
+    str | None,
+    typer.Option("-n", "--namespace", help="The namespace to show.", show_default=False),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="On an error, show the traceback as well.")]
+AllNamespaces = Annotated[
+    bool, typer.Option("-A", "--all-namespaces", help="Show all namespaces, as without -n.")
+]
+
+
+class Order(StrEnum):
+    """`--order`."""
+
+    PLACE_FIRST = "place-first"
+    TIER_BY_TIER = "tier-by-tier"
+
+
+class PlanOutput(StrEnum):
+    """`-o` of plan."""
+
+    TEXT = "text"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+    DIFF = "diff"
+
+
+class Output(StrEnum):
+    """`-o` of commands that answer in text or JSON."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:h|ms|m|s))+\Z")
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_LONGEST = 86_400.0
+
+
+def seconds(text: str) -> float:
+    """Return a duration as Kubernetes writes it (`10s`, `1m30s`, `500ms`) in seconds.
+
+    Raises:
+        InputError: it isn't one, or not between 1 ms and 24 h.
+    """
+    if len(text) > 32 or not _DURATION.match(text):
+        raise InputError("--window", f"{text!r} is no duration", "Write it like 10s, 500ms, 1m30s.")
+    parts = re.findall(r"([\d.]+)(h|ms|m|s)", text)
+    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not 0.001 <= total <= _LONGEST:
+        raise InputError("--window", f"{text} isn't between 1ms and 24h")
+    return total
+
+
+def only(namespace: str | None, everything: bool) -> str | None:
+    """Return the namespace to show, None for all.
+
+    Raises:
+        InputError: both were asked for.
+    """
+    if namespace is not None and everything:
+        raise InputError("-n and -A", "contradict each other", "Give one of them.")
+    return namespace
+
+
+def live(kubeconfig: str | None, context: str | None) -> Live:
+    """Return which running cluster the flags name."""
+    return Live(kubeconfig, context)

@@ -1,0 +1,145 @@
+"""`plan`: read, decide, check, show; or read and check a plan that is there already.
+
+Called by `main`. The solver process is started first, so that ortools loads while the cluster
+is being read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from fairstow.cli import terminal
+from fairstow.cli.errors import Code
+from fairstow.cli.live import Live
+from fairstow.cli.making import Made, judge, make
+from fairstow.cli.options import Order, PlanOutput
+from fairstow.cli.progress import Progress
+from fairstow.cli.serialise import as_json, as_yaml
+from fairstow.cli.sources import Source, load, read_plan
+from fairstow.cli.text import Page, plan_text, unknown_budgets
+from fairstow.cluster.errors import InputError
+from fairstow.packing import model
+from fairstow.packing.worker import Worker
+
+_ORDERS = {
+    Order.PLACE_FIRST: model.Order.PLACE_FIRST,
+    Order.TIER_BY_TIER: model.Order.TIER_BY_TIER,
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of the planner, but for the cluster. Attributes: window: seconds."""
+
+    window: float
+    order: Order = Order.PLACE_FIRST
+    seed: int = 0
+    max_moves: int | None = None
+    max_evictions: int = 0
+
+    def of(self, source: Source) -> model.Request:
+        """Return the planner's request."""
+        return model.Request(
+            snapshot=source.snapshot,
+            order=_ORDERS[self.order],
+            window=self.window,
+            seed=self.seed,
+            max_moves=self.max_moves,
+            max_evictions=self.max_evictions,
+        )
+
+
+def plan(
+    question: Question,
+    files: Sequence[str],
+    live: Live,
+    output: PlanOutput,
+    report: str | None,
+    namespace: str | None,
+) -> None:
+    """Make a plan and show it."""
+    with Worker() as worker, Progress() as progress:
+        source = load(files, live, keep=True, progress=progress.say)
+        if namespace is not None:
+            _known_namespace(source, namespace)
+        progress.say("looking for a plan", question.window)
+        made = make(source, question.of(source), worker)
+        progress.say("writing")
+        if report is not None:
+            write_report(made, report)
+    _warn(source, made, output)
+    terminal.write(shown(made, source, output, namespace))
+
+
+def shown(made: Made, source: Source, output: PlanOutput, namespace: str | None) -> str:
+    """Return a plan in the form asked for."""
+    match output:
+        case PlanOutput.JSON:
+            return as_json(made.plan)
+        case PlanOutput.YAML:
+            return as_yaml(made.plan)
+        case PlanOutput.DIFF:
+            from fairstow.cli.diff import diff
+
+            return diff(made.decision, made.plan["metadata"]["name"])
+        case _:
+            page = Page(
+                made=made,
+                flags=source.flags,
+                program=terminal.program(),
+                look=terminal.look(),
+                wide=output is PlanOutput.WIDE,
+                namespace=namespace,
+            )
+            return plan_text(page)
+
+
+def _known_namespace(source: Source, namespace: str) -> None:
+    there = {pod.namespace for pod in source.snapshot.pods} | set(source.snapshot.namespaces)
+    if namespace not in there:
+        raise InputError("-n", f"no namespace {namespace} in the cluster", _named(there))
+
+
+def _named(names: set[str]) -> str:
+    some = sorted(names)[:10]
+    return f"There are: {', '.join(some)}{', ...' if len(names) > 10 else ''}" if some else ""
+
+
+def _warn(source: Source, made: Made, output: PlanOutput) -> None:
+    for warning in source.warnings:
+        terminal.note(f"Warning: {warning}")
+    said = output in (PlanOutput.TEXT, PlanOutput.WIDE)
+    if not said and not made.decision.budgets_known:
+        terminal.note("Warning: " + "\n".join(unknown_budgets(source.flags)))
+
+
+def write_report(made: Made, path: str) -> None:
+    """Write the page of a plan to a file.
+
+    Raises:
+        InputError: the file can't be written.
+    """
+    raise NotImplementedError
+
+
+def check(path: str, files: Sequence[str], live: Live, output: PlanOutput) -> None:
+    """Check a plan and show the verdict; a refusal is exit code 1."""
+    from fairstow.cli.checking import verdict_object, verdict_text
+
+    written: dict[str, Any] = read_plan(path)
+    with Progress() as progress:
+        source = load(files, live, keep=True, progress=progress.say)
+        progress.say("checking")
+        verdict = judge(source, written)
+    for warning in source.warnings:
+        terminal.note(f"Warning: {warning}")
+    if output is PlanOutput.JSON:
+        terminal.write(as_json(verdict_object(verdict)))
+    elif output is PlanOutput.YAML:
+        terminal.write(as_yaml(verdict_object(verdict)))
+    else:
+        terminal.write(verdict_text(verdict, written, source.snapshot.hash, path, terminal.look()))
+    if not verdict.accepted:
+        raise typer.Exit(Code.REFUSED)

@@ -1,0 +1,166 @@
+"""Where a cluster's state comes from: dumps (`-f`) or the running cluster.
+
+Either way the objects are read once: into a snapshot, and for the independent checker, which
+must not trust the snapshot, into a packed file of their own that is gone with the program. A
+running cluster is written to a dump first, so that there is one way to read.
+"""
+
+import gzip
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fairstow.cli.errors import ClusterError
+from fairstow.cli.live import Live
+from fairstow.cluster import dump
+from fairstow.cluster.errors import InputError
+from fairstow.cluster.items import Item, sentence
+from fairstow.cluster.project import Builder
+from fairstow.cluster.snapshot import Snapshot
+
+_GROUPS = {"Node": "", "Pod": "", "Namespace": "", "PodDisruptionBudget": "policy", "Job": "batch"}
+"""Kinds the checker reads, with their API group."""
+
+_IN_MEMORY = 64 << 20
+_ITEM = msgspec.json.Decoder(dict[str, Any])
+
+Say = Callable[[str], None]
+
+
+class Objects:
+    """Raw objects, packed; can be read any number of times."""
+
+    def __init__(self) -> None:
+        self._file: Any = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
+        self._packed: gzip.GzipFile | None = gzip.GzipFile("", "wb", 1, self._file, 0)
+
+    def add(self, item: Item) -> None:
+        """Keep an object if the checker reads its kind."""
+        if _GROUPS.get(item.kind) != item.api_version.rpartition("/")[0]:
+            return
+        assert self._packed is not None, "objects are added before they are read"
+        try:
+            content = item.decode(dict[str, Any])
+            content |= {"apiVersion": item.api_version, "kind": item.kind}
+            self._packed.write(msgspec.json.encode(content) + b"\n")
+        except (ValueError, OverflowError, RecursionError) as error:
+            raise InputError(item.where, sentence(error)) from error
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        if self._packed is not None:
+            self._packed.close()
+            self._packed = None
+        self._file.seek(0)
+        with gzip.GzipFile("", "rb", fileobj=self._file) as lines:
+            yield from map(_ITEM.decode, lines)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A cluster's state.
+
+    Attributes:
+        objects: what the checker reads; empty unless it was asked for.
+        flags: how to name the same source on a command line.
+        warnings: what couldn't be read, a sentence each.
+    """
+
+    snapshot: Snapshot
+    objects: Objects
+    flags: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def budgets_known(self) -> bool:
+        """Whether the source says what PodDisruptionBudgets there are."""
+        return "PodDisruptionBudget" in self.snapshot.known
+
+
+def load(files: Sequence[str], live: Live, *, keep: bool, progress: Say) -> Source:
+    """Read the given dumps, or the running cluster where there are none.
+
+    Args:
+        files: files, folders, and `-`.
+        live: which cluster.
+        keep: whether the checker will want the objects.
+        progress: told what is being read.
+
+    Raises:
+        InputError: input or flags can't be used.
+        ClusterError: the cluster can't be reached or refuses access.
+    """
+    if files:
+        if live != Live():
+            raise InputError("-f", "reads a dump, so --context and --kubeconfig have no meaning")
+        progress(f"reading {', '.join(files)}")
+        flags = " ".join(f"-f {shlex.quote(f)}" for f in files)
+        return _read(dump.read(files), Builder(), flags, keep=keep)
+    flags = " ".join(
+        f"--{name} {shlex.quote(value)}"
+        for name, value in (("kubeconfig", live.kubeconfig), ("context", live.context))
+        if value
+    )
+    with _dumped(live, progress) as (path, name, warnings):
+        try:
+            source = _read(dump.read([path]), Builder(live=True), flags, keep=keep)
+        except InputError as error:
+            raise InputError(error.where.replace(path, name), error.problem) from error
+    return Source(source.snapshot, source.objects, flags, warnings)
+
+
+@contextmanager
+def _dumped(live: Live, progress: Say) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Write the running cluster to a file for a while; yield its path, its name, warnings."""
+    from fairstow.kube.client import connect
+    from fairstow.kube.live import write_dump
+
+    progress("connecting")
+    connection = connect(live.kubeconfig, live.context)
+    warnings: list[str] = []
+    try:
+        with tempfile.TemporaryDirectory(prefix="fairstow-") as folder:
+            path = Path(folder) / "cluster.json"
+            try:
+                write_dump(connection, path, progress=progress, warn=warnings.append)
+            except InputError as error:
+                raise ClusterError(error) from error
+            yield str(path), connection.name, tuple(warnings)
+    finally:
+        connection.close()
+
+
+def _read(items: Iterator[Item], builder: Builder, flags: str, *, keep: bool) -> Source:
+    objects = Objects()
+    for item in items:
+        builder.add(item)
+        if keep:
+            objects.add(item)
+    return Source(builder.build(), objects, flags)
+
+
+def read_plan(path: str) -> dict[str, Any]:
+    """Return the one PackingPlan that a JSON or YAML file holds.
+
+    Raises:
+        InputError: the file can't be read, or holds something else.
+    """
+    found = list(dump.read([path]))
+    plans = [item for item in found if item.kind == "PackingPlan"]
+    if len(plans) != 1:
+        kinds = ", ".join(sorted({item.kind or "no kind" for item in found})) or "nothing"
+        raise InputError(
+            path,
+            f"holds {len(plans)} PackingPlans instead of one (found: {kinds})",
+            "Write one with: fairstow plan -f DUMP -o json > plan.json",
+        )
+    try:
+        plan: dict[str, Any] = plans[0].decode(dict[str, Any])
+    except (ValueError, RecursionError) as error:
+        raise InputError(plans[0].where, sentence(error)) from error
+    return {"apiVersion": plans[0].api_version, "kind": "PackingPlan", **plan}

@@ -1,0 +1,326 @@
+"""A plan as text: evidence, what it does, what it means, one command to run next.
+
+Called by `plan`. Pure: `plan_text` turns a checked plan into a string.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from fairstow.cli.evidence import accelerators, room, waiting
+from fairstow.cli.layout import count, listed, table, wrapped
+from fairstow.cli.making import Made
+from fairstow.cli.terminal import Look
+from fairstow.cli.waiting import Group, still_waiting
+from fairstow.cluster.dump import FETCH
+from fairstow.cluster.model import Pod
+from fairstow.cluster.snapshot import Snapshot
+from fairstow.packing.model import Decision, Order, Proof, Tier
+
+_SCREEN = 8
+"""Lines of a section, unless everything is asked for."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is to be shown, and how.
+
+    Attributes:
+        flags: what names the source on a command line, such as `-f cluster.json`.
+        program: as the user calls it.
+        wide: everything, instead of a screen.
+        namespace: show the pods of this one only.
+    """
+
+    made: Made
+    flags: str
+    program: str
+    look: Look
+    wide: bool = False
+    namespace: str | None = None
+
+    @property
+    def decision(self) -> Decision:
+        """What was decided."""
+        return self.made.decision
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The cluster it was decided on."""
+        return self.decision.request.snapshot
+
+    def shows(self, pod: Pod) -> bool:
+        """Whether a pod is to be shown."""
+        return self.namespace in (None, pod.namespace)
+
+    def command(self, words: str) -> str:
+        """Return a command line that reads the same source."""
+        return f"  {self.program} {words} {self.flags}".rstrip()
+
+
+def plan_text(page: Page) -> str:
+    """Return the text of a plan."""
+    return "\n".join(
+        [
+            *_unknown_budgets(page),
+            *_summary(page),
+            "",
+            *_tiers(page),
+            "",
+            *_meaning(page),
+            *_placements(page),
+            *_moves(page),
+            *_evictions(page),
+            *_steps(page),
+            *_waiting(page),
+            *_not_considered(page),
+            "",
+            *_next(page),
+        ]
+    )
+
+
+def unknown_budgets(flags: str) -> tuple[str, str]:
+    """Return what it means that budgets aren't known, and what to do about it."""
+    means = (
+        "PodDisruptionBudgets are unknown, so this plan can't be approved: a move might break one."
+    )
+    if flags.startswith("-f"):
+        return f"{means} Fetch everything with:", f"  {FETCH}"
+    return (
+        f"{means} Check the permission with:",
+        "  kubectl auth can-i list poddisruptionbudgets -A",
+    )
+
+
+def _unknown_budgets(page: Page) -> Iterator[str]:
+    if not page.decision.budgets_known:
+        means, command = unknown_budgets(page.flags)
+        yield from (wrapped(f"Warning: {means}", page.look.width), command, "")
+
+
+def _summary(page: Page) -> Iterator[str]:
+    decision, snapshot, width = page.decision, page.snapshot, page.look.width
+    pods = len(snapshot.pending)
+    nodes = count(len(snapshot.nodes), "node")
+    rooms = [room(snapshot, snapshot.nodes, r) for r in accelerators(snapshot)]
+    free = f"; {', '.join(map(str, rooms))} are free" if rooms else ""
+    if not pods:
+        yield wrapped(f"No pod is pending on {nodes}{free}. Nothing to plan.", width)
+        return
+    yield wrapped(f"{_are(pods, 'pod')} pending on {nodes}{free}.", width)
+    if decision.placements:
+        yield wrapped(_does(page), width)
+    elif all(tier.proof is Proof.OPTIMAL for tier in decision.tiers):
+        yield wrapped("Nothing to improve: no plan under these rules places any of them.", width)
+    else:
+        gap = sum(tier.gap for tier in decision.tiers)
+        yield wrapped(
+            f"No better placement was found within {_window(page)}; that {count(gap, 'more pod')} "
+            "could be placed isn't ruled out. A longer --window may find one.",
+            width,
+        )
+
+
+def _does(page: Page) -> str:
+    decision = page.decision
+    costs = [
+        f"moving {count(len(decision.moves), 'running pod')}" if decision.moves else "",
+        f"evicting {count(len(decision.evictions), 'pod')} of lower priority for good"
+        if decision.evictions
+        else "",
+    ]
+    by = " and ".join(filter(None, costs))
+    how = f"by {by}" if by else "without disturbing any running pod"
+    steps = count(page.made.verdict.steps_replayed, "step")
+    return f"This plan places {len(decision.placements)} of them {how} (checked: {steps}, every one feasible)."  # noqa: E501
+
+
+def _are(number: int, noun: str) -> str:
+    return f"{count(number, noun)} {'is' if number == 1 else 'are'}"
+
+
+def _window(page: Page) -> str:
+    window: str = page.made.plan["spec"]["window"]
+    return window
+
+
+def _tiers(page: Page) -> list[str]:
+    snapshot = page.snapshot
+    before = waiting(snapshot)
+    rows = [
+        (
+            tier_name(snapshot, tier.priority),
+            str(before[tier.priority]),
+            str(tier.before),
+            str(tier.after),
+            str(tier.pending),
+            _proof(tier),
+        )
+        for tier in page.decision.tiers
+    ]
+    headers = ("PRIORITY", "PENDING", "PLACED NOW", "WITH PLAN", "STILL PENDING", "PROOF")
+    return table(headers, rows, page.look.width, "lrrrrl")
+
+
+def tier_name(snapshot: Snapshot, priority: int) -> str:
+    """Return a tier as people know it: `prod 1000`, or the number."""
+    name = snapshot.priority_name(priority)
+    return name if name == str(priority) else f"{name} {priority}"
+
+
+def _proof(tier: Tier) -> str:
+    return "optimal" if tier.proof is Proof.OPTIMAL else f"gap: {tier.gap} more not ruled out"
+
+
+def _meaning(page: Page) -> Iterator[str]:
+    decision = page.decision
+    sentences = []
+    if any(tier.proof is Proof.OPTIMAL for tier in decision.tiers):
+        sentences.append(
+            "optimal: no plan under these rules places more pods of that priority, given what "
+            "those above it get."
+        )
+    if decision.moves or decision.evictions:
+        least = (
+            f"It is proved that no plan with these placements disturbs less (cost {decision.cost})."
+            if decision.proved_least_cost
+            else f"That fewer moves would do isn't ruled out within {_window(page)}."
+        )
+        sentences.append(least)
+    sentences.append(_rules(page))
+    if decision.moves or decision.evictions:
+        sentences.append(
+            "Nothing has been changed. A pod that moves is evicted and started anew by its owner, "
+            "under another name; what it hasn't saved is lost."
+        )
+    for sentence in sentences:
+        yield wrapped(sentence, page.look.width)
+
+
+def _rules(page: Page) -> str:
+    request = page.decision.request
+    evictions = (
+        f"at most {count(request.max_evictions, 'eviction')} for good (of lower priority only)"
+        if request.max_evictions
+        else "moves only, no eviction for good"
+    )
+    most = f", at most {count(request.max_moves, 'move')}" if request.max_moves is not None else ""
+    order = (
+        "place first: every priority's placements, highest first, then the least disturbance"
+        if request.order is Order.PLACE_FIRST
+        else "tier by tier: no pod moves for the sake of a lower priority"
+    )
+    return f"Rules: {evictions}{most}. Order: {order}."
+
+
+def _section(page: Page, title: str, total: int, lines: Sequence[str]) -> Iterator[str]:
+    if total:
+        yield ""
+        yield f"{title} ({total})"
+        yield from listed(lines, None if page.wide else _SCREEN, "-o wide shows all")
+
+
+def _placements(page: Page) -> Iterator[str]:
+    by_owner: dict[tuple[str, str], dict[str, int]] = {}
+    for p in page.decision.placements:
+        if page.shows(p.pod):
+            nodes = by_owner.setdefault((p.pod.namespace, owner_name(p.pod)), {})
+            nodes[p.node] = nodes.get(p.node, 0) + 1
+    shown = sum(sum(nodes.values()) for nodes in by_owner.values())
+    rows = [
+        (f"  {namespace}/{owner}", count(sum(nodes.values()), "pod"), page.look.arrow, _on(nodes))
+        for (namespace, owner), nodes in by_owner.items()
+    ]
+    yield from _section(page, "Placements", shown, _aligned(page, rows))
+
+
+def owner_name(pod: Pod) -> str:
+    """Return what people know a pod by: its owner, or itself where it has none."""
+    return str(pod.owner) if pod.owner else pod.name
+
+
+def _on(nodes: dict[str, int]) -> str:
+    return ", ".join(f"{node} ({n})" if n > 1 else node for node, n in nodes.items())
+
+
+def _moves(page: Page) -> Iterator[str]:
+    moves = [m for m in page.decision.moves if page.shows(m.pod)]
+    rows = [
+        (f"  {m.pod.ref}", _of(m.pod), m.source, f"{page.look.arrow} {m.target}") for m in moves
+    ]
+    yield from _section(page, "Moves", len(moves), _aligned(page, rows))
+
+
+def _evictions(page: Page) -> Iterator[str]:
+    evictions = [e for e in page.decision.evictions if page.shows(e.pod)]
+    rows = [(f"  {e.pod.ref}", _of(e.pod), f"off {e.source}") for e in evictions]
+    yield from _section(page, "Evictions for good", len(evictions), _aligned(page, rows))
+
+
+def _of(pod: Pod) -> str:
+    return f"({pod.owner})" if pod.owner else "(no owner)"
+
+
+def _aligned(page: Page, rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows in columns; where that is too wide, a row's last part on a line of its own."""
+    if not rows:
+        return []
+    lines = table(rows[0], rows[1:], None)
+    width = page.look.width
+    if width is None or max(map(len, lines)) <= width:
+        return lines
+    return [f"{row[0]}\n      {' '.join(row[1:])}" for row in rows]
+
+
+def _steps(page: Page) -> Iterator[str]:
+    if not page.wide:
+        return
+    lines = [
+        f"  {number}. " + "; ".join(
+            [f"evict {p.ref}" for p in step.evict] + [f"bind {p.ref} on {n}" for p, n in step.bind]
+        )
+        for number, step in enumerate(page.decision.steps, 1)
+    ]  # fmt: skip
+    yield from _section(page, "Steps", len(lines), lines)
+
+
+def _waiting(page: Page) -> Iterator[str]:
+    groups = [g for g in still_waiting(page.decision) if page.shows(g.pods[0])]
+    total = sum(len(g.pods) for g in groups)
+    most = len(groups) if page.wide else _SCREEN // 2
+    lines = [_waits(page, group) for group in groups[:most]]
+    yield from _section(page, "Still pending", total, lines)
+    left = sum(len(g.pods) for g in groups[most:])
+    if left:
+        yield f"  ... and {left} more (-o wide shows all)"
+
+
+def _waits(page: Page, group: Group) -> str:
+    first = group.pods[0]
+    who = f"  {first.namespace}/{owner_name(first)}, {count(len(group.pods), 'pod')}"
+    tier = tier_name(page.snapshot, first.shape.priority)
+    return f"{who} of {tier}:\n" + wrapped(
+        group.reason(page.decision), page.look.width, "      ", "      "
+    )
+
+
+def _not_considered(page: Page) -> Iterator[str]:
+    said = page.decision.not_considered
+    yield from _section(page, "Not considered", len(said), _bullets(page, said))
+
+
+def _bullets(page: Page, sentences: Iterable[str]) -> list[str]:
+    return [wrapped(s, page.look.width, "  - ", "    ") for s in sentences]
+
+
+def _next(page: Page) -> Iterator[str]:
+    groups = still_waiting(page.decision)
+    if page.decision.placements:
+        yield "Next: see the nodes before and after."
+        yield page.command("plan --report plan.html")
+    elif groups:
+        yield "Next: see what would let one of them run."
+        yield page.command(f"explain pod/{groups[0].pods[0].ref}")
+    else:
+        yield "Next: see where the free room is."
+        yield page.command("pools")
