@@ -6,7 +6,7 @@ of that form; everything else, dates included, is text.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import yaml
@@ -44,11 +44,27 @@ def yaml_items(source: str, text: Text) -> Iterator[Item]:
         ) from error
 
 
+class _Feed:
+    """What libyaml reads from; bounds how much it takes in before it reports anything."""
+
+    def __init__(self, text: Text, too_long: Callable[[], InputError]) -> None:
+        self._text = text
+        self._too_long = too_long
+        self.unreported = 0
+
+    def read(self, size: int) -> bytes:
+        data = self._text.read(size)
+        self.unreported += len(data)
+        if self.unreported > MAX_ITEM:
+            raise self._too_long()
+        return data
+
+
 class _Reader:
     def __init__(self, source: str, text: Text) -> None:
         self._source = source
-        self._parser = CParser(text)
-        self._next = self._parser.get_event
+        self._feed = _Feed(text, self._too_long)
+        self._next = CParser(self._feed).get_event
         self._count = 0
         self._size = 0
 
@@ -68,11 +84,12 @@ class _Reader:
     def _document(self, start: Any) -> Iterator[Item]:
         """Yield the items of a list, or the one object, that a document's mapping holds."""
         _plain(start)
+        self._size = 0
         envelope: dict[str, Any] = {}
         before = self._count
         listed = False
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
-            key = _key(event, envelope)
+            key = self._key(event, envelope)
             event = self._next()
             if key == "items" and isinstance(event, yaml.SequenceStartEvent):
                 listed = True
@@ -80,9 +97,10 @@ class _Reader:
                 kind, api_version = envelope.get("kind"), envelope.get("apiVersion")
                 of = kind if isinstance(kind, str) else "List"
                 version = api_version if isinstance(api_version, str) else ""
+                size = self._size
                 yield from self._items(Item(self._source, self._count, of, {}, version))
+                self._size = size
             else:
-                self._size = 0
                 envelope[key] = self._value(event, 1)
         if not listed or (self._count == before and envelope.get("kind") != "List"):
             yield item(self._source, self._count, envelope)
@@ -98,14 +116,10 @@ class _Reader:
         _plain(event)
         if depth > _MAX_DEPTH:
             raise yaml.YAMLError(f"it is nested deeper than {_MAX_DEPTH} levels")
-        self._size += 64 + (len(event.value) if isinstance(event, yaml.ScalarEvent) else 0)
-        if self._size > MAX_ITEM:
-            raise InputError(
-                f"{self._source}: item number {self._count + 1}",
-                f"is longer than {MAX_ITEM >> 20} MiB, which no Kubernetes object is",
-            )
         if isinstance(event, yaml.ScalarEvent):
+            self._grow(event.value)
             return _scalar(event.value) if event.implicit[0] else event.value
+        self._grow("")
         if isinstance(event, yaml.SequenceStartEvent):
             sequence = []
             while not isinstance(event := self._next(), yaml.SequenceEndEvent):
@@ -113,9 +127,32 @@ class _Reader:
             return sequence
         mapping: dict[str, Any] = {}
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
-            key = _key(event, mapping)
+            key = self._key(event, mapping)
             mapping[key] = self._value(self._next(), depth + 1)
         return mapping
+
+    def _key(self, event: Any, mapping: dict[str, Any]) -> str:
+        if not isinstance(event, yaml.ScalarEvent):
+            raise _refusal(event, "a key is no text")
+        _plain(event)
+        key: str = event.value
+        if key in mapping:
+            raise _refusal(event, f"the key {key} occurs twice")
+        self._grow(key)
+        return key
+
+    def _grow(self, text: str) -> None:
+        """Count what an object takes, roughly as much as its JSON would."""
+        self._feed.unreported = 0
+        self._size += len(text) + 8
+        if self._size > MAX_ITEM:
+            raise self._too_long()
+
+    def _too_long(self) -> InputError:
+        return InputError(
+            f"{self._source}: item number {self._count + 1}",
+            f"is longer than {MAX_ITEM >> 20} MiB, which no Kubernetes object is",
+        )
 
 
 def _plain(event: Any) -> None:
@@ -128,16 +165,6 @@ def _plain(event: Any) -> None:
 
 def _refusal(event: Any, why: str) -> yaml.YAMLError:
     return yaml.YAMLError(f"line {event.start_mark.line + 1}: {why}")
-
-
-def _key(event: Any, mapping: dict[str, Any]) -> str:
-    if not isinstance(event, yaml.ScalarEvent):
-        raise _refusal(event, "a key is no text")
-    _plain(event)
-    key: str = event.value
-    if key in mapping:
-        raise _refusal(event, f"the key {key} occurs twice")
-    return key
 
 
 def _scalar(text: str) -> Any:
