@@ -1,11 +1,14 @@
 """The problem, or the part of it on some nodes, as a CP-SAT model.
 
 Who calls it: the search, on neighbourhoods of a few nodes and on the whole cluster. Pods on other
-nodes stay as the incumbent layout has them, so any solution is a solution of the whole.
+nodes stay as the incumbent has them, so any solution is a solution of the whole.
 
-Derivation: see `problem` for x, d, E and the room constraints. E = max(0, R − T) is stated with a
-Boolean b ("the group loses pods"): b → E = R − T, ¬b → E = 0 ∧ T ≥ R; an inequality alone would
-let the solver inflate E to get round a limit on moves.
+Derivation: see `problem` for x, d and the room constraints, `objective` for E. On chosen nodes a
+group can hold at most what it holds there now plus what waits, which bounds x. Under the product's
+rules E = max(0, R − T) is stated with a Boolean b ("the group loses pods"): b → E = R − T,
+¬b → E = 0 ∧ T ≥ R; an inequality alone would let the solver inflate E to get round a limit on
+moves. Under the paper's rules any E between max(0, R − T) and min(D, P + R − T) is a real choice,
+and the objective picks the largest.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,13 +17,15 @@ from typing import Any
 
 from ortools.sat.python import cp_model
 
+from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
-from fairstow.packing.model import EVICTION_COST, MOVE_COST
-from fairstow.packing.objective import Level, departures, disturbance, evictions
-from fairstow.packing.problem import Layout, Problem
+from fairstow.packing.model import RuleSet
+from fairstow.packing.objective import Level
+from fairstow.packing.problem import Site
 
 Linear = Any
 # ortools' own LinearExprT spans numpy scalars, with which `+` doesn't type-check.
+
 _SAFE_WEIGHT = 1 << 50
 
 
@@ -29,12 +34,12 @@ class Solved:
     """What one solve found.
 
     Attributes:
-        layout: the best layout, or None if none was found in time.
-        bound: proved bound on the level's value in its own direction (whole-cluster solves).
+        changes: counts on the model's nodes, or None if no layout was found in time.
+        bound: proved bound on the objective as it was set, without constants.
         optimal: whether the layout is proved best.
     """
 
-    layout: Layout | None
+    changes: dict[Site, int] | None
     bound: int
     optimal: bool
 
@@ -42,164 +47,182 @@ class Solved:
 class PlacementModel:
     """One CP-SAT model over chosen nodes around an incumbent."""
 
-    def __init__(
-        self, problem: Problem, incumbent: Layout, nodes: Sequence[int], limits: Limits
-    ) -> None:
-        self.problem, self.incumbent, self.limits = problem, incumbent, limits
-        self.nodes = list(nodes)
-        self._inside = frozenset(nodes)
-        self.model = cp_model.CpModel()
-        self.x: dict[tuple[int, int], cp_model.IntVar] = {}
+    def __init__(self, incumbent: Incumbent, nodes: Sequence[int], limits: Limits) -> None:
+        self._incumbent, self._problem, self._limits = incumbent, incumbent.problem, limits
+        self._nodes = list(nodes)
+        self._model = cp_model.CpModel()
+        self._x: dict[Site, cp_model.IntVar] = {}
+        self._most: dict[Site, int] = {}
         self._hints: list[tuple[cp_model.IntVar, int]] = []
         self._placed: dict[int, Linear] = {}
         self._departures: dict[int, Linear] = {}
         self._evicted: dict[int, Linear] = {}
-        for index in range(len(problem.groups)):
-            self._group(index)
-        for node in self.nodes:
+        for index in range(len(self._problem.groups)):
+            if index not in self._problem.pinned:
+                self._group(index)
+        for node in self._nodes:
             self._room(node)
         self._limit()
 
+    @property
+    def span(self) -> int:
+        """The most by which a count of pods can change inside this model."""
+        return sum(self._most.values())
+
     def _variable(self, most: int, now: int) -> cp_model.IntVar:
-        variable = self.model.new_int_var(0, most, "")
+        variable = self._model.new_int_var(0, most, "")
         self._hints.append((variable, now))
         return variable
 
     def _group(self, index: int) -> None:
-        problem, layout = self.problem, self.incumbent[index]
+        problem, incumbent = self._problem, self._incumbent
         group = problem.groups[index]
-        for node in self.nodes:
-            if most := problem.ceiling(index, node):
-                self.x[index, node] = self._variable(most, layout.get(node, 0))
-        inside = [self.x[index, n] for n in self.nodes if (index, n) in self.x]
-        if not inside:
+        inside = sum(incumbent.count((index, n)) for n in self._nodes)
+        movable = inside + incumbent.waiting(index)
+        if not movable:
             return
-        outside = sum(count for n, count in layout.items() if n not in self._inside)
-        placed = sum(inside) + outside
-        most = min(group.most, self.limits.caps.get(index, group.most))
-        self.model.add(placed <= max(most, sum(layout.values())))
+        for node in self._nodes:
+            if most := min(problem.ceiling(index, node), movable):
+                self._most[index, node] = most
+                self._x[index, node] = self._variable(most, incumbent.count((index, node)))
+        here = [self._x[index, n] for n in self._nodes if (index, n) in self._x]
+        if not here:
+            return
+        before = incumbent.placed[index]
+        placed = sum(here) + (before - inside)
+        most = min(group.most, self._limits.caps.get(index, group.most))
+        self._model.add(placed <= max(most, before))
         self._placed[index] = placed
         self._departures[index] = self._departed(index)
-        if index in self.limits.evictable and group.placed:
+        if index in self._limits.evictable and group.placed:
             self._evicted[index] = self._eviction(index, placed)
         else:
-            self.model.add(placed >= min(group.placed, sum(layout.values())))
+            self._model.add(placed >= min(group.placed, before))
 
     def _departed(self, index: int) -> Linear:
-        total: Linear = 0
-        for node, now in self.problem.groups[index].running.items():
-            stays = self.incumbent[index].get(node, 0)
-            if (index, node) not in self.x:
-                total += max(0, now - stays)
+        incumbent = self._incumbent
+        total: Linear = incumbent.left[index]
+        running = self._problem.groups[index].running
+        for node in self._nodes:
+            now = running.get(node, 0)
+            if not now or (index, node) not in self._x:
                 continue
-            left = self._variable(now, max(0, now - stays))
-            self.model.add(left >= now - self.x[index, node])
-            total += left
+            gone = max(0, now - incumbent.count((index, node)))
+            left = self._variable(now, gone)
+            self._model.add(left >= now - self._x[index, node])
+            total += left - gone
         return total
 
     def _eviction(self, index: int, placed: Linear) -> cp_model.IntVar:
-        before = self.problem.groups[index].placed
-        now = evictions(self.problem, self.incumbent, index)
-        lost = self._variable(before, now)
-        loses = self.model.new_bool_var("")
+        group = self._problem.groups[index]
+        running, now = group.placed, self._incumbent.evictions(index)
+        lost = self._variable(running, now)
+        if self._problem.rules is RuleSet.PAPER:
+            self._model.add(lost >= running - placed)
+            self._model.add(lost <= group.pending + running - placed)
+            self._model.add(lost <= self._departures[index])
+            return lost
+        loses = self._model.new_bool_var("")
         self._hints.append((loses, int(now > 0)))
-        self.model.add(lost == before - placed).only_enforce_if(loses)
-        self.model.add(lost == 0).only_enforce_if(~loses)
-        self.model.add(placed >= before).only_enforce_if(~loses)
+        self._model.add(lost == running - placed).only_enforce_if(loses)
+        self._model.add(lost == 0).only_enforce_if(~loses)
+        self._model.add(placed >= running).only_enforce_if(~loses)
         return lost
 
     def _room(self, node: int) -> None:
-        problem = self.problem
-        for resource, free in enumerate(problem.free[node]):
+        problem, groups = self._problem, self._problem.groups
+        sites = [s for s in ((i, node) for i in range(len(groups))) if s in self._x]
+        for resource, left in enumerate(self._incumbent.room[node]):
             if resource in problem.over[node]:
                 continue  # `ceiling` lets nothing that requests it arrive
-            terms = [
-                (group.requests[resource], self.x[index, node], problem.ceiling(index, node))
-                for index, group in enumerate(problem.groups)
-                if resource in group.requests and (index, node) in self.x
-            ]
-            if sum(request * most for request, _, most in terms) > free:
-                self.model.add(sum(request * x for request, x, _ in terms) <= free)
+            users = [s for s in sites if resource in groups[s[0]].requests]
+            held = sum(groups[s[0]].requests[resource] * self._incumbent.count(s) for s in users)
+            if sum(groups[s[0]].requests[resource] * self._most[s] for s in users) > left + held:
+                used = sum(groups[s[0]].requests[resource] * self._x[s] for s in users)
+                self._model.add(used <= left + held)
 
     def _limit(self) -> None:
-        limits, involved = self.limits, self._placed
-        if limits.moves is not None and involved:
+        limits, incumbent = self._limits, self._incumbent
+        everyone = range(len(self._problem.groups))
+        if limits.moves is not None and self._placed:
             total: Linear = 0
-            for index in range(len(self.problem.groups)):
-                if index in involved:
-                    total += self._departures[index] - self._evicted.get(index, 0)
-                else:
-                    total += departures(self.problem, self.incumbent, index) - evictions(
-                        self.problem, self.incumbent, index
-                    )
-            self.model.add(total <= limits.moves)
-        if self._evicted:
-            self.model.add(self._lost(range(len(self.problem.groups))) <= limits.evictions)
-            for budget, allowed in enumerate(self.problem.allowed):
-                under = [i for i, g in enumerate(self.problem.groups) if g.budget == budget]
+            for i in everyone:
+                total += self._departures.get(i, incumbent.left[i])
+                total -= self._evicted.get(i, incumbent.evictions(i))
+            self._model.add(total <= limits.moves)
+        for priority, most in limits.tier_caps.items():
+            tier = Level(places=True, priority=priority)
+            placed, constant = self._expression(tier)
+            if not isinstance(placed, int):
+                self._model.add(placed <= max(most, incumbent.value(tier)) - constant)
+        if self._evicted and self._problem.rules is RuleSet.PRODUCT:
+            self._model.add(self._lost(everyone) <= limits.evictions)
+            for budget, allowed in enumerate(self._problem.allowed):
+                under = [i for i in everyone if self._problem.groups[i].budget == budget]
                 if any(i in self._evicted for i in under):
-                    self.model.add(self._lost(under) <= allowed)
+                    self._model.add(self._lost(under) <= allowed)
 
     def _lost(self, groups: Iterable[int]) -> Linear:
         total: Linear = 0
         for i in groups:
-            total += self._evicted.get(i, evictions(self.problem, self.incumbent, i))
+            total += self._evicted.get(i, self._incumbent.evictions(i))
         return total
 
-    def expression(self, level: Level) -> tuple[Linear, int]:
+    def _expression(self, level: Level) -> tuple[Linear, int]:
         """Return a level as (expression over this model's groups, constant of all others)."""
+        rules, incumbent = self._problem.rules, self._incumbent
         total: Linear = 0
         constant = 0
-        for index, group in enumerate(self.problem.groups):
+        for index, group in enumerate(self._problem.groups):
             if not level.covers(group.priority):
                 continue
             if index not in self._placed:
                 constant += (
-                    sum(self.incumbent[index].values())
-                    if level.places
-                    else disturbance(self.problem, self.incumbent, index)
+                    incumbent.placed[index] if level.places else incumbent.disturbance(index)
                 )
             elif level.places:
                 total += self._placed[index]
             else:
                 lost = self._evicted.get(index, 0)
-                total += MOVE_COST * self._departures[index] + (EVICTION_COST - MOVE_COST) * lost
+                total += rules.move_cost * self._departures[index]
+                total += (rules.eviction_cost - rules.move_cost) * lost
         return total, constant
 
     def hold(self, level: Level, at_least: int) -> None:
         """Keep a level no worse than a value."""
-        total, constant = self.expression(level)
+        total, constant = self._expression(level)
         if isinstance(total, int):
             return
         if level.places:
-            self.model.add(total >= at_least - constant)
+            self._model.add(total >= at_least - constant)
         else:
-            self.model.add(total <= at_least - constant)
+            self._model.add(total <= at_least - constant)
 
-    def scalarise(self, order: Sequence[Level], spans: Sequence[int]) -> bool:
+    def scalarise(self, order: Sequence[Level]) -> bool:
         """Set the lexicographic order as one weighted sum; False if weights would overflow.
 
-        Args:
-            order: levels, first is most important.
-            spans: by level, the most its value can change inside this model.
+        A level's weight exceeds all that the levels below it can change together inside this
+        model: counts by `span`, units by `span` times the dearest unit.
         """
+        dearest = max(self._problem.rules.move_cost, self._problem.rules.eviction_cost)
+        dearest = dearest if self._evicted else self._problem.rules.move_cost
         weight, objective = 1, 0
-        for level, span in zip(reversed(order), reversed(spans), strict=True):
-            total, _ = self.expression(level)
+        for level in reversed(order):
+            total, _ = self._expression(level)
             objective += weight * total if level.places else -weight * total
-            weight *= span + 1
+            weight *= 2 * self.span * (1 if level.places else dearest) + 1
             if weight > _SAFE_WEIGHT:
                 return False
-        self.model.maximize(objective)
+        self._model.maximize(objective)
         return True
 
     def optimise(self, level: Level) -> int:
         """Set one level as the objective and return its constant part."""
-        total, constant = self.expression(level)
+        total, constant = self._expression(level)
         if level.places:
-            self.model.maximize(total)
+            self._model.maximize(total)
         else:
-            self.model.minimize(total)
+            self._model.minimize(total)
         return constant
 
     def solve(
@@ -208,39 +231,37 @@ class PlacementModel:
         seconds: float,
         workers: int,
         seed: int,
-        on_layout: Callable[[Layout], None] | None = None,
+        on_changes: Callable[[dict[Site, int]], None] | None = None,
     ) -> Solved:
-        """Solve within `seconds`; `bound` is that of the objective as set, without constants."""
+        """Solve within `seconds`, starting from the incumbent."""
         solver = cp_model.CpSolver()
         solver.parameters.max_time_in_seconds = max(seconds, 0.001)
         solver.parameters.num_workers = workers
         solver.parameters.random_seed = seed & 0x7FFFFFFF
-        self.model.clear_hints()  # type: ignore[no-untyped-call]
         for variable, now in self._hints:
-            self.model.add_hint(variable, now)
-        callback = _Incumbents(self, on_layout) if on_layout else None
-        status = solver.solve(self.model, callback)
+            self._model.add_hint(variable, now)
+        callback = _Improvements(self, on_changes) if on_changes else None
+        status = solver.solve(self._model, callback)
         if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             return Solved(None, round(solver.best_objective_bound), False)
-        layout = self.layout(solver.value)
-        return Solved(layout, round(solver.best_objective_bound), status == cp_model.OPTIMAL)
+        bound = round(solver.best_objective_bound)
+        return Solved(self.read(solver.value), bound, status == cp_model.OPTIMAL)
 
-    def layout(self, value: Callable[[cp_model.IntVar], int]) -> Layout:
-        """Return the whole cluster's layout with this model's variables read by `value`."""
-        merged = [{n: c for n, c in at.items() if n not in self._inside} for at in self.incumbent]
-        for (index, node), variable in self.x.items():
-            if count := value(variable):
-                merged[index][node] = count
-        return merged
+    def read(self, value: Callable[[cp_model.IntVar], int]) -> dict[Site, int]:
+        """Return the counts of a solution that differ from the incumbent's."""
+        counts = {site: value(variable) for site, variable in self._x.items()}
+        return {s: c for s, c in counts.items() if c != self._incumbent.count(s)}
 
 
-class _Incumbents(cp_model.CpSolverSolutionCallback):
+class _Improvements(cp_model.CpSolverSolutionCallback):
     """Hands every better layout on, so that nothing found is lost when time ends."""
 
-    def __init__(self, model: PlacementModel, on_layout: Callable[[Layout], None]) -> None:
+    def __init__(
+        self, model: PlacementModel, on_changes: Callable[[dict[Site, int]], None]
+    ) -> None:
         super().__init__()
-        self._model, self._on_layout = model, on_layout
+        self._model, self._on_changes = model, on_changes
 
     def on_solution_callback(self) -> None:
-        """Called by CP-SAT in its own thread."""
-        self._on_layout(self._model.layout(self.value))
+        """Called by CP-SAT, one solution at a time, in a thread of its own."""
+        self._on_changes(self._model.read(self.value))

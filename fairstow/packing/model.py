@@ -11,9 +11,27 @@ from enum import StrEnum
 from fairstow.cluster.model import Pod
 from fairstow.cluster.snapshot import Snapshot
 
-MOVE_COST = 1
-EVICTION_COST = 100
-"""Disruption units under the product's rules: an eviction for good costs far more than a move."""
+
+class RuleSet(StrEnum):
+    """Who may lose a place, and what disturbance costs.
+
+    Product: evictions for good are of lower priority than a pod that gets a place, up to a limit,
+    and cost far more than moves. Paper: any pod may be evicted, and a move costs two evictions;
+    for comparison with arXiv 2511.08373 only.
+    """
+
+    PRODUCT = "Product"
+    PAPER = "Paper"
+
+    @property
+    def move_cost(self) -> int:
+        """Disruption units of a move."""
+        return 1 if self is RuleSet.PRODUCT else 2
+
+    @property
+    def eviction_cost(self) -> int:
+        """Disruption units of an eviction for good."""
+        return 100 if self is RuleSet.PRODUCT else 1
 
 
 class Order(StrEnum):
@@ -42,10 +60,11 @@ class Request:
     Attributes:
         window: seconds for the whole decision.
         max_moves: most moves allowed; None is no limit.
-        max_evictions: most evictions for good.
+        max_evictions: most evictions for good (no limit under the paper's rules).
     """
 
     snapshot: Snapshot
+    rules: RuleSet = RuleSet.PRODUCT
     order: Order = Order.PLACE_FIRST
     window: float = 10.0
     seed: int = 0
@@ -119,7 +138,7 @@ class Decision:
     """The planner's answer; empty lists mean that the current placement stands.
 
     Attributes:
-        cost: disruption units, `MOVE_COST` and `EVICTION_COST` each.
+        cost: disruption units of the rule set.
         proved_least_cost: whether no plan with these placements disturbs less.
         not_considered: what the answer leaves out, a sentence each.
         budgets_known: whether disruption budgets were in the snapshot.

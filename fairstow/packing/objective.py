@@ -1,20 +1,27 @@
 """What is better: levels compared one after the other.
 
 A layout's *score* is the tuple of its levels' values, larger is better, compared lexicographically.
-With tiers p1 > p2 > … and disturbance counted in disruption units (a move 1, an eviction 100):
+With tiers p1 > p2 > …:
 
     PlaceFirst   place(p1), place(p2), …, −disturb(all)
     TierByTier   place(p1), −disturb(≥ p1), place(p2), −disturb(≥ p2), …
 
-place(p) is the number of placed pods of tier p; disturb(≥ p) counts the departures of pods of
-priority ≥ p. The second order is that of arXiv 2511.08373, section 3, under the product's rules.
+place(p) is the number of placed pods of tier p; disturb(≥ p) is the disturbance of pods of
+priority ≥ p in units of the rule set. The second order is that of arXiv 2511.08373, section 3.
+
+With D departures of a group, E of them evictions for good, R pods running now, P pending and T
+placed at the end, the disturbance is  move · (D − E) + evict · E,  where
+
+    Product (move 1, evict 100)   E = max(0, R − T): fewest evictions;
+    Paper   (move 2, evict 1)     E = min(D, P + R − T): a departed pod is rather evicted and a
+                                  pending one of its group placed, which is cheaper there.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fairstow.packing.model import EVICTION_COST, MOVE_COST, Order
-from fairstow.packing.problem import Layout, Problem
+from fairstow.packing.model import Order, RuleSet
+from fairstow.packing.problem import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,36 +48,15 @@ def levels(order: Order, priorities: Sequence[int]) -> tuple[Level, ...]:
     return (*(Level(True, p) for p in priorities), Level(False, priorities[-1]))
 
 
-def departures(problem: Problem, layout: Layout, group: int) -> int:
-    """Pods of a group that leave the node they are on."""
-    at = layout[group]
-    return sum(max(0, now - at.get(n, 0)) for n, now in problem.groups[group].running.items())
+def evictions(problem: Problem, group: int, placed: int, left: int) -> int:
+    """Pods of a group that lose their place for good, of `left` that leave their node."""
+    running = problem.groups[group].placed
+    if problem.rules is RuleSet.PAPER:
+        return min(left, problem.groups[group].pending + running - placed)
+    return max(0, running - placed)
 
 
-def evictions(problem: Problem, layout: Layout, group: int) -> int:
-    """Pods of a group that lose their place for good."""
-    return max(0, problem.groups[group].placed - sum(layout[group].values()))
-
-
-def moves(problem: Problem, layout: Layout, group: int) -> int:
-    """Pods of a group that change nodes."""
-    return departures(problem, layout, group) - evictions(problem, layout, group)
-
-
-def disturbance(problem: Problem, layout: Layout, group: int) -> int:
+def disturbance(problem: Problem, group: int, placed: int, left: int) -> int:
     """Disruption units of a group."""
-    lost = evictions(problem, layout, group)
-    return MOVE_COST * (departures(problem, layout, group) - lost) + EVICTION_COST * lost
-
-
-def value(level: Level, problem: Problem, layout: Layout) -> int:
-    """Return a level's value for a layout, in its own direction (placed pods, or units)."""
-    covered = [i for i, g in enumerate(problem.groups) if level.covers(g.priority)]
-    if level.places:
-        return sum(sum(layout[i].values()) for i in covered)
-    return sum(disturbance(problem, layout, i) for i in covered)
-
-
-def score(order: Sequence[Level], problem: Problem, layout: Layout) -> tuple[int, ...]:
-    """Return what layouts are compared by: larger is better."""
-    return tuple(value(level, problem, layout) * (1 if level.places else -1) for level in order)
+    lost = evictions(problem, group, placed, left)
+    return problem.rules.move_cost * (left - lost) + problem.rules.eviction_cost * lost

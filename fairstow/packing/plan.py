@@ -15,7 +15,7 @@ def to_plan(decision: Decision, name: str = "") -> PackingPlan:
     request = decision.request
     spec = {
         "snapshotHash": request.snapshot.hash,
-        "rules": "Product",
+        "rules": request.rules.value,
         "order": request.order.value,
         "seed": request.seed,
         "window": duration(request.window),

@@ -11,16 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from fairstow.cluster.snapshot import Snapshot
+from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
-from fairstow.packing.model import (
-    EVICTION_COST,
-    MOVE_COST,
-    Decision,
-    Request,
-    Tier,
-)
+from fairstow.packing.model import Decision, Order, Request, RuleSet, Tier
 from fairstow.packing.objective import Level, levels
-from fairstow.packing.problem import Layout, Problem, Roster, formulate
+from fairstow.packing.problem import Problem, Roster, formulate, pin_satisfied_tiers
 from fairstow.packing.schedule import Schedule, schedule
 from fairstow.packing.search import Clock, Outcome, Search, Task
 
@@ -50,49 +45,79 @@ def decide(request: Request, solve: Solver, now: Clock, workers: int = 1) -> Dec
         workers: threads the solver may use.
     """
     deadline = now() + request.window * (1 - _KEPT_BACK)
-    problem, roster = formulate(request.snapshot)
+    problem, roster = formulate(request.snapshot, request.rules)
+    if request.order is Order.TIER_BY_TIER:
+        problem = pin_satisfied_tiers(problem)
     if not any(g.pending for g in problem.groups):
         return _decision(request, problem, roster, None, {})
     task = Task(
         problem=problem,
-        start=problem.current(),
+        start={},
         order=levels(request.order, problem.priorities),
-        limits=Limits(moves=request.max_moves),
+        limits=_limits(request, problem),
         seed=request.seed,
         workers=workers,
     )
     seconds = deadline - now()
-    outcome = solve(task, seconds / 2 if request.max_evictions else seconds)
-    evicting = _with_evictions(task, outcome.layout, request.max_evictions)
-    if evicting is not None:
-        task, outcome = evicting, solve(evicting, deadline - now())
-    return _decision(request, problem, roster, schedule(problem, roster, outcome.layout),
-                     dict(zip(task.order, outcome.bounds, strict=True)))  # fmt: skip
+    phases = _eviction_phases(request, problem)
+    outcome = solve(task, seconds / (1 + len(phases)))
+    for done, priority in enumerate(phases, 1):
+        evicting = _with_evictions(task, outcome, priority, request.max_evictions)
+        if evicting is not None:
+            task = evicting
+            outcome = solve(task, (deadline - now()) / (1 + len(phases) - done))
+    bounds = dict(zip(task.order, outcome.bounds, strict=True))
+    layout = Incumbent(problem, outcome.changes).at
+    return _decision(request, problem, roster, schedule(problem, roster, layout), bounds)
 
 
-def _with_evictions(task: Task, layout: Layout, most: int) -> Task | None:
-    """Return the task of evicting for the pods that may preempt and still wait, if any.
-
-    Pods that must not cost anybody a place (preemptionPolicy Never) are held to what moves alone
-    gave them. An eviction lowers its own tier's level, so it only happens where a higher level
-    gains, and only groups that may preempt can gain.
-    """
-    if not most:
-        return None
-    groups = task.problem.groups
-    waiting = [
-        g.priority
-        for g, at in zip(groups, layout, strict=True)
-        if g.preempts and sum(at.values()) < g.most
-    ]
-    evictable = frozenset(
-        i for i, g in enumerate(groups) if waiting and g.placed and g.priority < max(waiting)
+def _limits(request: Request, problem: Problem) -> Limits:
+    if request.rules is RuleSet.PRODUCT:
+        return Limits(moves=request.max_moves)
+    running = frozenset(i for i, g in enumerate(problem.groups) if g.placed)
+    return Limits(
+        moves=request.max_moves,
+        evictions=sum(problem.groups[i].placed for i in running),
+        evictable=running - problem.pinned,
     )
-    if not evictable:
+
+
+def _eviction_phases(request: Request, problem: Problem) -> list[int]:
+    """Return the priorities, highest first, whose pending pods may cost lower ones their place."""
+    if request.rules is RuleSet.PAPER or not request.max_evictions:
+        return []
+    running = [g.priority for g in problem.groups if g.placed]
+    waiting = {g.priority for g in problem.groups if g.pending and g.preempts}
+    return sorted((p for p in waiting if any(r < p for r in running)), reverse=True)
+
+
+def _with_evictions(task: Task, outcome: Outcome, priority: int, most: int) -> Task | None:
+    """Return the task of evicting for the pods of one priority that still wait, or None.
+
+    A victim must be of lower priority than a pod that gets its place, and a pod that must not
+    preempt (preemptionPolicy Never) may cost nobody a place. So nothing but groups of this
+    priority that may preempt can gain: other groups of it are held to what they have, and so are
+    the tiers below as a whole, or they would gain by trading their own pods. An eviction lowers
+    its tier's level, hence it only happens where this priority gains.
+    """
+    groups = task.problem.groups
+    now = Incumbent(task.problem, outcome.changes)
+    if not any(
+        g.priority == priority and g.preempts and now.waiting(i) for i, g in enumerate(groups)
+    ):
         return None
-    caps = {i: sum(layout[i].values()) for i, g in enumerate(groups) if not g.preempts}
-    limits = replace(task.limits, evictions=most, evictable=evictable, caps=caps)
-    return replace(task, start=layout, limits=limits)
+    limits = replace(
+        task.limits,
+        evictions=most,
+        evictable=frozenset(i for i, g in enumerate(groups) if g.placed and g.priority < priority),
+        caps={i: now.placed[i] for i, g in enumerate(groups) if not g.preempts},
+        tier_caps={
+            level.priority: now.value(level)
+            for level in task.order
+            if level.places and level.priority < priority
+        },
+    )
+    return replace(task, start=outcome.changes, limits=limits)
 
 
 def _decision(
@@ -105,7 +130,8 @@ def _decision(
     placements, moves, evictions, steps = (
         (done.placements, done.moves, done.evictions, done.steps) if done else ((), (), (), ())
     )
-    cost = MOVE_COST * len(moves) + EVICTION_COST * len(evictions)
+    rules = request.rules
+    cost = rules.move_cost * len(moves) + rules.eviction_cost * len(evictions)
     tiers = _tiers(problem, roster, done, bounds)
     disturbed = [v for level, v in bounds.items() if not level.places]
     return Decision(

@@ -24,16 +24,20 @@ room is rounded down, which changes no solution and keeps the solver's numbers s
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 
 from fairstow.cluster.model import Pod
 from fairstow.cluster.movable import Movability
 from fairstow.cluster.rules import Rules
 from fairstow.cluster.snapshot import Snapshot
+from fairstow.packing.model import RuleSet
 
 Layout = list[dict[int, int]]
 """Pods by group and node: `layout[g][n]` > 0; nodes without a pod of the group are left out."""
+
+Site = tuple[int, int]
+"""A group on a node: (group index, node index)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class Problem:
         groups: see `Group`.
         over: resources in which a node is over capacity now.
         allowed: disruptions allowed by budget index.
+        pinned: groups that stay as they are; `free` is what they leave.
     """
 
     nodes: tuple[str, ...]
@@ -86,6 +91,8 @@ class Problem:
     groups: tuple[Group, ...]
     over: tuple[frozenset[int], ...]
     allowed: tuple[int, ...]
+    rules: RuleSet = RuleSet.PRODUCT
+    pinned: frozenset[int] = frozenset()
 
     @property
     def priorities(self) -> tuple[int, ...]:
@@ -97,7 +104,10 @@ class Problem:
         return [dict(g.running) for g in self.groups]
 
     def ceiling(self, group: int, node: int) -> int:
-        """The most pods of a group that node may hold at the end, other pods set aside."""
+        """The most pods of a group that node may hold at the end, other pods set aside.
+
+        Pinned groups aren't asked about.
+        """
         g = self.groups[group]
         now = g.running.get(node, 0)
         if node not in g.targets or any(r in self.over[node] for r in g.requests):
@@ -123,7 +133,28 @@ class Roster:
     unplaceable: tuple[tuple[Pod, str], ...]
 
 
-def formulate(snapshot: Snapshot) -> tuple[Problem, Roster]:
+def pin_satisfied_tiers(problem: Problem) -> Problem:
+    """Hold the top tiers that miss no pod where they are; exact under the order TierByTier.
+
+    Proof: let every pod of tiers p1 … pk be placed. Then the current layout has the largest
+    place(p1) … place(pk) there can be and disturbance 0 of pods of priority ≥ pk, so it is optimal
+    on those levels; and a layout optimal on them has disturbance 0, hence moves none of these
+    pods. All that remains is placed around them.
+    """
+    open_tiers = [g.priority for g in problem.groups if g.pending]
+    highest = max(open_tiers, default=None)
+    pinned = frozenset(
+        i for i, g in enumerate(problem.groups) if highest is not None and g.priority > highest
+    )
+    free = [list(room) for room in problem.free]
+    for index in pinned - problem.pinned:
+        for node, count in problem.groups[index].running.items():
+            for resource, request in problem.groups[index].requests.items():
+                free[node][resource] -= request * count
+    return replace(problem, free=tuple(tuple(room) for room in free), pinned=pinned)
+
+
+def formulate(snapshot: Snapshot, rules_set: RuleSet = RuleSet.PRODUCT) -> tuple[Problem, Roster]:
     """Return the placement problem of a snapshot and the pods it speaks of."""
     rules, movability = Rules(snapshot), Movability(snapshot)
     budget_index = {b.ref: i for i, b in enumerate(snapshot.budgets)}
@@ -176,6 +207,7 @@ def formulate(snapshot: Snapshot) -> tuple[Problem, Roster]:
             for room in (snapshot.free(n) for n in snapshot.nodes)
         ),
         allowed=tuple(b.allowed for b in snapshot.budgets),
+        rules=rules_set,
     )
     roster = Roster(
         pending=tuple(tuple(pending.get(k, ())) for k in keys),

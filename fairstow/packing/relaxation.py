@@ -11,23 +11,34 @@ A float optimum is no proof. For rows  lo ≤ A x ≤ hi,  columns  0 ≤ x ≤ 
 (a row that is open on the side y points to gets y_i = 0). The right side is evaluated in exact
 rational arithmetic with GLOP's own multipliers, so the bound holds whatever rounding did: a poor
 y only makes it weaker.
+
+Large clusters: nodes that are equal to all groups (same room, same groups may come) form a *cell*,
+and x[g, cell] = Σ x[g, n] over its nodes. Summing the rows of a cell's nodes gives a row of the
+cell, so every layout of the nodes is one of the cells: still a relaxation, with far fewer columns.
+For placement it is as tight as the one by nodes, since averaging a fractional solution over equal
+nodes is a solution too; for disturbance it is weaker.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from math import floor, inf
+from typing import Any
 
 from ortools.linear_solver import pywraplp  # type: ignore[import-untyped]
 
 from fairstow.packing.limits import Limits
-from fairstow.packing.model import EVICTION_COST, MOVE_COST
+from fairstow.packing.model import RuleSet
 from fairstow.packing.objective import Level
-from fairstow.packing.problem import Problem
+from fairstow.packing.problem import Problem, Site
+
+BY_NODE = 40_000
+"""Most (group, node) pairs for which the program is stated by nodes rather than by cells."""
 
 MAX_COLUMNS = 400_000
 """Beyond this the program is too slow to be worth it; levels are then bounded by counting."""
 
 _EPSILON = 1e-6
+_SCALE = 1 << 44
 
 
 class Relaxation:
@@ -35,16 +46,25 @@ class Relaxation:
 
     def __init__(self, problem: Problem, limits: Limits) -> None:
         self._problem, self._limits = problem, limits
+        by_node = sum(len(g.targets) for g in problem.groups) <= BY_NODE
+        self._cells = [[n] for n in range(len(problem.nodes))] if by_node else cells(problem)
+        self._by_node = by_node
         self._rows: list[tuple[dict[int, int], float, float]] = []
         self._upper: list[int] = []
-        self._x: dict[tuple[int, int], int] = {}
-        self._left: dict[tuple[int, int], int] = {}
+        self._x: dict[Site, int] = {}
+        self._left: dict[Site, int] = {}
         self._lost: dict[int, int] = {}
         self._solution: list[float] = []
+        self._held: dict[Level, int] = {}
         for index in range(len(problem.groups)):
-            self._group(index)
+            if index not in problem.pinned:
+                self._group(index)
         self._room()
         self._limit()
+        self._program = _Program(self._upper) if self.columns <= MAX_COLUMNS else None
+        for row, low, high in self._rows:
+            if self._program:
+                self._program.add(row, low, high)
 
     @property
     def columns(self) -> int:
@@ -58,47 +78,76 @@ class Relaxation:
     def _group(self, index: int) -> None:
         problem, limits = self._problem, self._limits
         group = problem.groups[index]
-        nodes = sorted(group.targets | group.running.keys())
-        at = {n: self._column(most) for n in nodes if (most := problem.ceiling(index, n))}
-        self._x |= {(index, n): column for n, column in at.items()}
-        total = dict.fromkeys(at.values(), 1)
+        total: dict[int, int] = {}
+        left: dict[int, int] = {}
+        for cell, nodes in enumerate(self._cells):
+            most = sum(problem.ceiling(index, n) for n in nodes)
+            if not most:
+                continue
+            x = self._x[index, cell] = self._column(min(most, group.most))
+            total[x] = 1
+            if now := sum(group.running.get(n, 0) for n in nodes):
+                d = self._left[index, cell] = self._column(now)
+                left[d] = 1
+                self._rows.append(({d: 1, x: 1}, now, inf))
         most = min(group.most, limits.caps.get(index, group.most))
         if index in limits.evictable and group.placed:
-            self._lost[index] = self._column(min(group.placed, limits.evictions))
+            lost = self._lost[index] = self._column(min(group.placed, limits.evictions))
             self._rows.append((total, -inf, most))
-            self._rows.append((total | {self._lost[index]: 1}, group.placed, inf))
+            self._rows.append((total | {lost: 1}, group.placed, inf))
+            if self._by_node:
+                self._rows.append((left | {lost: -1}, 0, inf))
+            if problem.rules is RuleSet.PAPER:
+                self._rows.append((total | {lost: 1}, -inf, group.most))
         else:
             self._rows.append((total, group.placed, most))
-        for node, now in group.running.items():
-            left = self._left[index, node] = self._column(now)
-            self._rows.append(({left: 1, at[node]: 1}, now, inf))
 
     def _room(self) -> None:
         problem = self._problem
-        rows: dict[tuple[int, int], dict[int, int]] = {}
-        for (index, node), column in self._x.items():
+        rows: dict[Site, dict[int, int]] = {}
+        for (index, cell), column in self._x.items():
             for resource, request in problem.groups[index].requests.items():
-                if resource not in problem.over[node]:
-                    rows.setdefault((node, resource), {})[column] = request
-        for (node, resource), row in rows.items():
-            self._rows.append((row, -inf, problem.free[node][resource]))
+                if resource not in problem.over[self._cells[cell][0]]:
+                    rows.setdefault((cell, resource), {})[column] = request
+        for (cell, resource), row in rows.items():
+            room = sum(problem.free[n][resource] for n in self._cells[cell])
+            self._rows.append((row, -inf, room))
 
     def _limit(self) -> None:
-        if self._limits.moves is not None:
+        if self._limits.moves is not None and self._by_node:
             moves = dict.fromkeys(self._left.values(), 1) | dict.fromkeys(self._lost.values(), -1)
             self._rows.append((moves, -inf, self._limits.moves))
+        for priority, most in self._limits.tier_caps.items():
+            tier = self._coefficients(Level(places=True, priority=priority))
+            self._rows.append((tier, -inf, most))
         if self._lost:
             self._rows.append((dict.fromkeys(self._lost.values(), 1), -inf, self._limits.evictions))
 
     def _coefficients(self, level: Level) -> dict[int, int]:
         """Return the level as a row of coefficients, in its own direction."""
-        covers = [level.covers(g.priority) for g in self._problem.groups]
+        covers, rules = (
+            [level.covers(g.priority) for g in self._problem.groups],
+            self._problem.rules,
+        )
         if level.places:
             return {c: 1 for (index, _), c in self._x.items() if covers[index]}
-        cost = {c: MOVE_COST for (index, _), c in self._left.items() if covers[index]}
+        cost = {c: rules.move_cost for (index, _), c in self._left.items() if covers[index]}
+        if not self._by_node and rules is RuleSet.PAPER:
+            return {}  # departures inside a cell aren't seen, so evictions can't be priced
         return cost | {
-            c: EVICTION_COST - MOVE_COST for index, c in self._lost.items() if covers[index]
+            c: rules.eviction_cost - rules.move_cost
+            for index, c in self._lost.items()
+            if covers[index]
         }
+
+    def _constant(self, level: Level) -> int:
+        """What pinned groups add to a level."""
+        groups = self._problem.groups
+        if not level.places:
+            return 0
+        return sum(
+            groups[i].placed for i in self._problem.pinned if level.covers(groups[i].priority)
+        )
 
     def bound(self, level: Level, seconds: float) -> int | None:
         """Return a proved bound on a level's value, or None if time ran out.
@@ -107,62 +156,116 @@ class Relaxation:
             level: one that places is bounded from above, one that disturbs from below.
             seconds: most time to spend.
         """
-        objective = self._coefficients(level)
-        sign = 1 if level.places else -1
-        duals = self._solve({c: sign * v for c, v in objective.items()}, seconds)
-        if duals is None:
+        if self._program is None or seconds <= 0:
             return None
-        best = self._weak_duality({c: sign * v for c, v in objective.items()}, duals)
-        return floor(best) if level.places else -floor(best)
+        sign = 1 if level.places else -1
+        objective = {c: sign * v for c, v in self._coefficients(level).items()}
+        solved = self._program.maximise(objective, seconds)
+        if solved is None:
+            return None
+        self._solution, duals = solved
+        best = self._weak_duality(objective, duals)
+        return floor(best) + self._constant(level) if level.places else max(0, -floor(best))
 
     def hold(self, level: Level, reached: int) -> None:
-        """Keep a level at what was reached (or bounded) while later ones are looked at."""
-        row = self._coefficients(level)
-        self._rows.append((row, reached, inf) if level.places else (row, -inf, reached))
+        """Keep a level at what was reached (or bounded) while later ones are looked at.
+
+        Holding a level again replaces the value it was held at before.
+        """
+        reached -= self._constant(level)
+        low, high = (reached, inf) if level.places else (-inf, reached)
+        if level in self._held:
+            row = self._rows[self._held[level]][0]
+            self._rows[self._held[level]] = (row, low, high)
+        else:
+            row = self._coefficients(level)
+            self._held[level] = len(self._rows)
+            self._rows.append((row, low, high))
+        if self._program:
+            self._program.put(self._held[level], row, low, high)
+
+    def release(self) -> None:
+        """Hold no level any more."""
+        for index in self._held.values():
+            row = self._rows[index][0]
+            self._rows[index] = (row, -inf, inf)
+            if self._program:
+                self._program.put(index, row, -inf, inf)
 
     def active_nodes(self) -> frozenset[int]:
-        """Nodes whose pods the last solution changes."""
+        """Nodes whose pods the last solution changes; none where it was stated by cells."""
+        if not self._by_node:
+            return frozenset()
         groups, solution = self._problem.groups, self._solution
         return frozenset(
-            node
-            for (index, node), column in self._x.items()
-            if abs(solution[column] - groups[index].running.get(node, 0)) > _EPSILON
+            cell
+            for (index, cell), column in self._x.items()
+            if abs(solution[column] - groups[index].running.get(cell, 0)) > _EPSILON
         )
-
-    def _solve(self, objective: dict[int, int], seconds: float) -> Sequence[float] | None:
-        if self.columns > MAX_COLUMNS or seconds <= 0:
-            return None
-        solver = pywraplp.Solver.CreateSolver("GLOP")
-        solver.SetTimeLimit(max(1, int(seconds * 1000)))
-        columns = [solver.NumVar(0, upper, "") for upper in self._upper]
-        constraints = []
-        for row, low, high in self._rows:
-            constraint = solver.Constraint(low, high)
-            for column, coefficient in row.items():
-                constraint.SetCoefficient(columns[column], coefficient)
-            constraints.append(constraint)
-        for column, coefficient in objective.items():
-            solver.Objective().SetCoefficient(columns[column], coefficient)
-        solver.Objective().SetMaximization()
-        if solver.Solve() != pywraplp.Solver.OPTIMAL:
-            return None
-        self._solution = [c.solution_value() for c in columns]
-        return [c.dual_value() for c in constraints]
 
     def _weak_duality(self, objective: dict[int, int], duals: Iterable[float]) -> Fraction:
         """Evaluate the bound of the module's derivation exactly."""
-        reduced = [Fraction(0)] * self.columns
+        # All in integers: multipliers are rounded to multiples of 1/_SCALE.
+        reduced = [0] * self.columns
         for column, coefficient in objective.items():
-            reduced[column] += coefficient
-        bound = Fraction(0)
+            reduced[column] = coefficient * _SCALE
+        bound = 0
         for (row, low, high), dual in zip(self._rows, duals, strict=True):
-            y = Fraction(dual).limit_denominator(1 << 40)
+            y = round(dual * _SCALE)
             side = high if y > 0 else low
             if y == 0 or abs(side) == inf:
                 continue
-            bound += y * Fraction(side)
+            bound += y * int(side)
             for column, coefficient in row.items():
                 reduced[column] -= y * coefficient
-        return bound + sum(
-            (u * r for u, r in zip(self._upper, reduced, strict=True) if r > 0), Fraction(0)
-        )
+        bound += sum(u * r for u, r in zip(self._upper, reduced, strict=True) if r > 0)
+        return Fraction(bound, _SCALE)
+
+
+class _Program:
+    """The same rows in GLOP, which starts each solve from the basis of the one before."""
+
+    def __init__(self, upper: Sequence[int]) -> None:
+        self._solver = pywraplp.Solver.CreateSolver("GLOP")
+        self._columns = [self._solver.NumVar(0, u, "") for u in upper]
+        self._rows: list[Any] = []
+
+    def add(self, row: Mapping[int, int], low: float, high: float) -> None:
+        """Append a row."""
+        constraint = self._solver.Constraint(low, high)
+        for column, coefficient in row.items():
+            constraint.SetCoefficient(self._columns[column], coefficient)
+        self._rows.append(constraint)
+
+    def put(self, index: int, row: Mapping[int, int], low: float, high: float) -> None:
+        """Set the bounds of a row, appending it where it is new."""
+        if index == len(self._rows):
+            self.add(row, low, high)
+        else:
+            self._rows[index].SetBounds(low, high)
+
+    def maximise(
+        self, objective: Mapping[int, int], seconds: float
+    ) -> tuple[list[float], list[float]] | None:
+        """Return the solution and the multipliers of the rows, or None if time ran out."""
+        goal = self._solver.Objective()
+        goal.Clear()
+        for column, coefficient in objective.items():
+            goal.SetCoefficient(self._columns[column], coefficient)
+        goal.SetMaximization()
+        self._solver.SetTimeLimit(max(1, int(seconds * 1000)))
+        if self._solver.Solve() != pywraplp.Solver.OPTIMAL:
+            return None
+        return [c.solution_value() for c in self._columns], [r.dual_value() for r in self._rows]
+
+
+def cells(problem: Problem) -> list[list[int]]:
+    """Return the nodes in sets that are equal to all groups."""
+    welcome: list[list[int]] = [[] for _ in problem.nodes]
+    for index, group in enumerate(problem.groups):
+        for node in group.targets:
+            welcome[node].append(index)
+    found: dict[tuple[object, ...], list[int]] = {}
+    for node, free in enumerate(problem.free):
+        found.setdefault((free, tuple(welcome[node]), problem.over[node]), []).append(node)
+    return list(found.values())

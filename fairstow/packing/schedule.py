@@ -19,13 +19,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fairstow.cluster.model import Pod
+from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.model import Eviction, Move, Placement, Step
 from fairstow.packing.objective import evictions
-from fairstow.packing.problem import Layout, Problem, Roster
-from fairstow.packing.room import free_room
+from fairstow.packing.problem import Layout, Problem, Roster, Site
 
-Site = tuple[int, int]
-"""A group on a node: (group index, node index)."""
+_SWAP = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +48,26 @@ class _Scheduler:
 
     def __init__(self, problem: Problem, roster: Roster, layout: Layout) -> None:
         self._problem = problem
-        self._state = problem.current()
-        self._room = free_room(problem, self._state)
+        now = Incumbent(problem, {})
+        self._state, self._room = now.at, now.room
         self._leaving: Counter[Site] = Counter()
         self._slots: Counter[Site] = Counter()
-        self._lost = [evictions(problem, layout, g) for g in range(len(problem.groups))]
         for index, (group, at) in enumerate(zip(problem.groups, layout, strict=True)):
             for node in at.keys() | group.running.keys():
                 change = at.get(node, 0) - group.running.get(node, 0)
                 (self._slots if change > 0 else self._leaving)[index, node] += abs(change)
         self._leaving, self._slots = +self._leaving, +self._slots
-        self._waiting = [
-            max(0, sum(at.values()) - g.placed)
-            for g, at in zip(problem.groups, layout, strict=True)
+        self._of_group: Counter[int] = Counter()
+        for (index, _), count in self._leaving.items():
+            self._of_group[index] += count
+        placed = [sum(at.values()) for at in layout]
+        self._lost = [
+            evictions(problem, i, count, self._of_group[i]) for i, count in enumerate(placed)
         ]
+        self._waiting = [placed[i] - g.placed + self._lost[i] for i, g in enumerate(problem.groups)]
+        self._slots_by_group: dict[int, list[Site]] = {}
+        for site in sorted(self._slots):
+            self._slots_by_group.setdefault(site[0], []).append(site)
         self._pending = [list(pods) for pods in roster.pending]
         # Those not Ready go first: losing them costs least.
         self._running = {
@@ -70,6 +75,12 @@ class _Scheduler:
             for index, by_node in enumerate(roster.running)
             for node, pods in by_node.items()
         }
+        largest = [
+            max((f[r] for f in problem.free), default=0) for r in range(len(problem.resources))
+        ]
+        self._sizes = [
+            sum(q / max(largest[r], 1) for r, q in g.requests.items()) for g in problem.groups
+        ]
         self._spent: Counter[int] = Counter()
         self._steps: list[Step] = []
         self._placements: list[Placement] = []
@@ -99,6 +110,7 @@ class _Scheduler:
     def _leave(self, site: Site) -> Pod:
         index, node = site
         self._leaving[site] -= 1
+        self._of_group[index] -= 1
         self._state[index][node] -= 1
         if not self._state[index][node]:
             del self._state[index][node]
@@ -132,11 +144,16 @@ class _Scheduler:
         return False
 
     def _move_together(self) -> bool:
-        found = [c for site in self._departures() if (c := self._closure(site)) is not None]
-        if not found:
-            return False
-        self._step(min(found, key=len))
-        return True
+        smallest: list[tuple[Site, Site]] | None = None
+        for site in self._departures():
+            closure = self._closure(site)
+            if closure and (smallest is None or len(closure) < len(smallest)):
+                smallest = closure
+            if smallest and len(smallest) == _SWAP:
+                break  # no cycle is shorter
+        if smallest:
+            self._step(smallest)
+        return smallest is not None
 
     def _evict(self) -> bool:
         for site in self._by_need():
@@ -236,8 +253,7 @@ class _Scheduler:
     def _movers(self, site: Site) -> int:
         """Pods of a site that may leave for another node, evictions for good kept back."""
         index = site[0]
-        of_group = sum(n for (g, _), n in self._leaving.items() if g == index) - self._lost[index]
-        return min(self._leaving[site], of_group)
+        return min(self._leaving[site], self._of_group[index] - self._lost[index])
 
     def _departures(self) -> Iterator[Site]:
         """Sites with pods to move, those first that the most important arrival waits for."""
@@ -254,7 +270,7 @@ class _Scheduler:
         return sorted(sites, key=lambda s: (-need.get(s[1], lowest), self._size(s[0]), s))
 
     def _slots_of(self, index: int) -> list[Site]:
-        return sorted(s for s, count in self._slots.items() if count and s[0] == index)
+        return [s for s in self._slots_by_group.get(index, ()) if self._slots[s]]
 
     def _by_priority(self, sites: Counter[Site]) -> list[Site]:
         groups = self._problem.groups
@@ -263,6 +279,4 @@ class _Scheduler:
 
     def _size(self, index: int) -> float:
         """A group's pod as a share of the largest node, summed over resources."""
-        requests = self._problem.groups[index].requests
-        return sum(q / max(f[r] for f in self._problem.free) for r, q in requests.items()
-                   if max(f[r] for f in self._problem.free) > 0)  # fmt: skip
+        return self._sizes[index]

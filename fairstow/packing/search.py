@@ -3,37 +3,42 @@
 Stages, each starting from the best layout so far, so the answer is never worse than the current
 placement and never "unknown":
 
-1. `fit`        place what fits as things are (greedy, best fit);
+1. fit          place what fits as things are (greedy, best fit);
 2. relaxation   bound every level, and learn on which nodes a good plan acts;
 3. guided       CP-SAT on those nodes alone;
-4. neighbourhoods  CP-SAT on a few nodes at a time (LNS), all levels as one weighted sum;
+4. neighbourhoods  CP-SAT on a few nodes at a time, chosen by a bandit, all levels as one sum;
 5. whole        where a level's bound isn't met: CP-SAT on the whole cluster, level by level,
                 which finds the optimum or a tighter bound given time.
 
-It ends early when every level meets its bound, or when neighbourhoods stop paying.
+It ends early when every level meets its bound; without stage 5 (large clusters) also when
+neighbourhoods stop paying.
 """
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fairstow.packing.cpsat import PlacementModel
+from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
-from fairstow.packing.objective import Level, score, value
-from fairstow.packing.problem import Layout, Problem
+from fairstow.packing.neighbourhoods import Neighbourhoods
+from fairstow.packing.objective import Level
+from fairstow.packing.problem import Problem, Site
 from fairstow.packing.relaxation import Relaxation
-from fairstow.packing.room import fit, slack, undo
 
 Clock = Callable[[], float]
 Report = Callable[["Outcome"], None]
 
 _WHOLE_CLUSTER = 60_000
-"""Most integers for which the whole cluster is worth giving to CP-SAT at once."""
+"""Most (group, node) pairs for which the whole cluster is worth giving to CP-SAT at once."""
 
 _GUIDED_NODES = 60
+_GUIDED_SHARE = 0.3
 _NEIGHBOURHOOD_SECONDS = 0.4
 _PATIENCE = 40
 """Neighbourhoods in a row without a gain before the search moves on."""
+
+_TIGHTEN_SHARE = 0.1
+"""Share of the window kept for bounding the levels once the layout is final."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +46,11 @@ class Outcome:
     """What is known at some moment of the search.
 
     Attributes:
-        layout: the best layout so far.
+        changes: how the best layout differs from the current placement.
         bounds: by level, the proved bound given what the levels above reached.
     """
 
-    layout: Layout
+    changes: dict[Site, int]
     bounds: tuple[int, ...]
 
 
@@ -54,12 +59,12 @@ class Task:
     """One search.
 
     Attributes:
-        start: the layout to improve on.
+        start: the changes to begin with.
         order: levels, most important first.
     """
 
     problem: Problem
-    start: Layout
+    start: dict[Site, int]
     order: tuple[Level, ...]
     limits: Limits
     seed: int
@@ -71,203 +76,222 @@ class Search:
 
     def __init__(self, task: Task, now: Clock, deadline: float, report: Report) -> None:
         self._task, self._now, self._deadline, self._report = task, now, deadline, report
-        self._random = random.Random(task.seed)  # noqa: S311
-        self._best = task.start
-        self._bounds = [_trivial(level, task) for level in task.order]
+        self._reserve = _TIGHTEN_SHARE * (deadline - now())
+        self._best = Incumbent(task.problem, task.start)
+        self._score = self._best.score(task.order)
+        self._bounds = [_by_counting(level, task) for level in task.order]
+        self._relaxation = Relaxation(task.problem, task.limits)
+        self._assumed: list[int] = []
         self._round = 0
 
     def run(self) -> Outcome:
         """Search until the deadline, or until nothing better can be had."""
-        task = self._task
-        self._offer(fit(task.problem, self._best, task.limits))
+        self._fit()
         active = self._relax()
+        small = sum(len(g.targets) for g in self._task.problem.groups) <= _WHOLE_CLUSTER
         if not self._done() and active:
-            self._guided(active)
-        self._neighbourhoods()
-        if not self._done() and self._size() <= _WHOLE_CLUSTER:
-            self._whole()
+            self._guided(sorted(active))
+        while not self._done():
+            better = self._neighbourhoods(sorted(active))
+            if small and not self._done():
+                self._whole()
+            elif not better:
+                break
+            if small and not better:
+                break
         self._tighten()
         return self._outcome()
 
     def _left(self) -> float:
-        return self._deadline - self._now()
+        return self._deadline - self._reserve - self._now()
 
     def _outcome(self) -> Outcome:
-        return Outcome(self._best, tuple(self._bounds))
-
-    def _size(self) -> int:
-        return sum(len(g.targets) for g in self._task.problem.groups)
-
-    def _value(self, level: Level) -> int:
-        return value(level, self._task.problem, self._best)
+        return Outcome(self._best.changes(), tuple(self._bounds))
 
     def _done(self) -> bool:
         """Whether every level meets its bound, or no time is left."""
-        met = all(self._met(i) for i in range(len(self._bounds)))
-        return met or self._left() <= 0
+        return self._left() <= 0 or all(self._met(i) for i in range(len(self._bounds)))
 
     def _met(self, index: int) -> bool:
-        return self._value(self._task.order[index]) == self._bounds[index]
+        return self._best.value(self._task.order[index]) == self._bounds[index]
 
-    def _offer(self, layout: Layout | None) -> bool:
-        """Take a layout if it is better; report it at once."""
-        task = self._task
-        if layout is None:
+    def _offer(self, changes: dict[Site, int] | None) -> bool:
+        """Take changes that make the layout no worse; report and say if it got better."""
+        if not changes:
             return False
-        layout = undo(task.problem, layout)
-        new, old = (score(task.order, task.problem, la) for la in (layout, self._best))
-        if new >= old:
-            self._best = layout
-        if new > old:
+        before = self._best.changes()
+        inverse = self._best.apply(changes)
+        self._best.undo()
+        score = self._best.score(self._task.order)
+        if score < self._score or not self._within_limits():
+            self._restore(before, inverse)
+            return False
+        better = score > self._score
+        self._forget_bounds(score)
+        self._score = score
+        if better:
             self._report(self._outcome())
-        return new > old
+        return better
+
+    def _forget_bounds(self, score: tuple[int, ...]) -> None:
+        """Drop bounds that rest on a level that got worse.
+
+        A bound holds for all layouts whose levels above are at least as good as when it was
+        proved. Those above may improve, then it still holds; where one got worse (for the sake
+        of one further up) what is below it may now reach more.
+        """
+        worse = [
+            i for i, (new, old) in enumerate(zip(score, self._score, strict=True)) if new < old
+        ]
+        for index in range(min(worse) + 1 if worse else len(score), len(score)):
+            self._bounds[index] = _by_counting(self._task.order[index], self._task)
+
+    def _restore(self, before: dict[Site, int], inverse: dict[Site, int]) -> None:
+        touched = self._best.changes().keys() | before.keys() | inverse.keys()
+        running = [g.running for g in self._task.problem.groups]
+        self._best.apply({(g, n): before.get((g, n), running[g].get(n, 0)) for g, n in touched})
+
+    def _within_limits(self) -> bool:
+        most = self._task.limits.moves
+        if most is None:
+            return True
+        groups = range(len(self._task.problem.groups))
+        return sum(self._best.left[i] - self._best.evictions(i) for i in groups) <= most
+
+    def _fit(self) -> None:
+        self._best.fit(self._task.limits)
+        self._score = self._best.score(self._task.order)
+        self._report(self._outcome())
 
     def _relax(self) -> frozenset[int]:
         """Bound every level as if those above reached their bounds; return where to act."""
-        relaxation = Relaxation(self._task.problem, self._task.limits)
-        for index, level in enumerate(self._task.order):
-            bound = relaxation.bound(level, self._left() / 4)
+        relaxation = self._relaxation
+        for level in self._task.order:
+            bound = relaxation.bound(level, self._left() / 3)
             if bound is None:
                 return frozenset()
-            # A bound holds given the bounds above, which are at least as good as what is reached:
-            # it is no bound for what is reached yet, so only the first level keeps it (`_tighten`).
-            if index == 0:
-                self._bounds[0] = _tighter(level, self._bounds[0], bound)
+            self._assumed.append(bound)
             relaxation.hold(level, bound)
+        self._bounds[0] = _tighter(self._task.order[0], self._bounds[0], self._assumed[0])
+        self._take_assumed()
         self._report(self._outcome())
         return relaxation.active_nodes()
 
-    def _tighten(self) -> None:
-        """Bound every level given what the levels above it reached."""
-        relaxation = Relaxation(self._task.problem, self._task.limits)
-        for index, level in enumerate(self._task.order):
-            bound = relaxation.bound(level, max(self._left(), 0.5))
-            if bound is None:
-                return
+    def _take_assumed(self) -> None:
+        """Take the bounds of `_relax` as far as the levels above reached what they assume."""
+        for index, (level, bound) in enumerate(zip(self._task.order, self._assumed, strict=False)):
             self._bounds[index] = _tighter(level, self._bounds[index], bound)
-            relaxation.hold(level, self._value(level))
+            if self._best.value(level) != bound:
+                return
+
+    def _tighten(self) -> None:
+        """Bound every level given what the levels above it reached; skips what is known."""
+        order = self._task.order
+        self._take_assumed()
+        if all(self._met(i) for i in range(len(order))):
+            return
+        relaxation = self._relaxation
+        relaxation.release()
+        seconds = max(self._deadline - self._now(), 0.05)
+        for index, level in enumerate(order):
+            if not self._met(index):
+                bound = relaxation.bound(level, seconds / 2)
+                if bound is None:
+                    return
+                self._bounds[index] = _tighter(level, self._bounds[index], bound)
+            relaxation.hold(level, self._best.value(level))
         self._report(self._outcome())
 
-    def _guided(self, active: frozenset[int]) -> None:
-        nodes = sorted(active)
-        if len(nodes) > _GUIDED_NODES:
-            nodes = sorted(self._random.sample(nodes, _GUIDED_NODES))
-        self._improve(nodes, self._left() * 0.35, self._task.workers)
+    def _guided(self, active: list[int]) -> None:
+        neighbourhoods = Neighbourhoods(self._best, active, self._task.seed)
+        self._improve(
+            neighbourhoods.sample(active, _GUIDED_NODES),
+            self._left() * _GUIDED_SHARE,
+            self._task.workers,
+        )
         self._tighten()
 
-    def _neighbourhoods(self) -> None:
-        idle = 0
+    def _neighbourhoods(self, active: Sequence[int]) -> bool:
+        """Improve neighbourhood by neighbourhood until it stops paying; say if it ever paid."""
+        neighbourhoods = Neighbourhoods(self._best, active, self._task.seed + self._round)
+        idle, paid = 0, False
         while not self._done() and idle < _PATIENCE:
             self._round += 1
-            better = self._improve(self._neighbourhood(), _NEIGHBOURHOOD_SECONDS, 1)
-            idle = 0 if better else idle + 1
+            better = self._improve(neighbourhoods.choose(), _NEIGHBOURHOOD_SECONDS, 1)
+            neighbourhoods.learn(better=better)
+            idle, paid = (0, True) if better else (idle + 1, paid)
+        return paid
 
     def _improve(self, nodes: Sequence[int], seconds: float, workers: int) -> bool:
         """Optimise all levels at once on some nodes; say whether the best layout got better."""
-        task, before = self._task, score(self._task.order, self._task.problem, self._best)
-        model = PlacementModel(task.problem, self._best, nodes, task.limits)
-        if not model.scalarise(task.order, _spans(task, self._best, nodes)):
-            model.optimise(self._first_open())
+        task, before = self._task, self._score
+        model = PlacementModel(self._best, nodes, task.limits)
+        if not model.scalarise(task.order):
+            open_level = next((i for i in range(len(task.order)) if not self._met(i)), 0)
+            for above in task.order[:open_level]:
+                model.hold(above, self._best.value(above))
+            model.optimise(task.order[open_level])
         solved = model.solve(
             seconds=min(seconds, self._left()),
             workers=workers,
             seed=task.seed + self._round,
-            on_layout=self._offer_quietly,
+            on_changes=self._report_only,
         )
-        self._offer(solved.layout)
-        return score(task.order, task.problem, self._best) > before
+        self._offer(solved.changes)
+        return self._score > before
 
-    def _offer_quietly(self, layout: Layout) -> None:
-        self._offer(layout)
+    def _report_only(self, changes: dict[Site, int]) -> None:
+        """Report a layout in the middle of a solve, so that it isn't lost if time ends there.
 
-    def _first_open(self) -> Level:
-        for index, level in enumerate(self._task.order):
-            if not self._met(index):
-                return level
-        return self._task.order[-1]
-
-    def _neighbourhood(self) -> list[int]:
-        """Pick nodes: one where a pending pod may go, or where the plan acts, and roomy ones."""
-        problem, rng = self._task.problem, self._random
-        size = rng.choice((3, 4, 6, 8))
-        waiting = [
-            i
-            for i, g in enumerate(problem.groups)
-            if g.targets and sum(self._best[i].values()) < g.most
-        ]
-        touched = self._touched()
-        if touched and (not waiting or rng.random() < 0.5):
-            core = rng.sample(touched, min(len(touched), size))
-        elif waiting:
-            group = problem.groups[rng.choice(waiting)]
-            core = [rng.choice(sorted(group.targets))]
-        else:
-            core = [rng.randrange(len(problem.nodes))]
-        room = slack(problem, self._best)
-        ranked = sorted(range(len(problem.nodes)), key=lambda n: -room[n] * rng.random())
-        return sorted({*core, *ranked[:size]})
-
-    def _touched(self) -> list[int]:
-        nodes: set[int] = set()
-        for group, at in zip(self._task.problem.groups, self._best, strict=True):
-            nodes |= {n for n in at.keys() | group.running.keys()
-                      if at.get(n, 0) != group.running.get(n, 0)}  # fmt: skip
-        return sorted(nodes)
+        Called from the solver's thread: the incumbent is read, never changed.
+        """
+        bounds = known_without_search(self._task).bounds
+        self._report(Outcome(self._best.changes() | changes, bounds))
 
     def _whole(self) -> None:
         """Give CP-SAT the whole cluster, level by level, from the first open one."""
         task = self._task
+        self._tighten()
         for index, level in enumerate(task.order):
             if self._left() <= 0:
                 return
             if self._met(index):
                 continue
-            model = PlacementModel(
-                task.problem, self._best, range(len(task.problem.nodes)), task.limits
-            )
+            model = PlacementModel(self._best, range(len(task.problem.nodes)), task.limits)
             for above in task.order[:index]:
-                model.hold(above, self._value(above))
+                model.hold(above, self._best.value(above))
             constant = model.optimise(level)
-            open_levels = sum(not self._met(i) for i in range(index, len(task.order)))
+            still_open = sum(not self._met(i) for i in range(index, len(task.order)))
             solved = model.solve(
-                seconds=self._left() / open_levels,
+                seconds=self._left() / still_open,
                 workers=task.workers,
                 seed=task.seed,
-                on_layout=self._offer_quietly,
+                on_changes=self._report_only,
             )
-            self._offer(solved.layout)
+            self._offer(solved.changes)
             bound = solved.bound + constant
             self._bounds[index] = _tighter(level, self._bounds[index], bound)
-            if self._value(level) != self._bounds[index]:
+            if self._best.value(level) != self._bounds[index]:
                 return  # what is below rests on this level
+            self._tighten()
 
 
-def trivial_outcome(task: Task) -> Outcome:
+def known_without_search(task: Task) -> Outcome:
     """Return what is known before any search: the start, and bounds by counting."""
-    return Outcome(task.start, tuple(_trivial(level, task) for level in task.order))
+    return Outcome(task.start, tuple(_by_counting(level, task) for level in task.order))
 
 
-def _trivial(level: Level, task: Task) -> int:
-    """Bound a level by counting: nobody places more pods than there are, nor disturbs below 0."""
+def _by_counting(level: Level, task: Task) -> int:
+    """Bound a level: nobody places more pods than there are, nor disturbs less than nothing."""
     if not level.places:
         return 0
-    return sum(
+    most = sum(
         min(g.most, task.limits.caps.get(i, g.most))
         for i, g in enumerate(task.problem.groups)
         if level.covers(g.priority)
     )
+    return min(most, task.limits.tier_caps.get(level.priority, most))
 
 
 def _tighter(level: Level, one: int, other: int) -> int:
     return min(one, other) if level.places else max(one, other)
-
-
-def _spans(task: Task, layout: Layout, nodes: Sequence[int]) -> list[int]:
-    """Return by level how much its value can change on some nodes."""
-    inside = frozenset(nodes)
-    groups = list(zip(task.problem.groups, layout, strict=True))
-    here = sum(c for _, at in groups for n, c in at.items() if n in inside)
-    here += sum(c for g, _ in groups for n, c in g.running.items() if n in inside)
-    waiting = sum(g.most - sum(at.values()) for g, at in groups)
-    unit = 1 if not task.limits.evictions else 100
-    return [here + waiting if level.places else unit * (here + waiting) for level in task.order]

@@ -14,7 +14,7 @@ from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Any
 
-from fairstow.packing.search import Outcome, Search, Task, trivial_outcome
+from fairstow.packing.search import Outcome, Search, Task, known_without_search
 
 _GRACE = 0.25
 """Seconds a search may be late before its process is killed, plus 2 % of its window."""
@@ -44,7 +44,7 @@ class Worker:
 
     def __call__(self, task: Task, seconds: float) -> Outcome:
         """Run one search; returns within `seconds` plus a grace, with the best known."""
-        latest: Outcome = trivial_outcome(task)
+        latest: Outcome = known_without_search(task)
         if seconds <= 0:
             return latest
         deadline = time.monotonic() + seconds

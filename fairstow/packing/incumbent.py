@@ -1,0 +1,143 @@
+"""A layout with everything asked of it kept up to date, so that a change costs what it changes.
+
+The search asks thousands of times for room, counts and the score; recomputing them would cost the
+whole cluster each time. Invariants, for every group g and node n (see `problem`):
+
+    room[n][r] = free[n][r] − Σ_g request[g,r] · at[g][n]
+    placed[g]  = Σ_n at[g][n] (pinned pods included)       left[g] = Σ_n max(0, c[g,n] − at[g][n])
+"""
+
+from collections.abc import Mapping, Sequence
+
+from fairstow.packing.limits import Limits
+from fairstow.packing.objective import Level, disturbance, evictions
+from fairstow.packing.problem import Layout, Problem, Site
+
+Changes = Mapping[Site, int]
+"""Pods of a group on a node at the end, where that differs from now."""
+
+
+class Incumbent:
+    """The best layout so far; starts as the current placement with `changes` made."""
+
+    def __init__(self, problem: Problem, changes: Changes) -> None:
+        self.problem = problem
+        self.at: Layout = problem.current()
+        self.placed = [g.placed for g in problem.groups]
+        self.left = [0] * len(problem.groups)
+        self.room = [list(free) for free in problem.free]
+        for index, group in enumerate(problem.groups):
+            if index not in problem.pinned:
+                for node, count in group.running.items():
+                    self._take(index, node, count)
+        self._changed: set[Site] = set()
+        self.apply(changes)
+
+    def count(self, site: Site) -> int:
+        """Pods of a group on a node."""
+        return self.at[site[0]].get(site[1], 0)
+
+    def waiting(self, index: int) -> int:
+        """Pods of a group that have no place."""
+        return self.problem.groups[index].most - self.placed[index]
+
+    def apply(self, changes: Changes) -> dict[Site, int]:
+        """Set counts and return what undoes it."""
+        inverse = {site: self.count(site) for site in changes}
+        for (index, node), count in changes.items():
+            now = self.problem.groups[index].running.get(node, 0)
+            before = self.count((index, node))
+            self.placed[index] += count - before
+            self.left[index] += max(0, now - count) - max(0, now - before)
+            self._take(index, node, count - before)
+            if count:
+                self.at[index][node] = count
+            else:
+                self.at[index].pop(node, None)
+            (self._changed.discard if count == now else self._changed.add)((index, node))
+        return inverse
+
+    def changes(self) -> dict[Site, int]:
+        """What differs from now."""
+        return {site: self.count(site) for site in sorted(self._changed)}
+
+    def touched(self) -> list[int]:
+        """Nodes on which something differs from now."""
+        return sorted({node for _, node in self._changed})
+
+    def fits(self, site: Site) -> bool:
+        """Whether a node has room for one more pod of a group."""
+        index, node = site
+        return all(self.room[node][r] >= q for r, q in self.problem.groups[index].requests.items())
+
+    def slack(self, node: int) -> float:
+        """A node's free shares summed over resources, a little above 0 at least."""
+        shares = zip(self.room[node], self.problem.free[node], strict=True)
+        return sum(max(left, 0) / max(whole, 1) for left, whole in shares) + 0.01
+
+    def value(self, level: Level) -> int:
+        """A level's value in its own direction: placed pods, or disruption units."""
+        covered = (i for i, g in enumerate(self.problem.groups) if level.covers(g.priority))
+        if level.places:
+            return sum(self.placed[i] for i in covered)
+        return sum(self.disturbance(i) for i in covered)
+
+    def score(self, order: Sequence[Level]) -> tuple[int, ...]:
+        """What layouts are compared by: larger is better."""
+        return tuple(self.value(lv) if lv.places else -self.value(lv) for lv in order)
+
+    def evictions(self, index: int) -> int:
+        """Pods of a group that lose their place for good."""
+        return evictions(self.problem, index, self.placed[index], self.left[index])
+
+    def disturbance(self, index: int) -> int:
+        """Disruption units of a group."""
+        return disturbance(self.problem, index, self.placed[index], self.left[index])
+
+    def fit(self, limits: Limits) -> None:
+        """Place what fits as things are: highest priority, largest first, best fit."""
+        groups = self.problem.groups
+        order = sorted(
+            (i for i in range(len(groups)) if self.waiting(i)),
+            key=lambda i: (-groups[i].priority, -sum(groups[i].requests.values()), i),
+        )
+        for index in order:
+            most = min(groups[index].most, limits.caps.get(index, groups[index].most))
+            while self.placed[index] < most:
+                node = self._best_fit(index)
+                if node is None:
+                    break
+                self.apply({(index, node): self.count((index, node)) + 1})
+
+    def undo(self) -> None:
+        """Take back every departure whose old node still has room for the pod.
+
+        Never worse: a pod that stays needs no move, and no other pod is touched.
+        """
+        running = [g.running for g in self.problem.groups]
+        gone = [s for s in sorted(self._changed) if self.count(s) < running[s[0]].get(s[1], 0)]
+        for index, home in gone:
+            while self.count((index, home)) < running[index][home] and self.fits((index, home)):
+                away = max(
+                    (n for g, n in self._changed if g == index and n != home
+                     and self.count((g, n)) > running[g].get(n, 0)),
+                    default=None,
+                )  # fmt: skip
+                if away is None:
+                    break
+                here, there = self.count((index, home)), self.count((index, away))
+                self.apply({(index, home): here + 1, (index, away): there - 1})
+
+    def _best_fit(self, index: int) -> int | None:
+        problem = self.problem
+        requests = problem.groups[index].requests
+        left = {
+            n: sum(self.room[n][r] / q for r, q in requests.items())
+            for n in problem.groups[index].targets
+            if self.fits((index, n)) and self.count((index, n)) < problem.ceiling(index, n)
+        }
+        return min(left, key=lambda n: (left[n], n), default=None)
+
+    def _take(self, index: int, node: int, pods: int) -> None:
+        for resource, request in self.problem.groups[index].requests.items():
+            self.room[node][resource] -= request * pods

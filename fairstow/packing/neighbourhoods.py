@@ -1,0 +1,103 @@
+"""Which nodes to look at next: a bandit over ways of choosing neighbourhoods.
+
+A neighbourhood is a handful of nodes whose pods, with what waits, CP-SAT places anew. Which way of
+choosing pays depends on the instance and on how far the search is, so each way is an arm: with
+probability ε a random one is tried, else the one with the best recent gain (adaptive LNS as in
+Balans, arXiv 2412.14382). The gain of an arm is an exponential mean of 1 for a better layout and
+0 for none.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+
+from fairstow.packing.incumbent import Incumbent
+
+_EPSILON = 0.25
+_MEMORY = 0.85
+_SAMPLE = 48
+"""Nodes looked at when roomy ones are wanted: enough to find some, few enough for any cluster."""
+
+_SIZES = (3, 5, 8, 12)
+
+
+class Neighbourhoods:
+    """Chooses neighbourhoods of an incumbent and learns from what they brought."""
+
+    def __init__(self, incumbent: Incumbent, active: Sequence[int], seed: int) -> None:
+        self._incumbent = incumbent
+        self._active = sorted(active)
+        self._random = random.Random(seed)  # noqa: S311
+        self._arms: tuple[Callable[[int], list[int]], ...] = (
+            self._around_waiting,
+            self._nearest_waiting,
+            self._of_the_plan,
+            self._of_relaxation,
+            self._anywhere,
+        )
+        self._gain = [1.0] * len(self._arms)
+        self._last = 0
+
+    def choose(self) -> list[int]:
+        """Return the next neighbourhood as node indices."""
+        rng = self._random
+        best = max(range(len(self._arms)), key=lambda i: (self._gain[i], rng.random()))
+        self._last = rng.randrange(len(self._arms)) if rng.random() < _EPSILON else best
+        return sorted(set(self._arms[self._last](rng.choice(_SIZES))))
+
+    def learn(self, *, better: bool) -> None:
+        """Say what the last neighbourhood brought."""
+        self._gain[self._last] = _MEMORY * self._gain[self._last] + (1 - _MEMORY) * better
+
+    def _around_waiting(self, size: int) -> list[int]:
+        """A node where a waiting pod may go, and roomy nodes for what it displaces."""
+        targets = self._targets()
+        return [self._random.choice(targets), *self._roomy(size)]
+
+    def _nearest_waiting(self, size: int) -> list[int]:
+        """The nodes that lack least for a waiting pod, and roomy ones."""
+        group = self._waiting()
+        if group is None:
+            return self._anywhere(size)
+        room = self._incumbent.room
+        requests = self._incumbent.problem.groups[group].requests
+        lacking = {
+            n: sum(max(0, q - room[n][r]) / q for r, q in requests.items())
+            for n in self.sample(self._targets(group), 4 * _SAMPLE)
+        }
+        nearest = sorted(lacking, key=lambda n: (lacking[n], n))[: max(2, size // 2)]
+        return [*nearest, *self._roomy(size)]
+
+    def _of_the_plan(self, size: int) -> list[int]:
+        """Nodes that the layout changes, to do the same with less."""
+        touched = self._incumbent.touched()
+        return [*self.sample(touched, size + 2), *self._roomy(2)]
+
+    def _of_relaxation(self, size: int) -> list[int]:
+        """Nodes on which the linear relaxation acts."""
+        return [*self.sample(self._active, size), *self._roomy(2)]
+
+    def _anywhere(self, size: int) -> list[int]:
+        return self.sample(range(len(self._incumbent.problem.nodes)), size)
+
+    def _waiting(self) -> int | None:
+        groups = self._incumbent.problem.groups
+        open_groups = [
+            i for i, g in enumerate(groups) if g.targets and self._incumbent.waiting(i) > 0
+        ]
+        return self._random.choice(open_groups) if open_groups else None
+
+    def _targets(self, group: int | None = None) -> Sequence[int]:
+        group = self._waiting() if group is None else group
+        if group is None:
+            return range(len(self._incumbent.problem.nodes))
+        return sorted(self._incumbent.problem.groups[group].targets)
+
+    def _roomy(self, size: int) -> list[int]:
+        """Nodes with much room, with some chance in it."""
+        sample = self.sample(range(len(self._incumbent.problem.nodes)), _SAMPLE)
+        rank = {n: self._incumbent.slack(n) * self._random.random() for n in sample}
+        return sorted(rank, key=lambda n: -rank[n])[:size]
+
+    def sample(self, nodes: Sequence[int], size: int) -> list[int]:
+        """Return up to `size` of the nodes, at random."""
+        return self._random.sample(nodes, min(size, len(nodes)))
