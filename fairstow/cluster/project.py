@@ -26,7 +26,7 @@ from fairstow.cluster.model import (
     Taint,
     Toleration,
 )
-from fairstow.cluster.requests import effective, parse_all
+from fairstow.cluster.requests import effective, parse_all, resized
 from fairstow.cluster.selectors import LABEL_OPERATORS, NODE_OPERATORS
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.volumes import read_volumes
@@ -371,6 +371,7 @@ def _unmodelled(raw: wire.Pod, volumes: tuple[str, ...]) -> tuple[str, ...]:
         ),
         "host ports": any(p.host_port for c in containers for p in c.ports or ()),
         "resource claims (DRA)": spec.resource_claims,
+        "an unfinished in-place resize": resized(raw),
         "gang scheduling": spec.workload_ref
         or spec.scheduling_group
         or any(

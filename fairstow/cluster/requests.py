@@ -45,6 +45,22 @@ def effective(pod: wire.Pod) -> Resources:
     return tuple(sorted((name, amount) for name, amount in total.items() if amount))
 
 
+def resized(pod: wire.Pod) -> bool:
+    """Whether an in-place resize under way makes it hold something else than its spec asks for.
+
+    What a replacement would ask for is then unknown.
+
+    Raises:
+        ValueError: as `effective`.
+    """
+    spec, status = pod.spec, pod.status
+    if status is None or not (
+        status.resources is not None or _resize_is_infeasible(status) or _is_resized(spec, status)
+    ):
+        return False
+    return effective(pod) != effective(wire.Pod(pod.metadata, spec))
+
+
 def parse_all(quantities: wire.Quantities, field: str) -> Amounts:
     """Parse a resource list; the error names `field` and the resource."""
     parsed = {}

@@ -52,7 +52,7 @@ class _Feed:
         self._too_long = too_long
         self.unreported = 0
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = 1 << 16) -> bytes:
         data = self._text.read(size)
         self.unreported += len(data)
         if self.unreported > MAX_ITEM:
