@@ -39,11 +39,10 @@ def _bar(
 ) -> Iterator[Callable[[int], None]]:
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        TextColumn("packages,"),
         TimeElapsedColumn(),
-        TextColumn(f"of about {expected} on an empty cache"),
+        TextColumn(f"of about {expected}"),
     )
     with Progress(*columns, console=Console(file=stream)) as bar:
         task = bar.add_task(what, total=total)
@@ -55,7 +54,7 @@ def _lines(
     what: str, *, total: int, expected: str, stream: TextIO
 ) -> Iterator[Callable[[int], None]]:
     start = last = time.monotonic()
-    print(f"{what}: about {expected} on an empty cache …", file=stream, flush=True)
+    print(f"{what}: about {expected} on two cores …", file=stream, flush=True)
 
     def update(done: int) -> None:
         nonlocal last

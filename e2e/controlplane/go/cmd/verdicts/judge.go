@@ -139,11 +139,12 @@ func (c *cluster) wanted(uids *[]string) ([]*v1.Pod, error) {
 // judgePod says what each node's filters answer, nodes in the order of their names.
 func (c *cluster) judgePod(ctx context.Context, pod *v1.Pod, say func(verdict) error) error {
 	if pod.Spec.NodeName != "" {
-		if err := c.scheduler.Cache.RemovePod(c.logger, pod); err != nil {
+		running := pod
+		if err := c.scheduler.Cache.RemovePod(c.logger, running); err != nil {
 			return err
 		}
-		defer func() { _ = c.scheduler.Cache.AddPod(c.logger, pod) }()
-		pod = pending(pod)
+		defer func() { _ = c.scheduler.Cache.AddPod(c.logger, running) }()
+		pod = pending(running)
 	}
 	if err := c.scheduler.Cache.UpdateSnapshot(c.logger, c.snapshot); err != nil {
 		return err
