@@ -189,7 +189,7 @@ def _name(pool: Pool, number: int) -> str:
 
 
 def _zone(node: str) -> str:
-    return f"zone-{'abc'[int(node[-2:]) % 3]}"
+    return f"zone-{int(node[-2:]) % 3}"
 
 
 def _uid(*labels: str) -> str:
@@ -206,6 +206,12 @@ def _suffix(*labels: str) -> str:
 def _meta(kind: str, name: str, namespace: str = "", **more: Any) -> Object:
     meta = {"name": name, "uid": _uid(kind, namespace, name), "creationTimestamp": _EPOCH, **more}
     return meta | {"namespace": namespace} if namespace else meta
+
+
+def _reference(kind: str, namespace: str, name: str) -> Object:
+    version = "batch/v1" if kind == "Job" else "apps/v1"
+    uid = _uid(kind, namespace, name)
+    return {"apiVersion": version, "controller": True, "kind": kind, "name": name, "uid": uid}
 
 
 def _node(pool: Pool, number: int) -> Object:
@@ -309,15 +315,7 @@ def _pod(workload: Workload, name: str, node: str) -> Object:
     requests = {"cpu": str(workload.cpu), "memory": f"{workload.memory}Gi"}
     if workload.gpus:
         requests[GPU] = str(workload.gpus)
-    owner = _owner_name(workload)
-    reference = {
-        "apiVersion": "batch/v1" if workload.kind == "Job" else "apps/v1",
-        "blockOwnerDeletion": True,
-        "controller": True,
-        "kind": workload.kind,
-        "name": owner,
-        "uid": _uid(workload.kind, workload.namespace, owner),
-    }
+    reference = _reference(workload.kind, workload.namespace, _owner_name(workload))
     spec: Object = {
         "containers": [
             {
@@ -378,13 +376,7 @@ def _waiting(workload: Workload) -> Object:
 def _device_plugin(node: str) -> Object:
     """Return the DaemonSet pod that every GPU node runs: it never moves."""
     name = f"nvidia-device-plugin-{_suffix('plugin', node)}"
-    reference = {
-        "apiVersion": "apps/v1",
-        "controller": True,
-        "kind": "DaemonSet",
-        "name": "nvidia-device-plugin",
-        "uid": _uid("DaemonSet", "kube-system", "nvidia-device-plugin"),
-    }
+    reference = _reference("DaemonSet", "kube-system", "nvidia-device-plugin")
     return {
         "apiVersion": "v1",
         "kind": "Pod",

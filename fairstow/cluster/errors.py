@@ -20,4 +20,6 @@ class InputError(ValueError):
 def printable(text: str, longest: int = 260) -> str:
     """Return text from a dump so that it can't steer a terminal or flood it."""
     short = text if len(text) <= longest else text[:longest] + "…"
+    if short.isprintable():
+        return short
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in short)
