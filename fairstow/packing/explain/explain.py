@@ -127,10 +127,7 @@ def _waiting(snapshot: Snapshot, pod: Pod, state: State, survey: Survey) -> str:
 def _obstacle(snapshot: Snapshot, pod: Pod, survey: Survey) -> str:
     """Say in a clause why no node takes a pod."""
     if not survey.open:
-        last = survey.funnel()[-1]
-        why = f" ({last.detail})" if last.detail else ""
-        all_nodes = _nodes(len(snapshot.nodes))
-        return f"none of {all_nodes} may take it; the last are lost at “{last.label}”{why}"
+        return f"none of {_nodes(len(snapshot.nodes))} may take it: {survey.dead_end()}"
     count = len(survey.open)
     may = "1 node may take it" if count == 1 else f"{count} nodes may take it"
     if not survey.large_enough:

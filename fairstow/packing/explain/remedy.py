@@ -36,10 +36,10 @@ def waiting(decision: Decision, pod: Pod) -> str:
         return "The plan leaves it waiting."
     name = decision.request.snapshot.priority_name(tier.priority)
     if tier.proof is Proof.GAP:
-        more = f"{tier.gap} more {'pod' if tier.gap == 1 else 'pods'}"
+        more = f"up to {tier.gap} more {'pod' if tier.gap == 1 else 'pods'} of priority"
         return (
-            f"The plan leaves it waiting. It isn't proved that it must: {more} of priority {name} "
-            "may be possible; a longer window may find them, or prove that there are none."
+            f"The plan leaves it waiting. It isn't proved that it must: {more} "
+            f" {name} may be possible; a longer window may find them, or prove there is none."
         )
     given = "" if tier is decision.tiers[0] else _given(decision)
     return (

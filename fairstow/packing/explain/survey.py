@@ -123,30 +123,52 @@ class Survey:
         """Return the filters in the scheduler's order, those that removed nodes."""
         left = len(self._snapshot.nodes)
         lines = [FunnelLine("node" if left == 1 else "nodes", left)]
-        for label, refusals in self._stages():
-            if refusals:
-                left -= len(refusals)
-                lines.append(FunnelLine(label, left, _why(refusals)))
+        for label, _, refusals in self._stages():
+            left -= len(refusals)
+            lines.append(FunnelLine(label, left, _why(refusals)))
         if self.open:
             lines.append(FunnelLine("with room", len(self.fitting), self._room()))
         return tuple(lines)
 
-    def _stages(self) -> Iterable[tuple[str, list[str]]]:
-        """Yield each static rule with what it says of the nodes it removes."""
+    def dead_end(self) -> str:
+        """Say where the last nodes are lost, for a pod that no node may take."""
+        stages = list(self._stages())
+        before = len(self._snapshot.nodes) - sum(len(refusals) for *_, refusals in stages[:-1])
+        return stages[-1][1] if len(stages) == 1 else f"of the last {before}, {stages[-1][1]}"
+
+    def _stages(self) -> Iterable[tuple[str, str, list[str]]]:
+        """Yield each static rule that removes nodes.
+
+        As (which nodes are left, what it means if none is, the details of those it removes).
+        """
+        return (stage for stage in self._all_stages() if stage[2])
+
+    def _all_stages(self) -> Iterable[tuple[str, str, list[str]]]:
         said: dict[Rule, list[tuple[Node, str]]] = {}
         for node, refusal in self.refused:
             said.setdefault(refusal.rule, []).append((node, refusal.detail))
-        yield "Ready and staying", [d for _, d in said.get(Rule.CLOSED, ())]
-        yield "not cordoned", [d for _, d in said.get(Rule.CORDONED, ())]
-        yield "tolerated", [d for _, d in said.get(Rule.TAINT, ())]
+        yield (
+            "Ready and staying",
+            "all are not Ready or going away",
+            [d for _, d in said.get(Rule.CLOSED, ())],
+        )
+        yield "not cordoned", "all are cordoned", [d for _, d in said.get(Rule.CORDONED, ())]
+        yield (
+            "tolerated",
+            "all have a taint it doesn't tolerate",
+            [d for _, d in said.get(Rule.TAINT, ())],
+        )
         wrong = said.get(Rule.AFFINITY, [])
         for key, value in self._pod.shape.node_selector:
             lost = [d for node, d in wrong if not _has(node, (key, value))]
             wrong = [(node, d) for node, d in wrong if _has(node, (key, value))]
-            yield f"with the label {key}={value}", [""] * len(lost)
-        yield "matching its required node affinity", [""] * len(wrong)
+            label = f"the label {key}={value}"
+            yield f"with {label}", f"none has {label}", [""] * len(lost)
+        affinity = "its required node affinity"
+        yield f"matching {affinity}", f"none matches {affinity}", [""] * len(wrong)
         kept_out = [""] * len(said.get(Rule.ANTI_AFFINITY, ()))
-        yield "where no running pod's anti-affinity keeps it out", kept_out
+        anti = "running pods' anti-affinity"
+        yield f"where {anti} allows it", f"{anti} keeps it out of all", kept_out
 
     def _room(self) -> str:
         """Say what the open nodes without room lack."""
