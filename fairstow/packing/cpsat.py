@@ -53,6 +53,7 @@ class PlacementModel:
         self._model = cp_model.CpModel()
         self._x: dict[Site, cp_model.IntVar] = {}
         self._most: dict[Site, int] = {}
+        self._span = 0
         self._hints: list[tuple[cp_model.IntVar, int]] = []
         self._placed: dict[int, Linear] = {}
         self._departures: dict[int, Linear] = {}
@@ -63,11 +64,6 @@ class PlacementModel:
         for node in self._nodes:
             self._room(node)
         self._limit()
-
-    @property
-    def span(self) -> int:
-        """The most by which a count of pods can change inside this model."""
-        return sum(self._most.values())
 
     def _variable(self, most: int, now: int) -> cp_model.IntVar:
         variable = self._model.new_int_var(0, most, "")
@@ -88,6 +84,7 @@ class PlacementModel:
         here = [self._x[index, n] for n in self._nodes if (index, n) in self._x]
         if not here:
             return
+        self._span += movable
         before = incumbent.placed[index]
         placed = sum(here) + (before - inside)
         most = min(group.most, self._limits.caps.get(index, group.most))
@@ -208,11 +205,11 @@ class PlacementModel:
         dearest = dearest if self._evicted else self._problem.rules.move_cost
         weight, objective = 1, 0
         for level in reversed(order):
-            total, _ = self._expression(level)
-            objective += weight * total if level.places else -weight * total
-            weight *= 2 * self.span * (1 if level.places else dearest) + 1
             if weight > _SAFE_WEIGHT:
                 return False
+            total, _ = self._expression(level)
+            objective += weight * total if level.places else -weight * total
+            weight *= 2 * self._span * (1 if level.places else dearest) + 1
         self._model.maximize(objective)
         return True
 

@@ -223,14 +223,18 @@ class Search:
         return paid
 
     def _improve(self, nodes: Sequence[int], seconds: float, workers: int) -> bool:
-        """Optimise all levels at once on some nodes; say whether the best layout got better."""
+        """Optimise what is open on some nodes; say whether the best layout got better.
+
+        The first levels that meet their bound are held, all below them optimised together as one
+        sum: without the large weights of what can't get better, the solver sees the rest clearly.
+        """
         task, before = self._task, self._score
         model = PlacementModel(self._best, nodes, task.limits)
-        if not model.scalarise(task.order):
-            open_level = next((i for i in range(len(task.order)) if not self._met(i)), 0)
-            for above in task.order[:open_level]:
-                model.hold(above, self._best.value(above))
-            model.optimise(task.order[open_level])
+        first = next((i for i in range(len(task.order)) if not self._met(i)), 0)
+        for level in task.order[:first]:
+            model.hold(level, self._best.value(level))
+        if not model.scalarise(task.order[first:]):
+            model.optimise(task.order[first])
         solved = model.solve(
             seconds=min(seconds, self._left()),
             workers=workers,

@@ -124,6 +124,16 @@ def test_an_eviction_for_good_takes_the_fewest_lower_pods() -> None:
     assert [p.pod.name for p in decision.placements] == ["high"]
 
 
+def test_a_tier_never_trades_its_own_pods() -> None:
+    objects = [
+        node("a", gpu=2),
+        pod("wide", "a", gpu=2),
+        *(pod(f"slim{i}", gpu=1) for i in range(2)),
+        pod("high", gpu=4, priority=100),
+    ]
+    assert not plan(objects, max_evictions=4).steps
+
+
 def test_a_pod_that_must_not_preempt_costs_nobody_a_place() -> None:
     objects = [
         node("a", gpu=1),
