@@ -42,7 +42,7 @@ def fairstow() -> None:
     """
 
 
-@app.command(cls=Command)
+@app.command(cls=Command, short_help="Find places for pending pods by moving running ones.")
 def plan(
     filename: options.Files = None,
     output: Annotated[
@@ -117,7 +117,106 @@ statefulsets,jobs,namespaces -A -o json > cluster.json
     planning.plan(question, filename or (), live, output, report, shown)
 
 
-@app.command(cls=Command)
+@app.command(cls=Command, short_help="Say why a pod waits and what would let it run.")
+def explain(
+    what: Annotated[
+        list[str], typer.Argument(metavar="pod/NAME", help="The pod; pod/NAMESPACE/NAME works too.")
+    ],
+    filename: options.Files = None,
+    output: Annotated[
+        options.Output, typer.Option("-o", "--output", help="How to show it.")
+    ] = options.Output.TEXT,
+    no_plan: Annotated[
+        bool, typer.Option("--no-plan", help="Don't look for a plan that would help.")
+    ] = False,
+    window: options.Window = "10s",
+    seed: options.Seed = 0,
+    namespace: options.Namespace = None,
+    all_namespaces: options.AllNamespaces = False,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Say why a pod waits, which nodes come close, and what would let it run.
+
+    Examples:
+      # Why does this pod wait?
+      {program} explain pod/trainer-0 -n team-a
+
+      # The same from a dump, without looking for a plan
+      {program} explain pod/team-a/trainer-0 -f cluster.json --no-plan
+    """
+    from fairstow.cli import explaining
+    from fairstow.cli.planning import Question
+
+    explaining.explain(
+        what,
+        options.only(namespace, all_namespaces),
+        filename or (),
+        options.live(kubeconfig, context),
+        None if no_plan else Question(window=options.seconds(window), seed=seed),
+        output,
+    )
+
+
+@app.command(cls=Command, short_help="List GPUs by product: free, largest hole, who waits.")
+def pools(
+    filename: options.Files = None,
+    output: Annotated[
+        options.Output, typer.Option("-o", "--output", help="How to show them.")
+    ] = options.Output.TEXT,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """List GPUs by product: how many are free, the largest hole, and who waits for them.
+
+    Examples:
+      # The pools of the cluster that kubectl talks to
+      {program} pools
+
+      # Those of a dump, for a script
+      {program} pools -f cluster.json -o json
+    """
+    from fairstow.cli import pooling
+
+    pooling.pools(filename or (), options.live(kubeconfig, context), output)
+
+
+@app.command(cls=Command, short_help="Write the cluster's state to one file.")
+def snapshot(
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Where to write it; compressed if it ends in .gz, - for standard output.",
+        ),
+    ],
+    filename: options.Files = None,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Write the cluster's state to one file that -f reads.
+
+    Holds what a plan looks at: nodes, pods, disruption budgets, priority classes, namespaces and
+    the owners of pods. Left out are Secrets, ConfigMaps and the environment of containers.
+
+    Examples:
+      # Take the state of the cluster that kubectl talks to
+      {program} snapshot -o cluster.json.gz
+
+      # Put dumps together in one clean file
+      {program} snapshot -f nodes.json -f pods.yaml -o cluster.json.gz
+    """
+    from fairstow.cli import snapshotting
+
+    snapshotting.snapshot(output, filename or (), options.live(kubeconfig, context))
+
+
+@app.command(cls=Command, short_help="Print the version.")
 def version(debug: options.Debug = False) -> None:
     """Print the version.
 

@@ -3,10 +3,15 @@
 Called by `plan` and `explain`. Nothing is shown that the independent checker refused.
 """
 
+from __future__ import annotations
+
 import os
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fairstow.cli.errors import InternalError
 from fairstow.cli.sources import Source
@@ -16,16 +21,36 @@ from fairstow.packing.model import Decision, Request
 from fairstow.packing.planner import decide
 from fairstow.packing.worker import Worker
 
+if TYPE_CHECKING:
+    from fairstow.api import PackingPlan
+
 _SHOWN = 10
 
 
 @dataclass(frozen=True)
 class Made:
-    """A plan and its check. Attributes: plan: the PackingPlan as JSON types."""
+    """A plan and its check. Attributes: wire: the plan as JSON types."""
 
     decision: Decision
-    plan: dict[str, Any]
+    plan: PackingPlan
+    wire: dict[str, Any]
     verdict: Verdict
+
+
+@contextmanager
+def solver() -> Iterator[Worker]:
+    """Start the solver process; it ends with the block, however that ends.
+
+    Ctrl-C goes to every process of the terminal; a solver that is still loading would answer it
+    with a traceback, so it is born with that signal blocked.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        worker = Worker()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with worker:
+        yield worker
 
 
 def make(source: Source, request: Request, worker: Worker) -> Made:
@@ -37,8 +62,9 @@ def make(source: Source, request: Request, worker: Worker) -> Made:
     decision = decide(request, worker, time.monotonic, os.cpu_count() or 1)
     from fairstow.packing.plan import to_plan  # pydantic loads while nobody waits for it
 
-    plan = to_plan(decision).to_object()
-    verdict = judge(source, plan)
+    plan = to_plan(decision)
+    wire = plan.to_object()
+    verdict = judge(source, wire)
     if not verdict.accepted:
         more = len(verdict.violations) - _SHOWN + verdict.omitted
         raise InternalError(
@@ -46,7 +72,7 @@ def make(source: Source, request: Request, worker: Worker) -> Made:
             [describe(v) for v in verdict.violations[:_SHOWN]]
             + ([f"and {more} more"] if more > 0 else []),
         )
-    return Made(decision, plan, verdict)
+    return Made(decision, plan, wire, verdict)
 
 
 def judge(source: Source, plan: dict[str, Any]) -> Verdict:

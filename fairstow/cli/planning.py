@@ -12,16 +12,21 @@ import typer
 
 from fairstow.cli import terminal
 from fairstow.cli.errors import Code
+from fairstow.cli.files import writable, write_whole
 from fairstow.cli.live import Live
-from fairstow.cli.making import Made, judge, make
+from fairstow.cli.making import Made, judge, make, solver
 from fairstow.cli.options import Order, PlanOutput
 from fairstow.cli.progress import Progress
 from fairstow.cli.serialise import as_json, as_yaml
 from fairstow.cli.sources import Source, load, read_plan
 from fairstow.cli.text import Page, plan_text, unknown_budgets
+from fairstow.cli.waiting import still_waiting
 from fairstow.cluster.errors import InputError
 from fairstow.packing import model
-from fairstow.packing.worker import Worker
+from fairstow.packing.explain import explain
+
+_EXPLAINED = 20
+"""Kinds of waiting pods that a report explains."""
 
 _ORDERS = {
     Order.PLACE_FIRST: model.Order.PLACE_FIRST,
@@ -60,7 +65,9 @@ def plan(
     namespace: str | None,
 ) -> None:
     """Make a plan and show it."""
-    with Worker() as worker, Progress() as progress:
+    if report is not None:
+        writable(report)
+    with solver() as worker, Progress() as progress:
         source = load(files, live, keep=True, progress=progress.say)
         if namespace is not None:
             _known_namespace(source, namespace)
@@ -68,22 +75,26 @@ def plan(
         made = make(source, question.of(source), worker)
         progress.say("writing")
         if report is not None:
-            write_report(made, report)
+            write_whole(report, _page(made, source).encode())
     _warn(source, made, output)
-    terminal.write(shown(made, source, output, namespace))
+    terminal.write(_shown(made, source, output, namespace, report))
+    if report is not None:
+        terminal.note(f"The nodes before and after: {report}")
 
 
-def shown(made: Made, source: Source, output: PlanOutput, namespace: str | None) -> str:
+def _shown(
+    made: Made, source: Source, output: PlanOutput, namespace: str | None, report: str | None
+) -> str:
     """Return a plan in the form asked for."""
     match output:
         case PlanOutput.JSON:
-            return as_json(made.plan)
+            return as_json(made.wire)
         case PlanOutput.YAML:
-            return as_yaml(made.plan)
+            return as_yaml(made.wire)
         case PlanOutput.DIFF:
             from fairstow.cli.diff import diff
 
-            return diff(made.decision, made.plan["metadata"]["name"])
+            return diff(made.decision, made.wire["metadata"]["name"])
         case _:
             page = Page(
                 made=made,
@@ -92,8 +103,20 @@ def shown(made: Made, source: Source, output: PlanOutput, namespace: str | None)
                 look=terminal.look(),
                 wide=output is PlanOutput.WIDE,
                 namespace=namespace,
+                report=report,
             )
             return plan_text(page)
+
+
+def _page(made: Made, source: Source) -> str:
+    from fairstow.report import page
+
+    groups = still_waiting(made.decision)[:_EXPLAINED]
+    explained = [
+        explain(source.snapshot, group.pods[0], made.decision, source=source.flags)
+        for group in groups
+    ]
+    return page(made.decision, made.plan, explained, title="Packing plan", source=source.flags)
 
 
 def _known_namespace(source: Source, namespace: str) -> None:
@@ -113,15 +136,6 @@ def _warn(source: Source, made: Made, output: PlanOutput) -> None:
     said = output in (PlanOutput.TEXT, PlanOutput.WIDE)
     if not said and not made.decision.budgets_known:
         terminal.note("Warning: " + "\n".join(unknown_budgets(source.flags)))
-
-
-def write_report(made: Made, path: str) -> None:
-    """Write the page of a plan to a file.
-
-    Raises:
-        InputError: the file can't be written.
-    """
-    raise NotImplementedError
 
 
 def check(path: str, files: Sequence[str], live: Live, output: PlanOutput) -> None:

@@ -10,7 +10,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from fairstow.cluster.errors import printable
 
@@ -18,18 +18,18 @@ CLOSED_PIPE = 141
 """128 + SIGPIPE, as a shell reports a program that lost its reader."""
 
 
+_PLAIN = str.maketrans(
+    {"→": "->", "–": "-", "…": "...", "×": "x", "≥": ">=", "≤": "<=", "“": '"', "”": '"', "’": "'"}
+)
+"""For terminals that know ASCII only."""
+
+
 @dataclass(frozen=True)
 class Look:
     """How text may look. Attributes: width: columns, or None where lines may be of any length."""
 
     width: int | None = None
-    unicode: bool = True
     colour: bool = False
-
-    @property
-    def arrow(self) -> str:
-        """From here to there."""
-        return "→" if self.unicode else "->"
 
 
 def look() -> Look:
@@ -37,7 +37,6 @@ def look() -> Look:
     tty = sys.stdout.isatty()
     return Look(
         width=shutil.get_terminal_size().columns if tty else None,
-        unicode=(sys.stdout.encoding or "").lower().replace("-", "") == "utf8",
         colour=tty and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
     )
 
@@ -77,10 +76,25 @@ def _clean(line: str) -> str:
 def _put(stream: TextIO, text: str | None) -> None:
     try:
         if text is not None:
-            encoding = stream.encoding or "ascii"
-            print(text.encode(encoding, "replace").decode(encoding), file=stream)
+            print(_encodable(text, stream.encoding or "ascii"), file=stream)
         stream.flush()
     except BrokenPipeError:
-        # Python flushes again on its way out; there must be something to flush to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        sys.exit(CLOSED_PIPE)
+        reader_gone()
+
+
+def _encodable(text: str, encoding: str) -> str:
+    """Return text in characters that an encoding has."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_PLAIN).encode(encoding, "replace").decode(encoding)
+    return text
+
+
+def reader_gone() -> NoReturn:
+    """End the program as a reader that went away (`| head`) ends any."""
+    # Python flushes again on its way out; there must be something to flush to.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(nowhere, number)
+    sys.exit(CLOSED_PIPE)

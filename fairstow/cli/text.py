@@ -3,6 +3,7 @@
 Called by `plan`. Pure: `plan_text` turns a checked plan into a string.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from fairstow.cli.waiting import Group, still_waiting
 from fairstow.cluster.dump import FETCH
 from fairstow.cluster.model import Pod
 from fairstow.cluster.snapshot import Snapshot
-from fairstow.packing.model import Decision, Order, Proof, Tier
+from fairstow.packing.model import Decision, Order, Proof, Step, Tier
 
 _SCREEN = 8
 """Lines of a section, unless everything is asked for."""
@@ -29,6 +30,7 @@ class Page:
         program: as the user calls it.
         wide: everything, instead of a screen.
         namespace: show the pods of this one only.
+        report: the file that the picture was written to, if it was.
     """
 
     made: Made
@@ -37,6 +39,7 @@ class Page:
     look: Look
     wide: bool = False
     namespace: str | None = None
+    report: str | None = None
 
     @property
     def decision(self) -> Decision:
@@ -63,9 +66,7 @@ def plan_text(page: Page) -> str:
         [
             *_unknown_budgets(page),
             *_summary(page),
-            "",
             *_tiers(page),
-            "",
             *_meaning(page),
             *_placements(page),
             *_moves(page),
@@ -132,7 +133,10 @@ def _does(page: Page) -> str:
     by = " and ".join(filter(None, costs))
     how = f"by {by}" if by else "without disturbing any running pod"
     steps = count(page.made.verdict.steps_replayed, "step")
-    return f"This plan places {len(decision.placements)} of them {how} (checked: {steps}, every one feasible)."  # noqa: E501
+    return (
+        f"This plan places {len(decision.placements)} of them {how} "
+        f"(checked: {steps}, every one feasible)."
+    )
 
 
 def _are(number: int, noun: str) -> str:
@@ -140,13 +144,19 @@ def _are(number: int, noun: str) -> str:
 
 
 def _window(page: Page) -> str:
-    window: str = page.made.plan["spec"]["window"]
+    window: str = page.made.wire["spec"]["window"]
     return window
 
 
-def _tiers(page: Page) -> list[str]:
+def _tiers(page: Page) -> Iterator[str]:
+    """Yield a line per priority; those that the plan is not about only where all is shown."""
     snapshot = page.snapshot
+    every = page.decision.tiers
+    tiers = [t for t in every if page.wide or t.pending or t.before != t.after]
+    if not tiers:
+        return
     before = waiting(snapshot)
+    left_out = Counter(p.shape.priority for p in snapshot.pending if p.shape.unmodelled)
     rows = [
         (
             tier_name(snapshot, tier.priority),
@@ -154,12 +164,16 @@ def _tiers(page: Page) -> list[str]:
             str(tier.before),
             str(tier.after),
             str(tier.pending),
-            _proof(tier),
+            _proof(tier, left_out[tier.priority]),
         )
-        for tier in page.decision.tiers
+        for tier in tiers
     ]
     headers = ("PRIORITY", "PENDING", "PLACED NOW", "WITH PLAN", "STILL PENDING", "PROOF")
-    return table(headers, rows, page.look.width, "lrrrrl")
+    yield ""
+    yield from table(headers, rows, page.look.width, "lrrrrl")
+    if len(tiers) < len(every):
+        others = count(len(every) - len(tiers), "other priority")
+        yield f"({others.replace('ritys', 'rities')} with nothing pending)"
 
 
 def tier_name(snapshot: Snapshot, priority: int) -> str:
@@ -168,13 +182,17 @@ def tier_name(snapshot: Snapshot, priority: int) -> str:
     return name if name == str(priority) else f"{name} {priority}"
 
 
-def _proof(tier: Tier) -> str:
-    return "optimal" if tier.proof is Proof.OPTIMAL else f"gap: {tier.gap} more not ruled out"
+def _proof(tier: Tier, left_out: int) -> str:
+    proof = "optimal" if tier.proof is Proof.OPTIMAL else f"gap: {tier.gap} more not ruled out"
+    return proof + (f"; {left_out} not considered" if left_out else "")
 
 
 def _meaning(page: Page) -> Iterator[str]:
     decision = page.decision
     sentences = []
+    if not page.snapshot.pending:
+        return
+    yield ""
     if any(tier.proof is Proof.OPTIMAL for tier in decision.tiers):
         sentences.append(
             "optimal: no plan under these rules places more pods of that priority, given what "
@@ -190,8 +208,8 @@ def _meaning(page: Page) -> Iterator[str]:
     sentences.append(_rules(page))
     if decision.moves or decision.evictions:
         sentences.append(
-            "Nothing has been changed. A pod that moves is evicted and started anew by its owner, "
-            "under another name; what it hasn't saved is lost."
+            "Nothing has been changed. A pod that moves is evicted and started anew by its owner; "
+            "what it hasn't saved is lost."
         )
     for sentence in sentences:
         yield wrapped(sentence, page.look.width)
@@ -228,7 +246,7 @@ def _placements(page: Page) -> Iterator[str]:
             nodes[p.node] = nodes.get(p.node, 0) + 1
     shown = sum(sum(nodes.values()) for nodes in by_owner.values())
     rows = [
-        (f"  {namespace}/{owner}", count(sum(nodes.values()), "pod"), page.look.arrow, _on(nodes))
+        (f"  {namespace}/{owner}", count(sum(nodes.values()), "pod"), "→", _on(nodes))
         for (namespace, owner), nodes in by_owner.items()
     ]
     yield from _section(page, "Placements", shown, _aligned(page, rows))
@@ -245,9 +263,7 @@ def _on(nodes: dict[str, int]) -> str:
 
 def _moves(page: Page) -> Iterator[str]:
     moves = [m for m in page.decision.moves if page.shows(m.pod)]
-    rows = [
-        (f"  {m.pod.ref}", _of(m.pod), m.source, f"{page.look.arrow} {m.target}") for m in moves
-    ]
+    rows = [(f"  {m.pod.ref}", _of(m.pod), m.source, f"→ {m.target}") for m in moves]
     yield from _section(page, "Moves", len(moves), _aligned(page, rows))
 
 
@@ -284,6 +300,18 @@ def _steps(page: Page) -> Iterator[str]:
     yield from _section(page, "Steps", len(lines), lines)
 
 
+def _step(step: Step) -> str:
+    """Return a step as a sentence: most are one move or one placement."""
+    if [p.uid for p in step.evict] == [p.uid for p, _ in step.bind] and len(step.bind) == 1:
+        return f"move {step.bind[0][0].ref} to {step.bind[0][1]}"
+    parts = []
+    if step.evict:
+        parts.append(f"evict {', '.join(p.ref for p in step.evict)}")
+    if step.bind:
+        parts.append(f"bind {', '.join(f'{p.ref} on {node}' for p, node in step.bind)}")
+    return ", then ".join(parts)
+
+
 def _waiting(page: Page) -> Iterator[str]:
     groups = [g for g in still_waiting(page.decision) if page.shows(g.pods[0])]
     total = sum(len(g.pods) for g in groups)
@@ -315,7 +343,7 @@ def _bullets(page: Page, sentences: Iterable[str]) -> list[str]:
 
 def _next(page: Page) -> Iterator[str]:
     groups = still_waiting(page.decision)
-    if page.decision.placements:
+    if page.decision.placements and page.report is None:
         yield "Next: see the nodes before and after."
         yield page.command("plan --report plan.html")
     elif groups:

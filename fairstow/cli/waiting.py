@@ -16,7 +16,7 @@ class Group:
     def reason(self, decision: Decision) -> str:
         """Return why they wait, as one sentence."""
         said = explain(decision.request.snapshot, self.pods[0], decision).verdict
-        return said.removeprefix("Waits: ").removeprefix("Waits, ")
+        return said.removeprefix("Waits: ")
 
 
 def still_waiting(decision: Decision) -> tuple[Group, ...]:
