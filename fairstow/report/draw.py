@@ -16,7 +16,7 @@ WIDTH = 258
 _PAD = 11
 _LABEL = 46
 _INNER = WIDTH - 2 * _PAD - _LABEL
-_CELL = 20
+_CELL = 24
 _BAR = 7
 _LINE = 19
 _HEAD = 30
@@ -131,7 +131,7 @@ def _head(panel: Panel) -> str:
 
 def _row(label: str, panel: Panel, blocks: Sequence[Block], scene: Scene, top: float) -> str:
     left = _PAD + _LABEL
-    said = f'<text class="small muted" x="{_PAD}" y="{top + 14}">{label}</text>'
+    said = f'<text class="small muted" x="{_PAD}" y="{top + 16}">{label}</text>'
     if not panel.devices:
         return said + _bar(panel, blocks, scene, left, top, _INNER, _CELL, titles=True)
     cell = min(_INNER / 8, _INNER / panel.devices)
@@ -234,11 +234,11 @@ def _block(block: Block, scene: Scene, box: Box, *, tag: bool) -> str:
     else:
         pattern = f'fill="url(#fs-{block.mark})" '
         parts.append(f"<rect {pattern}{_place(box, 3)}/>")
-    chip = 6 + 8 * len(block.tag)
+    chip = 5 + 8 * len(block.tag)
     if tag and width >= chip - 2:
         left = x + (width - chip) / 2
         middle = y + height / 2
-        parts.append(_rect("chip", (left, middle - 7, chip, 14)))
+        parts.append(_rect("chip", (left, middle - 6.5, chip, 13)))
         parts.append(
             f'<text class="tag" x="{_f(x + width / 2)}" y="{_f(middle + 4)}">{block.tag}</text>'
         )

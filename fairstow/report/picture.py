@@ -57,13 +57,15 @@ def figure(decision: Decision) -> str:
         bullets(cards, "panels"),
         f"<p>and {count(more, 'more changed node')}: see the steps below</p>" if more > 0 else "",
     ]  # fmt: skip
+    parts.append('<div class="pools">')
     for name, panels in _by_product(drawn.unchanged[:MOST_UNCHANGED]):
         boxes = []
         for panel in panels:
             width, height, inner = small(panel, drawn)
             boxes.append(f'<svg width="{width}" height="{height}" role="img">{inner}</svg>')
-        parts.append(f"<h3>{esc(name)}: {count(len(panels), 'unchanged node')}</h3>")
-        parts.append(bullets(boxes, "rest"))
+        head = f"<h3>{esc(name)}: {count(len(panels), 'unchanged node')}</h3>"
+        parts.append(f"<div>{head}{bullets(boxes, 'rest')}</div>")
+    parts.append("</div>")
     more = len(drawn.unchanged) - MOST_UNCHANGED
     if more > 0:
         parts.append(f"<p>and {count(more, 'more unchanged node')}</p>")

@@ -41,7 +41,7 @@ svg .muted{fill:var(--muted)}
 .shut{fill:url(#fs-shut);stroke:var(--edge)}
 .bar{fill:none;stroke:var(--edge);stroke-width:.75}
 .tick{stroke:var(--card);stroke-width:1;opacity:.65;fill:none}
-.new{fill:none;stroke:var(--fg);stroke-width:2.5}
+.new{fill:none;stroke:var(--fg);stroke-width:2}
 .chip{fill:var(--bg);stroke:var(--fg);stroke-width:.75}
 .tag{font-size:11px;font-weight:700;text-anchor:middle}
 .cut{stroke:var(--card);stroke-width:2.2}
@@ -97,7 +97,9 @@ font-size:14px}
 .panels{display:flex;flex-wrap:wrap;gap:12px;margin:12px 0;padding:0;list-style:none}
 .panels li,.rest li{margin:0;max-width:100%}
 .panels svg{display:block;max-width:100%;height:auto}
-.rest{display:flex;flex-wrap:wrap;gap:5px 8px;margin:8px 0 20px;padding:0;list-style:none}
+.pools{display:flex;flex-wrap:wrap;gap:0 32px}
+.pools>div{max-width:100%}.pools h3{font-size:14px;margin:14px 0 2px}
+.rest{display:flex;flex-wrap:wrap;gap:5px 8px;margin:6px 0 8px;padding:0;list-style:none}
 .rest svg{display:block}
 .why{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 16px;
 margin:12px 0}

@@ -13,6 +13,7 @@ def waits(decision: Decision, explanations: Sequence[Explanation]) -> str:
     """Return the section on waiting pods; those the plan places come last."""
     placed = {p.pod.uid for p in decision.placements}
     left = [p for p in decision.request.snapshot.pending if p.uid not in placed]
+    left += [e.pod for e in decision.evictions]
     still = [e for e in explanations if e.pod.uid not in placed]
     served = [e for e in explanations if e.pod.uid in placed]
     parts = []

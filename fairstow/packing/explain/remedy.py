@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from fairstow.cluster.model import Pod
 from fairstow.packing.explain.model import PlanFix
-from fairstow.packing.model import Decision, Eviction, Move, Order, Proof
+from fairstow.packing.model import Decision, Eviction, Move, Order, Proof, RuleSet
 
 
 def plan_fix(decision: Decision, pod: Pod) -> PlanFix | None:
@@ -51,6 +51,8 @@ def waiting(decision: Decision, pod: Pod) -> str:
 def allowed(decision: Decision) -> str:
     """Say what a plan was allowed to do, as it goes into its proofs."""
     request = decision.request
+    if request.rules is RuleSet.PAPER:
+        return "moves and evictions, by the rules of the paper,"
     moves = "moves" if request.max_moves is None else f"at most {request.max_moves} moves"
     if request.max_evictions:
         return f"{moves} and at most {request.max_evictions} evictions for good"
