@@ -39,7 +39,7 @@ def waiting(decision: Decision, pod: Pod) -> str:
         more = f"up to {tier.gap} more {'pod' if tier.gap == 1 else 'pods'} of priority"
         return (
             f"The plan leaves it waiting. It isn't proved that it must: {more} "
-            f" {name} may be possible; a longer window may find them, or prove there is none."
+            f"{name} may be possible; a longer window may find them, or prove there is none."
         )
     given = "" if tier is decision.tiers[0] else _given(decision)
     return (
