@@ -296,6 +296,12 @@ def test_a_cordon_is_lifted_with_the_taint_that_comes_with_it() -> None:
     assert found.next_step == "kubectl uncordon a"
 
 
+def test_one_toleration_covers_every_effect_of_a_taint() -> None:
+    taints = [{"key": "gpu", "effect": e} for e in ("NoSchedule", "NoExecute")]
+    (offer,) = said(node("a", taints=taints), pod("wants")).relaxations
+    assert offer.text == "tolerate the taint gpu → fits on a"
+
+
 def test_commands_are_quoted() -> None:
     hostile = pod("wants", nodeSelector={"k;reboot": "x"})
     assert said(node("a"), hostile).next_step == "kubectl get nodes -L 'k;reboot'"
