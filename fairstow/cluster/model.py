@@ -54,10 +54,11 @@ class Toleration(msgspec.Struct, frozen=True, gc=False):
     effect: str
 
 
-class AntiAffinity(msgspec.Struct, frozen=True, gc=False):
-    """One required anti-affinity term of a pod.
+class PodTerm(msgspec.Struct, frozen=True, gc=False):
+    """One required term of a pod's affinity or anti-affinity to other pods.
 
     `namespaces` empty and `namespace_selector` None means the pod's own namespace.
+    `matchLabelKeys` and `mismatchLabelKeys` are in the selector: the API server merges them.
     """
 
     selector: Selector | None
@@ -66,7 +67,47 @@ class AntiAffinity(msgspec.Struct, frozen=True, gc=False):
     namespace_selector: Selector | None
 
 
-class Shape(msgspec.Struct, frozen=True, cache_hash=True):
+class Spread(msgspec.Struct, frozen=True, gc=False):
+    """One topology spread constraint with DoNotSchedule; `matchLabelKeys` are in the selector.
+
+    Attributes:
+        min_domains: with fewer domains than this, the least number of pods in one counts as 0.
+        honor_affinity: nodes that the pod's node selector or affinity excludes don't count.
+        honor_taints: nodes whose taints it doesn't tolerate don't count.
+    """
+
+    topology_key: str
+    selector: Selector | None
+    max_skew: int
+    min_domains: int
+    honor_affinity: bool
+    honor_taints: bool
+
+
+class HostPort(msgspec.Struct, frozen=True, gc=False):
+    """A port of the node that a pod takes; address 0.0.0.0 takes it on all of them."""
+
+    address: str
+    protocol: str
+    port: int
+
+
+class ClaimUse(msgspec.Struct, frozen=True, gc=False):
+    """A volume that comes from a PersistentVolumeClaim.
+
+    For an ephemeral volume the claim belongs to the pod and is called `POD-VOLUME`; `name` is then
+    the volume's.
+    """
+
+    name: str
+    ephemeral: bool
+
+    def claim_of(self, pod: str) -> str:
+        """Return the claim's name, given the pod's."""
+        return f"{pod}-{self.name}" if self.ephemeral else self.name
+
+
+class Shape(msgspec.Struct, frozen=True, cache_hash=True, omit_defaults=True):
     """Everything about a pod that decides where it may run, but for its labels.
 
     Attributes:
@@ -75,26 +116,34 @@ class Shape(msgspec.Struct, frozen=True, cache_hash=True):
         unmodelled: rules the pod uses that the planner doesn't model yet; such a pod is never
             placed or moved.
         local_storage: the volume that ties it to its node, or "".
+        affinity: one running pod must match all of these at once, each in its domain.
+        features: what a node must declare to run it (KEP-5328).
     """
 
     requests: Resources
     node_selector: Labels
     node_affinity: tuple[NodeTerm, ...] | None
     tolerations: tuple[Toleration, ...]
-    anti_affinity: tuple[AntiAffinity, ...]
+    anti_affinity: tuple[PodTerm, ...]
     unmodelled: tuple[str, ...]
     local_storage: str
     priority: int
     preempts: bool
     scheduler: str
+    affinity: tuple[PodTerm, ...] = ()
+    spread: tuple[Spread, ...] = ()
+    host_ports: tuple[HostPort, ...] = ()
+    claims: tuple[ClaimUse, ...] = ()
+    features: tuple[str, ...] = ()
 
 
 class Owner(msgspec.Struct, frozen=True, gc=False):
-    """The controller that would recreate a pod."""
+    """The controller that would recreate a pod; `group` is its API group, such as apps."""
 
     kind: str
     name: str
     uid: str
+    group: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind}/{self.name}"
@@ -142,7 +191,7 @@ class Pod(msgspec.Struct, frozen=True):
         return not (self.node or self.nominated or self.gated or self.terminating)
 
 
-class Node(msgspec.Struct, frozen=True):
+class Node(msgspec.Struct, frozen=True, omit_defaults=True):
     """A node as a target: `closed` says why it takes nothing at all, else ""."""
 
     name: str
@@ -151,6 +200,7 @@ class Node(msgspec.Struct, frozen=True):
     allocatable: Mapping[str, int]
     unschedulable: bool
     closed: str
+    features: tuple[str, ...] = ()
 
 
 class Budget(msgspec.Struct, frozen=True):

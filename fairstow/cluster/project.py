@@ -4,7 +4,7 @@ Who calls it: `Builder` is fed items by `fairstow.cluster.dump` and by `fairstow
 refusal is an `InputError` naming object and field, so that a person can find it in the file.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,38 +12,16 @@ import msgspec
 from fairstow.cluster import wire
 from fairstow.cluster.errors import InputError, printable
 from fairstow.cluster.items import FETCH, Item, sentence
-from fairstow.cluster.model import (
-    AntiAffinity,
-    Budget,
-    Labels,
-    Node,
-    NodeTerm,
-    Owner,
-    Pod,
-    Requirement,
-    Selector,
-    Shape,
-    Taint,
-    Toleration,
-)
-from fairstow.cluster.requests import effective, parse_all, resized
-from fairstow.cluster.selectors import LABEL_OPERATORS, NODE_OPERATORS
+from fairstow.cluster.model import Budget, Labels, Node, Owner, Pod, Taint
+from fairstow.cluster.requests import parse_all
+from fairstow.cluster.shapes import read_selector, read_shape
 from fairstow.cluster.snapshot import Snapshot
-from fairstow.cluster.volumes import read_volumes
+from fairstow.cluster.storage import Readers, StorageReader
 
 T = TypeVar("T", bound=Hashable)
 
 DEFAULT_NAMESPACE = "default"
 MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
-_GANG_LABELS = (
-    "scheduling.x-k8s.io/pod-group",
-    "pod-group.scheduling.sigs.k8s.io",
-    "scheduling.k8s.io/group-name",
-    "kueue.x-k8s.io/pod-group-name",
-    "pod-group-name",  # KAI
-    "yunikorn.apache.org/task-group-name",
-    "leaderworkerset.sigs.k8s.io/name",
-)
 _DELETING_TAINTS = (
     "ToBeDeletedByClusterAutoscaler",
     "karpenter.sh/disrupted",
@@ -77,15 +55,17 @@ class Builder:
         self._priority_classes: dict[int, str] = {}
         self._disruptable_jobs: set[str] = set()
         self._namespaces: dict[str, Mapping[str, str]] = {}
+        self._storage = StorageReader()
         self._found: set[str] = set()
         self._interned: dict[Hashable, Any] = {}
-        self._readers: dict[str, tuple[str, type[msgspec.Struct], Callable[[Any, Item], None]]] = {
+        self._readers: Readers = {
             "Node": ("", wire.Node, self._node),
             "Pod": ("", wire.Pod, self._pod),
             "Namespace": ("", wire.Namespace, self._namespace),
             "PodDisruptionBudget": ("policy", wire.Budget, self._budget),
             "PriorityClass": ("scheduling.k8s.io", wire.PriorityClass, self._priority_class),
             "Job": ("batch", wire.Job, self._job),
+            **self._storage.readers,
         }
 
     def add(self, item: Item) -> None:
@@ -134,6 +114,7 @@ class Builder:
             priority_classes=dict(sorted(self._priority_classes.items())),
             namespaces=dict(sorted(self._namespaces.items())),
             known=frozenset(self._found & self._readers.keys()),
+            storage=self._storage.storage,
         )
 
     def _settled(self) -> tuple[Pod, ...]:
@@ -195,6 +176,7 @@ class Builder:
             unschedulable=bool(spec.unschedulable),
             closed=_closed(meta, taints, status.conditions or ())
             or ("" if room else "reports no room yet"),
+            features=self._intern(tuple(sorted(status.declared_features or ()))),
         )
 
     def _pod(self, raw: wire.Pod, item: Item) -> None:
@@ -217,7 +199,7 @@ class Builder:
                 {k: v for k, v in annotations.items() if k.startswith(_KEPT_ANNOTATIONS)}
             ),
             owner=self._owner(meta),
-            shape=self._shape(raw),
+            shape=self._intern(read_shape(raw, self._intern)),
             node=self._intern(spec.node_name or ""),
             nominated=status.nominated_node_name or "",
             terminating=meta.deletion_timestamp is not None,
@@ -231,42 +213,11 @@ class Builder:
             ),
         )
 
-    def _shape(self, raw: wire.Pod) -> Shape:
-        spec = raw.spec
-        affinity = spec.affinity or wire.Affinity()
-        wanted = (
-            affinity.node_affinity or wire.NodeAffinity()
-        ).required_during_scheduling_ignored_during_execution
-        anti = (
-            affinity.pod_anti_affinity or wire.PodAffinity()
-        ).required_during_scheduling_ignored_during_execution
-        volumes = read_volumes(spec.volumes or ())
-        return self._intern(
-            Shape(
-                requests=self._intern(effective(raw)),
-                node_selector=self._labels(spec.node_selector),
-                node_affinity=None if wanted is None else _node_terms(wanted),
-                tolerations=tuple(
-                    self._intern(
-                        Toleration(
-                            t.key or "", t.operator or "Equal", t.value or "", t.effect or ""
-                        )
-                    )
-                    for t in spec.tolerations or ()
-                ),
-                anti_affinity=tuple(_anti_affinity(t) for t in anti or ()),
-                unmodelled=_unmodelled(raw, volumes.unmodelled),
-                local_storage=volumes.local,
-                priority=spec.priority or 0,
-                preempts=spec.preemption_policy != "Never",
-                scheduler=spec.scheduler_name or "default-scheduler",
-            )
-        )
-
     def _owner(self, meta: wire.Metadata) -> Owner | None:
         for reference in meta.owner_references or ():
             if reference.controller:
-                return self._intern(Owner(reference.kind, reference.name, reference.uid))
+                group = reference.api_version.partition("/")[0]
+                return self._intern(Owner(reference.kind, reference.name, reference.uid, group))
         return None
 
     def _labels(self, labels: wire.Strings) -> Labels:
@@ -296,8 +247,12 @@ class Builder:
         uid = self._claim(raw.metadata, item, raw.metadata.namespace or DEFAULT_NAMESPACE)
         policy = raw.spec.pod_failure_policy if raw.spec else None
         for rule in (policy.rules if policy else None) or ():
-            types = {c.type for c in rule.on_pod_conditions or ()}
-            if rule.action == "Ignore" and "DisruptionTarget" in types:
+            if rule.action != "Ignore":
+                break  # the first rule that matches decides, and this one may match an eviction
+            if any(
+                c.type == "DisruptionTarget" and c.status in (None, "True")
+                for c in rule.on_pod_conditions or ()
+            ):
                 self._disruptable_jobs.add(uid)
 
     def _namespace(self, raw: wire.Namespace, _item: Item) -> None:
@@ -310,76 +265,6 @@ def build(items: Iterable[Item]) -> Snapshot:
     for item in items:
         builder.add(item)
     return builder.build()
-
-
-def read_selector(raw: wire.LabelSelector | None) -> Selector | None:
-    """Return a label selector in one form: `matchLabels` are `In` requirements."""
-    if raw is None:
-        return None
-    equal = [Requirement(k, "In", (v,)) for k, v in sorted((raw.match_labels or {}).items())]
-    return Selector(
-        (*equal, *_requirements(raw.match_expressions, "matchExpressions", LABEL_OPERATORS))
-    )
-
-
-def _requirements(
-    raw: Iterable[wire.Requirement] | None,
-    field: str,
-    operators: frozenset[str] = NODE_OPERATORS,
-) -> tuple[Requirement, ...]:
-    read = []
-    for requirement in raw or ():
-        if requirement.operator not in operators:
-            known = ", ".join(sorted(operators))
-            raise ValueError(f"{field}.operator: {requirement.operator!r} is none of {known}")
-        read.append(
-            Requirement(requirement.key, requirement.operator, tuple(requirement.values or ()))
-        )
-    return tuple(read)
-
-
-def _node_terms(raw: wire.NodeSelector) -> tuple[NodeTerm, ...]:
-    return tuple(
-        NodeTerm(
-            _requirements(t.match_expressions, "nodeSelectorTerms.matchExpressions"),
-            _requirements(t.match_fields, "nodeSelectorTerms.matchFields"),
-        )
-        for t in raw.node_selector_terms or ()
-    )
-
-
-def _anti_affinity(term: wire.PodAffinityTerm) -> AntiAffinity:
-    return AntiAffinity(
-        selector=read_selector(term.label_selector),
-        topology_key=term.topology_key,
-        namespaces=tuple(term.namespaces or ()),
-        namespace_selector=read_selector(term.namespace_selector),
-    )
-
-
-def _unmodelled(raw: wire.Pod, volumes: tuple[str, ...]) -> tuple[str, ...]:
-    """Name the rules of a pod that the planner doesn't model, so it leaves the pod alone."""
-    spec, affinity = raw.spec, raw.spec.affinity or wire.Affinity()
-    containers = (*spec.containers, *(spec.init_containers or ()))
-    uses = {
-        "required pod affinity": affinity.pod_affinity is not None
-        and affinity.pod_affinity.required_during_scheduling_ignored_during_execution,
-        "required pod anti-affinity": affinity.pod_anti_affinity is not None
-        and affinity.pod_anti_affinity.required_during_scheduling_ignored_during_execution,
-        "topology spread (DoNotSchedule)": any(
-            c.when_unsatisfiable == "DoNotSchedule" for c in spec.topology_spread_constraints or ()
-        ),
-        "host ports": any(p.host_port for c in containers for p in c.ports or ()),
-        "resource claims (DRA)": spec.resource_claims,
-        "an unfinished in-place resize": resized(raw),
-        "gang scheduling": spec.workload_ref
-        or spec.scheduling_group
-        or any(
-            key in _GANG_LABELS
-            for key in (*(raw.metadata.labels or ()), *(raw.metadata.annotations or ()))
-        ),
-    }
-    return (*(name for name, used in uses.items() if used), *volumes)
 
 
 def _closed(

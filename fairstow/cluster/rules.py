@@ -15,7 +15,7 @@ from enum import StrEnum
 
 import msgspec
 
-from fairstow.cluster.model import AntiAffinity, Node, Pod, Shape, Taint
+from fairstow.cluster.model import Node, Pod, PodTerm, Shape, Taint
 from fairstow.cluster.selectors import integer, node_terms_match, selects
 from fairstow.cluster.snapshot import Snapshot
 
@@ -30,7 +30,7 @@ class Rule(StrEnum):
     CORDONED = "NodeUnschedulable"
     TAINT = "UntoleratedTaint"
     AFFINITY = "NodeAffinity"
-    ANTI_AFFINITY = "ExistingPodAntiAffinity"
+    ANTI_AFFINITY = "ExistingPodPodTerm"
     ROOM = "InsufficientResources"
 
 
@@ -100,7 +100,7 @@ class Rules:
             )
         return self._forbidden[key]
 
-    def _covers(self, term: AntiAffinity, own: str, namespace: str) -> bool:
+    def _covers(self, term: PodTerm, own: str, namespace: str) -> bool:
         """Whether an anti-affinity term of a pod in `own` speaks of pods in `namespace`."""
         if not term.namespaces and term.namespace_selector is None:
             return namespace == own

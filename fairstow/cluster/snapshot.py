@@ -5,13 +5,14 @@ whatever order the API listed them in.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 
 import msgspec
 
 from fairstow.cluster.model import Budget, Node, Pod
+from fairstow.cluster.storage import Storage
 
 ESSENTIAL = {
     "PodDisruptionBudget": "disruption budgets are unknown: moves can be shown, never approved",
@@ -34,6 +35,7 @@ class Snapshot:
         priority_classes: name of a class by its value.
         namespaces: labels by namespace, for those in the input.
         known: the kinds that the input held. A kind that isn't here is unknown, not empty.
+        storage: claims, volumes and what else decides where pods with claims may run.
     """
 
     nodes: tuple[Node, ...]
@@ -43,6 +45,7 @@ class Snapshot:
     priority_classes: Mapping[int, str]
     namespaces: Mapping[str, Mapping[str, str]]
     known: frozenset[str]
+    storage: Storage = field(default_factory=Storage)
 
     @cached_property
     def node_by_name(self) -> Mapping[str, Node]:
@@ -81,7 +84,8 @@ class Snapshot:
         digest = blake2b(digest_size=16)
         encoder = msgspec.json.Encoder(order="sorted")
         others = (sorted(self.disruptable_jobs), self.namespaces, sorted(self.known))
-        for part in (*self.nodes, None, *self.pods, None, *self.budgets, None, *others):
+        records = (*self.nodes, None, *self.pods, None, *self.budgets, None)
+        for part in (*records, *others, *self.storage.parts):
             digest.update(encoder.encode(part) + b"\n")
         return digest.hexdigest()
 

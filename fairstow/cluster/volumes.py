@@ -2,13 +2,15 @@
 
 Volumes made from API objects (configMap, secret, projected, downwardAPI, image) and memory-backed
 emptyDirs follow a pod anywhere. hostPath and disk-backed emptyDir hold data that a move loses.
-All else (claims, CSI and cloud disks) brings node affinity and attach limits, not modelled yet.
+Claims bring node affinity and attach limits: `state` judges them, the planner doesn't model them
+yet. All else is not modelled.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from fairstow.cluster.errors import printable
+from fairstow.cluster.model import ClaimUse
 
 _FREE = frozenset(
     {"configMap", "secret", "projected", "downwardAPI", "image", "gitRepo", "nfs", "emptyDir",
@@ -17,10 +19,17 @@ _FREE = frozenset(
 
 
 class VolumeFacts(NamedTuple):
-    """Attributes: local: the volume whose data a move would lose, or ""; unmodelled: sentences."""
+    """What volumes mean.
+
+    Attributes:
+        local: the volume whose data a move would lose, or "".
+        unmodelled: sentences.
+        claims: volumes that come from claims, in the pod's order.
+    """
 
     local: str
     unmodelled: tuple[str, ...]
+    claims: tuple[ClaimUse, ...]
 
 
 def read_volumes(volumes: Iterable[Mapping[str, Any]]) -> VolumeFacts:
@@ -31,6 +40,7 @@ def read_volumes(volumes: Iterable[Mapping[str, Any]]) -> VolumeFacts:
     """
     local = ""
     unmodelled: set[str] = set()
+    claims: list[ClaimUse] = []
     for volume in volumes:
         sources = [printable(k) for k in volume if k != "name"]
         name = printable(str(volume.get("name")))
@@ -44,5 +54,14 @@ def read_volumes(volumes: Iterable[Mapping[str, Any]]) -> VolumeFacts:
                 empty.get("medium") or ""
             ).startswith("HugePages"):
                 local = local or f"emptyDir volume {name} on the node's disk"
+        if "persistentVolumeClaim" in sources:
+            claims.append(ClaimUse(_claim_name(volume["persistentVolumeClaim"]), ephemeral=False))
+        if "ephemeral" in sources:
+            claims.append(ClaimUse(name, ephemeral=True))
         unmodelled.update(f"{kind} volume" for kind in sources if kind not in _FREE)
-    return VolumeFacts(local, tuple(sorted(unmodelled)))
+    return VolumeFacts(local, tuple(sorted(unmodelled)), tuple(claims))
+
+
+def _claim_name(source: Any) -> str:
+    name = source.get("claimName") if isinstance(source, Mapping) else None
+    return name if isinstance(name, str) else ""

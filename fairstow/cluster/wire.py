@@ -17,20 +17,21 @@ Strings = dict[str, str] | None
 Quantities = dict[str, str | int | float] | None
 
 
-class _Wire(msgspec.Struct, rename="camel"):
+class Wire(msgspec.Struct, rename="camel"):
     """Base: camelCase names, unknown fields ignored."""
 
 
-class OwnerReference(_Wire):
+class OwnerReference(Wire):
     """metav1.OwnerReference."""
 
     kind: str
     name: str
     uid: str = ""
+    api_version: str = ""
     controller: bool | None = None
 
 
-class Metadata(_Wire):
+class Metadata(Wire):
     """metav1.ObjectMeta."""
 
     name: Name
@@ -43,7 +44,7 @@ class Metadata(_Wire):
     generation: int | None = None
 
 
-class Requirement(_Wire):
+class Requirement(Wire):
     """A label or node selector requirement."""
 
     key: str
@@ -51,33 +52,33 @@ class Requirement(_Wire):
     values: list[str] | None = None
 
 
-class LabelSelector(_Wire):
+class LabelSelector(Wire):
     """metav1.LabelSelector."""
 
     match_labels: Strings = None
     match_expressions: list[Requirement] | None = None
 
 
-class NodeSelectorTerm(_Wire):
+class NodeSelectorTerm(Wire):
     """core/v1 NodeSelectorTerm."""
 
     match_expressions: list[Requirement] | None = None
     match_fields: list[Requirement] | None = None
 
 
-class NodeSelector(_Wire):
+class NodeSelector(Wire):
     """core/v1 NodeSelector."""
 
     node_selector_terms: list[NodeSelectorTerm] | None = None
 
 
-class NodeAffinity(_Wire):
+class NodeAffinity(Wire):
     """core/v1 NodeAffinity; preferences aren't rules and are left out."""
 
     required_during_scheduling_ignored_during_execution: NodeSelector | None = None
 
 
-class PodAffinityTerm(_Wire):
+class PodAffinityTerm(Wire):
     """core/v1 PodAffinityTerm."""
 
     topology_key: str
@@ -88,13 +89,13 @@ class PodAffinityTerm(_Wire):
     mismatch_label_keys: list[str] | None = None
 
 
-class PodAffinity(_Wire):
+class PodAffinity(Wire):
     """core/v1 PodAffinity or PodAntiAffinity."""
 
     required_during_scheduling_ignored_during_execution: list[PodAffinityTerm] | None = None
 
 
-class Affinity(_Wire):
+class Affinity(Wire):
     """core/v1 Affinity."""
 
     node_affinity: NodeAffinity | None = None
@@ -102,7 +103,7 @@ class Affinity(_Wire):
     pod_anti_affinity: PodAffinity | None = None
 
 
-class Toleration(_Wire):
+class Toleration(Wire):
     """core/v1 Toleration."""
 
     key: str | None = None
@@ -111,7 +112,7 @@ class Toleration(_Wire):
     effect: str | None = None
 
 
-class ResourceRequirements(_Wire):
+class ResourceRequirements(Wire):
     """core/v1 ResourceRequirements."""
 
     requests: Quantities = None
@@ -119,35 +120,58 @@ class ResourceRequirements(_Wire):
     claims: list[Any] | None = None
 
 
-class ContainerPort(_Wire):
+class ContainerPort(Wire):
     """core/v1 ContainerPort."""
 
+    container_port: int | None = None
     host_port: int | None = None
+    host_ip: str | None = msgspec.field(default=None, name="hostIP")
+    protocol: str | None = None
 
 
-class Container(_Wire):
+class RestartRule(Wire):
+    """core/v1 ContainerRestartRule."""
+
+    action: str = ""
+
+
+class VolumeMount(Wire):
+    """core/v1 VolumeMount; only what a node must declare to support."""
+
+    bind_mount_options: list[str] | None = None
+
+
+class Container(Wire):
     """core/v1 Container."""
 
     name: str = ""
     resources: ResourceRequirements | None = None
     ports: list[ContainerPort] | None = None
     restart_policy: str | None = None
+    restart_policy_rules: list[RestartRule] | None = None
+    volume_mounts: list[VolumeMount] | None = None
 
 
-class TopologySpreadConstraint(_Wire):
-    """core/v1 TopologySpreadConstraint; only what tells a rule from a preference."""
+class TopologySpreadConstraint(Wire):
+    """core/v1 TopologySpreadConstraint."""
 
     when_unsatisfiable: str
     topology_key: str = ""
+    max_skew: Int32 = 1
+    min_domains: Int32 | None = None
+    label_selector: LabelSelector | None = None
+    match_label_keys: list[str] | None = None
+    node_affinity_policy: str | None = None
+    node_taints_policy: str | None = None
 
 
-class SchedulingGate(_Wire):
+class SchedulingGate(Wire):
     """core/v1 PodSchedulingGate."""
 
     name: str
 
 
-class PodSpec(_Wire):
+class PodSpec(Wire):
     """core/v1 PodSpec."""
 
     containers: list[Container]
@@ -165,11 +189,13 @@ class PodSpec(_Wire):
     volumes: list[dict[str, Any]] | None = None
     resource_claims: list[Any] | None = None
     scheduling_gates: list[SchedulingGate] | None = None
+    host_network: bool | None = None
+    host_users: bool | None = None
     workload_ref: Any | None = None
     scheduling_group: Any | None = None
 
 
-class Condition(_Wire):
+class Condition(Wire):
     """A status condition of any kind."""
 
     type: str
@@ -178,7 +204,7 @@ class Condition(_Wire):
     message: str | None = None
 
 
-class ContainerStatus(_Wire):
+class ContainerStatus(Wire):
     """core/v1 ContainerStatus; what an in-place resize has granted."""
 
     name: str = ""
@@ -186,7 +212,7 @@ class ContainerStatus(_Wire):
     resources: ResourceRequirements | None = None
 
 
-class PodStatus(_Wire):
+class PodStatus(Wire):
     """core/v1 PodStatus."""
 
     phase: str | None = None
@@ -198,7 +224,7 @@ class PodStatus(_Wire):
     resources: ResourceRequirements | None = None
 
 
-class Pod(_Wire):
+class Pod(Wire):
     """core/v1 Pod."""
 
     metadata: Metadata
@@ -206,7 +232,7 @@ class Pod(_Wire):
     status: PodStatus | None = None
 
 
-class Taint(_Wire):
+class Taint(Wire):
     """core/v1 Taint."""
 
     key: str
@@ -214,22 +240,23 @@ class Taint(_Wire):
     value: str | None = None
 
 
-class NodeSpec(_Wire):
+class NodeSpec(Wire):
     """core/v1 NodeSpec."""
 
     taints: list[Taint] | None = None
     unschedulable: bool | None = None
 
 
-class NodeStatus(_Wire):
+class NodeStatus(Wire):
     """core/v1 NodeStatus."""
 
     allocatable: Quantities = None
     capacity: Quantities = None
     conditions: list[Condition] | None = None
+    declared_features: list[str] | None = None
 
 
-class Node(_Wire):
+class Node(Wire):
     """core/v1 Node."""
 
     metadata: Metadata
@@ -237,20 +264,20 @@ class Node(_Wire):
     status: NodeStatus | None = None
 
 
-class BudgetSpec(_Wire):
+class BudgetSpec(Wire):
     """policy/v1 PodDisruptionBudgetSpec."""
 
     selector: LabelSelector | None = None
 
 
-class BudgetStatus(_Wire):
+class BudgetStatus(Wire):
     """policy/v1 PodDisruptionBudgetStatus."""
 
     disruptions_allowed: Int32 = 0
     observed_generation: int | None = None
 
 
-class Budget(_Wire):
+class Budget(Wire):
     """policy/v1 PodDisruptionBudget."""
 
     metadata: Metadata
@@ -258,46 +285,47 @@ class Budget(_Wire):
     status: BudgetStatus | None = None
 
 
-class PriorityClass(_Wire):
+class PriorityClass(Wire):
     """scheduling.k8s.io/v1 PriorityClass."""
 
     metadata: Metadata
     value: Int32
 
 
-class ConditionPattern(_Wire):
+class ConditionPattern(Wire):
     """batch/v1 PodFailurePolicyOnPodConditionsPattern."""
 
     type: str
+    status: str | None = None
 
 
-class ExitRule(_Wire):
+class ExitRule(Wire):
     """batch/v1 PodFailurePolicyRule."""
 
     action: str
     on_pod_conditions: list[ConditionPattern] | None = None
 
 
-class FailurePolicy(_Wire):
+class FailurePolicy(Wire):
     """batch/v1 PodFailurePolicy."""
 
     rules: list[ExitRule] | None = None
 
 
-class JobSpec(_Wire):
+class JobSpec(Wire):
     """batch/v1 JobSpec."""
 
     pod_failure_policy: FailurePolicy | None = None
 
 
-class Job(_Wire):
+class Job(Wire):
     """batch/v1 Job."""
 
     metadata: Metadata
     spec: JobSpec | None = None
 
 
-class Namespace(_Wire):
+class Namespace(Wire):
     """core/v1 Namespace."""
 
     metadata: Metadata
