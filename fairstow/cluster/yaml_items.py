@@ -1,8 +1,9 @@
 """Splitting YAML into Kubernetes objects, one at a time, straight from libyaml's events.
 
 Only what JSON can say is read: no aliases (the "billion laughs"), no tags, no merge keys, and
-keys are text. Plain scalars are numbers, booleans and null where kubectl would have quoted text
-of that form; everything else, dates included, is text.
+keys are text. Plain scalars are integers, booleans and null where every writer of YAML would have
+quoted text of that form; everything else is text. Writers differ on fractions, and the only ones
+in Kubernetes objects are quantities, which are text anyway.
 """
 
 import re
@@ -19,7 +20,6 @@ from fairstow.cluster.text import Text
 
 _MAX_DEPTH = 100
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,38})\Z")
-_FLOAT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]{1,4})?\Z")
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
 _WORDS: dict[str, bool | None] = {
     form: value
@@ -172,6 +172,4 @@ def _scalar(text: str) -> Any:
         return _WORDS[text]
     if _INTEGER.match(text):
         return int(text)
-    if _FLOAT.match(text):
-        return float(text)
     return text

@@ -40,7 +40,8 @@ OBJECTS = [
     ]),
     pod("yes", annotations={"fairstow.dev/note": "on: off, ~ & * ! # 1e3 \u00fc\u4e2d"}),
     budget(),
-    namespace("team", env="null", year="2026", day="2026-01-01", size="1_000", on="no"),
+    namespace("team", env="null", year="2026", half="0.5", zero="0E0", day="2026-01-01"),
+    namespace("other", size="1_000", on="no"),
 ]  # fmt: skip
 WANTED = snapshot(*OBJECTS)
 
@@ -82,7 +83,8 @@ def test_every_form_gives_the_same_snapshot(tmp_path: Path, name: str) -> None:
 
 
 def test_labels_that_look_like_something_else_stay_text() -> None:
-    assert dict(WANTED.namespaces["team"])["on"] == "no"
+    assert dict(WANTED.namespaces["other"])["on"] == "no"
+    assert dict(WANTED.namespaces["team"])["zero"] == "0E0"
 
 
 def test_several_files_and_folders_are_read_together(tmp_path: Path) -> None:
