@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fairstow.cluster.model import Pod
 from fairstow.packing.explain import Explanation
 from fairstow.packing.model import Decision
 from fairstow.report.markup import bullets, count, esc
@@ -24,9 +25,12 @@ def waits(decision: Decision, explanations: Sequence[Explanation]) -> str:
         parts.append("<p>With the plan, none.</p>")
     else:
         parts.append("<p>None.</p>")
-    parts += [_told(group) for group in _grouped(still)]
     told = {e.pod.uid for e in still}
-    if untold := [p for p in left if p.uid not in told]:
+    kinds = {_kind(e.pod) for e in still}
+    untold = [p for p in left if p.uid not in told]
+    alike = [p for p in untold if _kind(p) in kinds]
+    parts += [_told(group, alike) for group in _grouped(still)]
+    if untold := [p for p in untold if _kind(p) not in kinds]:
         parts.append(
             f"<p>Not explained here: {_names([p.ref for p in untold])}. Ask with "
             "<code>fairstow explain pod/NAME -n NAMESPACE</code>.</p>"
@@ -49,11 +53,19 @@ def _grouped(explanations: Sequence[Explanation]) -> list[list[Explanation]]:
     return list(groups.values())
 
 
-def _told(group: list[Explanation]) -> str:
+def _kind(pod: Pod) -> tuple[object, ...]:
+    """What pods share that no rule tells apart."""
+    return (pod.namespace, pod.owner, pod.labels, pod.shape)
+
+
+def _told(group: list[Explanation], alike: Sequence[Pod] = ()) -> str:
+    """Return what holds for a group, and for pods alike that weren't explained themselves."""
     first = group[0]
     name = esc(first.pod.ref)
-    more = len(group) - 1
-    others = f"<p>The same holds for {_names([e.pod.ref for e in group[1:]])}.</p>" if more else ""
+    same = [e.pod.ref for e in group[1:]]
+    same += [p.ref for p in alike if _kind(p) == _kind(first.pod)]
+    more = len(same)
+    others = f"<p>The same holds for {_names(same)}.</p>" if more else ""
     parts = [
         _part("What is in the way", bullets((esc(line) for line in first.funnel), "funnel")),
         _part("Nearest nodes", bullets(esc(n) for n in first.nearest)),

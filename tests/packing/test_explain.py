@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fairstow.cluster.model import Pod
 from fairstow.cluster.rules import Rules, deficits
 from fairstow.cluster.snapshot import Snapshot
-from fairstow.packing.explain import Change, Explanation, Relaxation, State, explain
+from fairstow.packing.explain import Change, Explanation, Relaxation, State, explain, explain_all
 from fairstow.packing.model import (
     Decision,
     Eviction,
@@ -113,6 +113,12 @@ def test_the_verdict_says_where_the_pod_stands(wanted: Object, state: State, phr
     assert found.state is state
     assert phrase in found.verdict
     assert found.next_step
+
+
+def test_pods_explained_together_are_explained_as_one_by_one() -> None:
+    found = chain().request.snapshot
+    together = explain_all(found, found.pods, chain(), source="-f x")
+    assert together == tuple(explain(found, p, chain(), source="-f x") for p in found.pods)
 
 
 def test_a_pod_that_is_placed_gets_no_funnel() -> None:

@@ -154,6 +154,16 @@ def test_the_page_says_what_is_proved_what_waits_and_what_to_run() -> None:
     assert "Disruption budgets are unknown" in html(replace(decided(), budgets_known=False))
 
 
+def test_pods_alike_are_told_once_and_others_are_named() -> None:
+    twins = [pod(f"twin-{i}", requests={"cpu": "9"}) for i in range(3)]
+    decision = decided(*twins)
+    found = decision.request.snapshot
+    told = [explain(found, find(found, "twin-0"), decision)]
+    text = Reader(page(decision, to_plan(decided()), told, title="Report")).text
+    assert "The same holds for team/twin-1, team/twin-2." in text
+    assert "Not explained here: team/waits" in text
+
+
 def test_a_cluster_with_nothing_to_do_is_a_page_too() -> None:
     found = snapshot(node("a", allocatable={"cpu": "8", "pods": "9"}))
     nothing = Decision(Request(found), (), (), (), (), (), 0, True, (), budgets_known=True)

@@ -4,7 +4,7 @@ Who calls it: the command line (`fairstow explain`), the report, later the contr
 Pure: a snapshot and, where there is one, the planner's decision go in; sentences as data come out.
 """
 
-from fairstow.packing.explain.explain import explain
+from fairstow.packing.explain.explain import explain, explain_all
 from fairstow.packing.explain.model import (
     Change,
     Explanation,
@@ -24,4 +24,5 @@ __all__ = [
     "Relaxation",
     "State",
     "explain",
+    "explain_all",
 ]

@@ -1,10 +1,11 @@
 """Puts an explanation together: where the pod stands, a sentence on it, and what comes next."""
 
 import shlex
+from collections.abc import Iterable
 
 from fairstow.cluster.model import Pod
 from fairstow.cluster.quantity import render
-from fairstow.cluster.rules import Rule
+from fairstow.cluster.rules import Rule, Rules
 from fairstow.cluster.snapshot import ESSENTIAL, Snapshot
 from fairstow.packing.explain.model import Change, Explanation, PlanFix, Relaxation, State
 from fairstow.packing.explain.remedy import plan_fix
@@ -25,8 +26,34 @@ def explain(
         decision: the planner's answer on this snapshot, if there is one.
         source: arguments that make a command read the same input, such as `-f dump.json`.
     """
-    settled = pod.node or pod.nominated or pod.terminating
-    survey = None if settled else Survey(snapshot, pod)
+    return explain_all(snapshot, (pod,), decision, source=source)[0]
+
+
+def explain_all(
+    snapshot: Snapshot, pods: Iterable[Pod], decision: Decision | None, *, source: str = ""
+) -> tuple[Explanation, ...]:
+    """Explain several pods; looks at the nodes once for pods that the rules can't tell apart."""
+    rules = Rules(snapshot)
+    surveys: dict[tuple[object, ...], Survey] = {}
+    told = []
+    for pod in pods:
+        survey = None
+        if not _settled(pod):
+            key = (pod.namespace, pod.labels, pod.shape)
+            survey = surveys.get(key) or Survey(snapshot, rules, pod)
+            surveys[key] = survey
+        told.append(_explain(snapshot, pod, survey, decision, source))
+    return tuple(told)
+
+
+def _settled(pod: Pod) -> bool:
+    """Whether a pod has its room or gives it up: there is nothing to look for."""
+    return bool(pod.home) or pod.terminating
+
+
+def _explain(
+    snapshot: Snapshot, pod: Pod, survey: Survey | None, decision: Decision | None, source: str
+) -> Explanation:
     state = _state(pod, survey)
     blocked = survey is not None and state in (State.BLOCKED, State.GATED)
     # What would help is known only where all of the pod's rules are.
@@ -37,12 +64,12 @@ def explain(
         pod=pod,
         state=state,
         verdict=_verdict(snapshot, pod, state, survey),
-        scheduler_says=pod.unschedulable if not settled else "",
+        scheduler_says=pod.unschedulable if survey else "",
         funnel=survey.funnel() if survey else (),
         nearest=survey.nearest() if survey and not survey.fitting else (),
         relaxations=offers,
         plan_fixes=fix,
-        not_considered=() if settled else _not_considered(snapshot, pod, decision),
+        not_considered=_not_considered(snapshot, pod, decision) if survey else (),
         next_step=f"{command} {source}".rstrip() if command.startswith("fairstow") else command,
         next_why=why,
     )

@@ -46,8 +46,8 @@ class Survey:
         lifted: those of the others that a single rule refuses.
     """
 
-    def __init__(self, snapshot: Snapshot, pod: Pod) -> None:
-        self._snapshot, self._pod, self._rules = snapshot, pod, Rules(snapshot)
+    def __init__(self, snapshot: Snapshot, rules: Rules, pod: Pod) -> None:
+        self._snapshot, self._pod, self._rules = snapshot, pod, rules
         self._untolerated: dict[Taint, bool] = {}
         self._changed: dict[Key, Pod] = {}
         self.open: list[tuple[Node, tuple[Deficit, ...]]] = []
