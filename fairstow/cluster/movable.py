@@ -17,7 +17,7 @@ _NEVER = {
     "karpenter.sh/do-not-disrupt": "true",
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
 }
-_RECREATED = frozenset({"ReplicaSet", "StatefulSet"})
+_RECREATED = frozenset({("apps", "ReplicaSet"), ("apps", "StatefulSet")})
 SYSTEM_CRITICAL = 2_000_000_000
 _PART_OF = ("app.kubernetes.io/part-of", "fairstow")
 
@@ -48,12 +48,12 @@ class Movability:
 
     def _owner(self, pod: Pod) -> str:
         if dict(pod.annotations).get(MOVABLE) == "true" or (
-            pod.owner is not None and pod.owner.kind in _RECREATED
+            pod.owner is not None and (pod.owner.group, pod.owner.kind) in _RECREATED
         ):
             return ""
         if pod.owner is None:
             return "no controller would recreate it"
-        if pod.owner.kind == "Job":
+        if (pod.owner.group, pod.owner.kind) == ("batch", "Job"):
             tolerant = pod.owner.uid in self._snapshot.disruptable_jobs
             return "" if tolerant else "its Job would count the eviction as a failure"
         return f"its owner is a {pod.owner.kind}, which isn't known to recreate it safely"

@@ -48,8 +48,10 @@ def pod(name: str = "pod-0", namespace: str = "team", **spec: Any) -> Object:
     owner = spec.pop("owner", ("ReplicaSet", "web"))
     if owner:
         kind, owner_name = owner
+        api = {"Job": "batch/v1", "Node": "v1"}.get(kind, "apps/v1")
+        reference = {"apiVersion": api, "kind": kind, "name": owner_name}
         meta["ownerReferences"] = [
-            {"kind": kind, "name": owner_name, "uid": f"uid-{owner_name}", "controller": True}
+            reference | {"uid": f"uid-{owner_name}", "controller": True},
         ]
     for key in ("labels", "annotations"):
         if key in spec:

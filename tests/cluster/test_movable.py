@@ -42,6 +42,19 @@ def test_a_failure_policy_that_fails_on_disruption_does_not_tolerate_it() -> Non
     assert refusal(failing, owner=("Job", "train"))
 
 
+def test_the_first_rule_of_a_jobs_failure_policy_decides() -> None:
+    failing = job("train")
+    rules = failing["spec"]["podFailurePolicy"]["rules"]
+    rules.insert(0, {"action": "FailJob", "onExitCodes": {"operator": "NotIn", "values": [0]}})
+    assert refusal(failing, owner=("Job", "train"))
+
+
+def test_a_replicaset_of_another_group_is_unknown() -> None:
+    clone = {"apiVersion": "apps.kruise.io/v1", "kind": "StatefulSet", "name": "x", "uid": "u"}
+    found = refusal(owner=None, metadata={"ownerReferences": [clone | {"controller": True}]})
+    assert found.startswith("its owner is a StatefulSet")
+
+
 def test_another_groups_job_is_no_job() -> None:
     volcano = job("train") | {"apiVersion": "batch.volcano.sh/v1alpha1"}
     assert refusal(volcano, owner=("Job", "train"))
