@@ -121,7 +121,7 @@ thead th{vertical-align:bottom;font-size:13px}
 .panels li,.panels svg{width:100%}
 .pods td{min-width:12em;overflow-wrap:anywhere}}
 @media print{body{font-size:11pt}main,header,footer{max-width:none;padding:0}
-h2{break-after:avoid}.panels li,.why,tr,.facts li{break-inside:avoid}.scroll,pre{
+h2,h3{break-after:avoid}.panels li,tr,.facts li{break-inside:avoid}.scroll,pre{
 overflow:visible}pre{white-space:pre-wrap}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 details::details-content{content-visibility:visible;block-size:auto}}
