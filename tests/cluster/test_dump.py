@@ -201,3 +201,10 @@ def test_lists_longer_than_a_window_are_split_by_item(tmp_path: Path) -> None:
     data = as_json([node(), *(pod(f"pod-{i}", labels={"x": "y" * 500}) for i in range(4000))])
     assert len(data) > 2 * json_items._WINDOW
     assert len(read(tmp_path, data).pods) == 4000
+
+
+@pytest.mark.parametrize("name", ["bom.json", "utf16.json", "spaced.json", "dump.json.gz"])
+def test_json_is_read_as_json_whatever_stands_before_it(tmp_path: Path, name: str) -> None:
+    """As YAML it would be understood too, a hundred times slower."""
+    (tmp_path / "dump").write_bytes(FORMS[name])
+    assert all(item.raw for item in dump.read([str(tmp_path / "dump")]))
