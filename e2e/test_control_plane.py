@@ -362,6 +362,7 @@ def test_down_ends_what_it_started_and_never_a_stranger(
     folder.mkdir(parents=True)
     with started("sleep", "600") as earlier:
         identity = launch.identity(earlier.pid)
+        time.sleep(0.05)  # the kernel counts start times in hundredths of a second
     with started("sleep", "600") as sleeper:
         if not reused:
             identity = launch.identity(sleeper.pid)

@@ -78,10 +78,10 @@ class Program:
         return self.path.exists()
 
 
-CONTROLPLANE = Program("controlplane", KUBERNETES, "./cmd/controlplane", "6–12 min")
+CONTROLPLANE = Program("controlplane", KUBERNETES, "./cmd/controlplane", "6–14 min")
 KWOK_CONTROLLER = Program("kwok", KWOK, "sigs.k8s.io/kwok/cmd/kwok", "1–3 min")
 NODE = Program("node", KUBERNETES, "./cmd/node", "1 min")
-VERDICTS = Program("verdicts", KUBERNETES, "./cmd/verdicts", "10 s after controlplane")
+VERDICTS = Program("verdicts", KUBERNETES, "./cmd/verdicts", "10 s")
 PROGRAMS = {p.name: p for p in (CONTROLPLANE, KWOK_CONTROLLER, NODE, VERDICTS)}
 DEFAULT = (CONTROLPLANE, KWOK_CONTROLLER)
 
