@@ -8,7 +8,7 @@ from rich.theme import Theme
 class _Plan(RegexHighlighter):
     base_style = "plan."
     highlights = (
-        r"(?m)^(?P<heading>[A-Z][A-Z /]+(?:  +[A-Z][A-Z ]*)+)$",
+        r"(?m)^(?P<heading> *[A-Z]+(?: +[A-Z]+)*)$",
         r"(?m)^(?P<heading>[A-Z][a-z ]+ \(\d+\))",
         r"\b(?P<good>optimal|accepted|checked)\b",
         r"(?P<warn>\bgap\b|\bunknown\b|^Warning:)",

@@ -31,9 +31,13 @@ def diff(decision: Decision, name: str) -> str:
     for node in sorted(gone.keys() | come.keys()):
         leaving, arriving = gone.get(node, []), come.get(node, [])
         lines.append(f"@@ {node}{_room(decision, node, leaving, arriving)} @@")
-        lines += [_line("-", pod, why) for pod, why in leaving]
-        lines += [_line("+", pod, why) for pod, why in arriving]
+        lines += [_line("-", pod, why) for pod, why in _by_name(leaving)]
+        lines += [_line("+", pod, why) for pod, why in _by_name(arriving)]
     return "\n".join(lines)
+
+
+def _by_name(changes: list[tuple[Pod, str]]) -> list[tuple[Pod, str]]:
+    return sorted(changes, key=lambda change: change[0].ref)
 
 
 def _line(sign: str, pod: Pod, why: str) -> str:

@@ -4,6 +4,7 @@ Used by every command through `command.Command`. The codes are part of the progr
 scripts tell a plan that is refused (1) from input that can't be used (2).
 """
 
+import signal
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -62,9 +63,20 @@ def reported(debug: bool) -> Iterator[None]:
         raise
     except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError,
             AssertionError, OSError, ImportError, MemoryError) as error:  # fmt: skip
+        if _interrupted(error):
+            raise typer.Exit(128 + signal.SIGINT) from error
         if type(error).__module__.startswith("typer."):  # usage errors are typer's to show
             raise
         _say_internal(InternalError(f"{type(error).__name__}: {error}"), debug)
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether an error is Ctrl-C in disguise: extension modules turn it into an ImportError."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _say(error: InputError, debug: bool, code: Code) -> None:

@@ -42,13 +42,13 @@ def solver() -> Iterator[Worker]:
     """Start the solver process; it ends with the block, however that ends.
 
     Ctrl-C goes to every process of the terminal; a solver that is still loading would answer it
-    with a traceback, so it is born with that signal blocked.
+    with a traceback, so it is born with that signal ignored.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         worker = Worker()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
     with worker:
         yield worker
 

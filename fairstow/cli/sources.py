@@ -1,11 +1,12 @@
 """Where a cluster's state comes from: dumps (`-f`) or the running cluster.
 
 Either way the objects are read once: into a snapshot, and for the independent checker, which
-must not trust the snapshot, into a packed file of their own that is gone with the program. A
-running cluster is written to a dump first, so that there is one way to read.
+must not trust the snapshot, packed as they are. A running cluster is written to a dump first, so
+that there is one way to read.
 """
 
 import gzip
+import io
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -27,17 +28,16 @@ from fairstow.cluster.snapshot import Snapshot
 _GROUPS = {"Node": "", "Pod": "", "Namespace": "", "PodDisruptionBudget": "policy", "Job": "batch"}
 """Kinds the checker reads, with their API group."""
 
-_IN_MEMORY = 64 << 20
 _ITEM = msgspec.json.Decoder(dict[str, Any])
 
 Say = Callable[[str], None]
 
 
 class Objects:
-    """Raw objects, packed; can be read any number of times."""
+    """Raw objects, packed (some 20 to 1); can be read any number of times."""
 
     def __init__(self) -> None:
-        self._file: Any = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
+        self._file = io.BytesIO()
         self._packed: gzip.GzipFile | None = gzip.GzipFile("", "wb", 1, self._file, 0)
 
     def add(self, item: Item) -> None:

@@ -134,9 +134,15 @@ def _does(page: Page) -> str:
     how = f"by {by}" if by else "without disturbing any running pod"
     steps = count(page.made.verdict.steps_replayed, "step")
     return (
-        f"This plan places {len(decision.placements)} of them {how} "
+        f"This plan places {_part(len(decision.placements), len(page.snapshot.pending))} {how} "
         f"(checked: {steps}, every one feasible)."
     )
+
+
+def _part(some: int, everything: int) -> str:
+    if some < everything:
+        return f"{some} of them"
+    return "it" if everything == 1 else f"all {everything} of them"
 
 
 def _are(number: int, noun: str) -> str:
@@ -289,15 +295,9 @@ def _aligned(page: Page, rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _steps(page: Page) -> Iterator[str]:
-    if not page.wide:
-        return
-    lines = [
-        f"  {number}. " + "; ".join(
-            [f"evict {p.ref}" for p in step.evict] + [f"bind {p.ref} on {n}" for p, n in step.bind]
-        )
-        for number, step in enumerate(page.decision.steps, 1)
-    ]  # fmt: skip
-    yield from _section(page, "Steps", len(lines), lines)
+    if page.wide:
+        lines = [f"  {n}. {_step(step)}" for n, step in enumerate(page.decision.steps, 1)]
+        yield from _section(page, "Steps", len(lines), lines)
 
 
 def _step(step: Step) -> str:

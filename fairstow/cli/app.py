@@ -1,0 +1,222 @@
+"""The program's commands and flags; each command's work is in a module of its own.
+
+Called by `main`. What is heavy (the solver, the Kubernetes client, rich) is imported when a command
+needs it, so that help is there at once.
+"""
+
+# ruff: noqa: PLR0913, PLR0917, ARG001
+# A command has as many parameters as flags; `debug` is read by `Command` before it runs.
+
+from typing import Annotated
+
+import typer
+
+from fairstow.cli import options, terminal
+from fairstow.cli.command import Command, Group
+
+app = typer.Typer(
+    cls=Group,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+
+
+def run() -> None:
+    """Run the program on the arguments it was called with."""
+    app(prog_name=terminal.program())
+
+
+@app.callback()
+def fairstow() -> None:
+    """Find room for pods that stay pending although the cluster has it.
+
+    Nothing here changes a cluster: it reads one, or a dump of one, and says what could be done.
+    """
+
+
+@app.command(cls=Command, short_help="Find places for pending pods by moving running ones.")
+def plan(
+    filename: options.Files = None,
+    output: Annotated[
+        options.PlanOutput, typer.Option("-o", "--output", help="How to show the plan.")
+    ] = options.PlanOutput.TEXT,
+    report: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Also write a page with the nodes before and after."),
+    ] = None,
+    check: Annotated[
+        str | None,
+        typer.Option(metavar="PLAN", help="Make no plan but check this one, JSON or YAML."),
+    ] = None,
+    window: options.Window = "10s",
+    order: Annotated[
+        options.Order,
+        typer.Option(
+            help="place-first: all placements before the least disturbance. tier-by-tier: no pod "
+            "moves for the sake of a lower priority."
+        ),
+    ] = options.Order.PLACE_FIRST,
+    max_moves: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Most pods to move. No limit without it."),
+    ] = None,
+    max_evictions: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Most pods of lower priority to evict for good."),
+    ] = 0,
+    seed: options.Seed = 0,
+    namespace: options.Namespace = None,
+    all_namespaces: options.AllNamespaces = False,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Find places for pending pods by moving running ones, and prove what can't be bettered.
+
+    The plan is for the whole cluster, is checked step by step before it is shown, and changes
+    nothing. Exit code 0: a plan was made or nothing needs one; 1: --check refused a plan.
+
+    Examples:
+      # Plan for the cluster that kubectl talks to
+      {program} plan
+
+      # Plan for a dump, with nothing installed and no access to the cluster
+      kubectl get nodes,pods,poddisruptionbudgets,priorityclasses,replicasets,\
+statefulsets,jobs,namespaces -A -o json > cluster.json
+      {program} plan -f cluster.json
+
+      # Draw the nodes before and after
+      {program} plan -f cluster.json --report plan.html
+
+      # Keep the plan, and check it against the cluster an hour later
+      {program} plan -o json > plan.json
+      {program} plan --check plan.json
+    """
+    from fairstow.cli import planning
+
+    live = options.live(kubeconfig, context)
+    shown = options.only(namespace, all_namespaces)
+    if check is not None:
+        planning.check(check, filename or (), live, output)
+        return
+    question = planning.Question(
+        window=options.seconds(window),
+        order=order,
+        seed=seed,
+        max_moves=max_moves,
+        max_evictions=max_evictions,
+    )
+    planning.plan(question, filename or (), live, output, report, shown)
+
+
+@app.command(cls=Command, short_help="Say why a pod waits and what would let it run.")
+def explain(
+    what: Annotated[
+        list[str], typer.Argument(metavar="pod/NAME", help="The pod; pod/NAMESPACE/NAME works too.")
+    ],
+    filename: options.Files = None,
+    output: Annotated[
+        options.Output, typer.Option("-o", "--output", help="How to show it.")
+    ] = options.Output.TEXT,
+    no_plan: Annotated[
+        bool, typer.Option("--no-plan", help="Don't look for a plan that would help.")
+    ] = False,
+    window: options.Window = "10s",
+    seed: options.Seed = 0,
+    namespace: options.Namespace = None,
+    all_namespaces: options.AllNamespaces = False,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Say why a pod waits, which nodes come close, and what would let it run.
+
+    Examples:
+      # Why does this pod wait?
+      {program} explain pod/trainer-0 -n team-a
+
+      # The same from a dump, without looking for a plan
+      {program} explain pod/team-a/trainer-0 -f cluster.json --no-plan
+    """
+    from fairstow.cli import explaining
+    from fairstow.cli.planning import Question
+
+    explaining.explain(
+        what,
+        options.only(namespace, all_namespaces),
+        filename or (),
+        options.live(kubeconfig, context),
+        None if no_plan else Question(window=options.seconds(window), seed=seed),
+        output,
+    )
+
+
+@app.command(cls=Command, short_help="List GPUs by product: free, largest hole, who waits.")
+def pools(
+    filename: options.Files = None,
+    output: Annotated[
+        options.Output, typer.Option("-o", "--output", help="How to show them.")
+    ] = options.Output.TEXT,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """List GPUs by product: how many are free, the largest hole, and who waits for them.
+
+    Examples:
+      # The pools of the cluster that kubectl talks to
+      {program} pools
+
+      # Those of a dump, for a script
+      {program} pools -f cluster.json -o json
+    """
+    from fairstow.cli import pooling
+
+    pooling.pools(filename or (), options.live(kubeconfig, context), output)
+
+
+@app.command(cls=Command, short_help="Write the cluster's state to one file.")
+def snapshot(
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Where to write it; compressed if it ends in .gz, - for standard output.",
+        ),
+    ],
+    filename: options.Files = None,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Write the cluster's state to one file that -f reads.
+
+    Holds what a plan looks at: nodes, pods, disruption budgets, priority classes, namespaces and
+    the owners of pods. Left out are Secrets, ConfigMaps and the environment of containers.
+
+    Examples:
+      # Take the state of the cluster that kubectl talks to
+      {program} snapshot -o cluster.json.gz
+
+      # Put dumps together in one clean file
+      {program} snapshot -f nodes.json -f pods.yaml -o cluster.json.gz
+    """
+    from fairstow.cli import snapshotting
+
+    snapshotting.snapshot(output, filename or (), options.live(kubeconfig, context))
+
+
+@app.command(cls=Command, short_help="Print the version.")
+def version(debug: options.Debug = False) -> None:
+    """Print the version.
+
+    Examples:
+      {program} version
+    """
+    from importlib.metadata import version as installed
+
+    terminal.write(f"fairstow {installed('fairstow')}")

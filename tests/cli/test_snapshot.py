@@ -1,0 +1,87 @@
+"""`snapshot`: dumps put together in one clean file.
+
+Leaves out live clusters (tests/kube, e2e).
+"""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from fairstow.cluster import dump as dumps
+from fairstow.cluster.project import build
+from tests.cli.program import run, stuck, write_dump
+from tests.packing.checker_clusters import node, pod
+
+
+def hash_of(path: Path) -> str:
+    return build(dumps.read([str(path)])).hash
+
+
+@pytest.mark.parametrize("name", ["out.json", "out.json.gz"])
+def test_it_holds_the_same_cluster(name: str, dump: Path, tmp_path: Path) -> None:
+    out = tmp_path / name
+    done = run("snapshot", "-f", str(dump), "-o", str(out))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "3 nodes" in done.stdout
+    assert "1 priorityclass" in done.stdout
+    assert f"fairstow plan -f {out}" in done.stdout
+    assert hash_of(out) == hash_of(dump)
+    assert out.stat().st_mode & 0o077 == 0, "readable by its owner alone"
+
+
+def test_kinds_that_are_known_to_be_empty_stay_known(tmp_path: Path) -> None:
+    whole = write_dump(tmp_path / "a.json", [node("a")])
+    part = write_dump(tmp_path / "b.json", [node("a")], unknown=["PodDisruptionBudget"])
+    for path in (whole, part):
+        run("snapshot", "-f", str(path), "-o", str(tmp_path / "out.json"))
+        assert hash_of(tmp_path / "out.json") == hash_of(path)
+
+
+def test_what_may_be_confidential_is_left_out(tmp_path: Path) -> None:
+    secret = pod("web", "a")
+    secret["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = "hush"
+    secret["metadata"]["managedFields"] = [{"manager": "hush"}]
+    secret["spec"]["containers"][0]["env"] = [{"name": "PASSWORD", "value": "hush"}]
+    hidden = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "s"},
+        "data": {"a": "hush"},
+    }
+    path = write_dump(tmp_path / "x.json", [node("a"), secret, hidden])
+    done = run("snapshot", "-f", str(path), "-o", "-")
+    assert done.returncode == 0
+    assert "hush" not in done.stdout
+    assert len(json.loads(done.stdout)["items"]) == 4 + 2
+
+
+def test_several_parts_become_one(tmp_path: Path) -> None:
+    nodes = write_dump(tmp_path / "nodes.json.gz", [node("a")], unknown=["Job"])
+    pods = write_dump(tmp_path / "pods.json", [pod("web", "a")])
+    out = tmp_path / "out.json.gz"
+    assert run("snapshot", "-f", str(nodes), "-f", str(pods), "-o", str(out)).returncode == 0
+    assert b'"web"' in gzip.decompress(out.read_bytes())
+
+
+def test_bad_input_leaves_no_file_and_the_old_one_alone(tmp_path: Path) -> None:
+    old = tmp_path / "out.json"
+    old.write_text("precious")
+    bad = write_dump(tmp_path / "x.json", [pod("web", "gone")])
+    assert run("snapshot", "-f", str(bad), "-o", str(old)).returncode == 2
+    assert old.read_text() == "precious"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.json", "x.json"]
+
+
+def test_a_device_is_written_to_and_not_replaced(dump: Path) -> None:
+    done = run("snapshot", "-f", str(dump), "-o", "/dev/null")
+    assert done.returncode == 0
+    assert Path("/dev/null").is_char_device()
+
+
+def test_its_own_output_can_be_its_input(tmp_path: Path) -> None:
+    path = write_dump(tmp_path / "x.json", stuck())
+    before = hash_of(path)
+    assert run("snapshot", "-f", str(path), "-o", str(path)).returncode == 0
+    assert hash_of(path) == before
