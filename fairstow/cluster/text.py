@@ -31,6 +31,8 @@ class Text:
         packed = magic == _GZIP_MAGIC
         self._raw: Any = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[call-overload]
         self._head = self._next(_CHUNK)
+        while len(self._head) < len(codecs.BOM_UTF8) and (more := self._next(_CHUNK)):
+            self._head += more
         if self._head.startswith(codecs.BOM_UTF8):
             self._head = self._head[len(codecs.BOM_UTF8) :]
         elif self._head.startswith(_UTF16):
