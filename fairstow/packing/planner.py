@@ -8,7 +8,7 @@ kept for putting steps in order.
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.packing.incumbent import Incumbent
@@ -35,6 +35,31 @@ def inline(now: Clock) -> Solver:
     return solve
 
 
+@dataclass(frozen=True)
+class Solution:
+    """A layout before it is put in order: what benchmarks compare.
+
+    Attributes:
+        bounds: proved bound by level, most important level first.
+    """
+
+    problem: Problem
+    roster: Roster
+    layout: Incumbent
+    bounds: Mapping[Level, int]
+
+    @property
+    def gained(self) -> bool:
+        """Whether the layout is strictly better than the current placement."""
+        order = tuple(self.bounds)
+        return self.layout.score(order) > Incumbent(self.problem, {}).score(order)
+
+    @property
+    def proved(self) -> bool:
+        """Whether every level meets its bound."""
+        return all(self.layout.value(level) == bound for level, bound in self.bounds.items())
+
+
 def decide(request: Request, solve: Solver, now: Clock, workers: int = 1) -> Decision:
     """Return the best plan found within the request's window; never worse than doing nothing.
 
@@ -44,12 +69,19 @@ def decide(request: Request, solve: Solver, now: Clock, workers: int = 1) -> Dec
         now: a clock in seconds.
         workers: threads the solver may use.
     """
+    found = find(request, solve, now, workers)
+    steps = schedule(found.problem, found.roster, found.layout.at)
+    return _decision(request, found.problem, found.roster, steps, found.bounds)
+
+
+def find(request: Request, solve: Solver, now: Clock, workers: int = 1) -> Solution:
+    """Return the best layout found within the window; arguments as of `decide`."""
     deadline = now() + request.window * (1 - _KEPT_BACK)
     problem, roster = formulate(request.snapshot, request.rules)
     if request.order is Order.TIER_BY_TIER:
         problem = pin_satisfied_tiers(problem)
     if not any(g.pending for g in problem.groups):
-        return _decision(request, problem, roster, None, {})
+        return Solution(problem, roster, Incumbent(problem, {}), {})
     task = Task(
         problem=problem,
         start={},
@@ -58,17 +90,15 @@ def decide(request: Request, solve: Solver, now: Clock, workers: int = 1) -> Dec
         seed=request.seed,
         workers=workers,
     )
-    seconds = deadline - now()
     phases = _eviction_phases(request, problem)
-    outcome = solve(task, seconds / (1 + len(phases)))
+    outcome = solve(task, (deadline - now()) / (1 + len(phases)))
     for done, priority in enumerate(phases, 1):
         evicting = _with_evictions(task, outcome, priority, request.max_evictions)
         if evicting is not None:
             task = evicting
             outcome = solve(task, (deadline - now()) / (1 + len(phases) - done))
     bounds = dict(zip(task.order, outcome.bounds, strict=True))
-    layout = Incumbent(problem, outcome.changes).at
-    return _decision(request, problem, roster, schedule(problem, roster, layout), bounds)
+    return Solution(problem, roster, Incumbent(problem, outcome.changes), bounds)
 
 
 def _limits(request: Request, problem: Problem) -> Limits:
@@ -124,22 +154,19 @@ def _decision(
     request: Request,
     problem: Problem,
     roster: Roster,
-    done: Schedule | None,
+    done: Schedule,
     bounds: Mapping[Level, int],
 ) -> Decision:
-    placements, moves, evictions, steps = (
-        (done.placements, done.moves, done.evictions, done.steps) if done else ((), (), (), ())
-    )
     rules = request.rules
-    cost = rules.move_cost * len(moves) + rules.eviction_cost * len(evictions)
+    cost = rules.move_cost * len(done.moves) + rules.eviction_cost * len(done.evictions)
     tiers = _tiers(problem, roster, done, bounds)
     disturbed = [v for level, v in bounds.items() if not level.places]
     return Decision(
         request=request,
-        placements=placements,
-        moves=moves,
-        evictions=evictions,
-        steps=steps,
+        placements=done.placements,
+        moves=done.moves,
+        evictions=done.evictions,
+        steps=done.steps,
         tiers=tiers,
         cost=cost,
         proved_least_cost=cost == 0 or (bool(disturbed) and disturbed[-1] == cost),
@@ -149,12 +176,11 @@ def _decision(
 
 
 def _tiers(
-    problem: Problem, roster: Roster, done: Schedule | None, bounds: Mapping[Level, int]
+    problem: Problem, roster: Roster, done: Schedule, bounds: Mapping[Level, int]
 ) -> tuple[Tier, ...]:
-    layout = done.layout if done else problem.current()
     before, after, waiting = Counter(roster.fixed), Counter(roster.fixed), Counter[int]()
     most = Counter(roster.fixed)
-    for group, at in zip(problem.groups, layout, strict=True):
+    for group, at in zip(problem.groups, done.layout, strict=True):
         before[group.priority] += group.placed
         after[group.priority] += sum(at.values())
         most[group.priority] += group.most

@@ -3,7 +3,8 @@
 Stages, each starting from the best layout so far, so the answer is never worse than the current
 placement and never "unknown":
 
-1. fit          place what fits as things are (greedy, best fit);
+1. fit          place what fits as things are (greedy, best fit), then a few neighbourhoods, so
+                that something is won even where there is no time for the rest;
 2. relaxation   bound every level, and learn on which nodes a good plan acts;
 3. guided       CP-SAT on those nodes alone;
 4. neighbourhoods  CP-SAT on a few nodes at a time, chosen by a bandit, all levels as one sum;
@@ -36,6 +37,9 @@ _GUIDED_SHARE = 0.3
 _NEIGHBOURHOOD_SECONDS = 0.4
 _PATIENCE = 40
 """Neighbourhoods in a row without a gain before the search moves on."""
+
+_FIRST_PATIENCE = 8
+_FIRST_SHARE = 0.2
 
 _TIGHTEN_SHARE = 0.1
 """Share of the window kept for bounding the levels once the layout is final."""
@@ -87,12 +91,13 @@ class Search:
     def run(self) -> Outcome:
         """Search until the deadline, or until nothing better can be had."""
         self._fit()
+        self._neighbourhoods([], _FIRST_PATIENCE, self._now() + _FIRST_SHARE * self._left())
         active = self._relax()
         small = sum(len(g.targets) for g in self._task.problem.groups) <= _WHOLE_CLUSTER
         if not self._done() and active:
             self._guided(sorted(active))
         while not self._done():
-            better = self._neighbourhoods(sorted(active))
+            better = self._neighbourhoods(sorted(active), _PATIENCE, self._deadline)
             if small and not self._done():
                 self._whole()
             elif not better:
@@ -211,11 +216,11 @@ class Search:
         )
         self._tighten()
 
-    def _neighbourhoods(self, active: Sequence[int]) -> bool:
+    def _neighbourhoods(self, active: Sequence[int], patience: int, until: float) -> bool:
         """Improve neighbourhood by neighbourhood until it stops paying; say if it ever paid."""
         neighbourhoods = Neighbourhoods(self._best, active, self._task.seed + self._round)
         idle, paid = 0, False
-        while not self._done() and idle < _PATIENCE:
+        while not self._done() and idle < patience and self._now() < until:
             self._round += 1
             better = self._improve(neighbourhoods.choose(), _NEIGHBOURHOOD_SECONDS, 1)
             neighbourhoods.learn(better=better)
