@@ -20,13 +20,9 @@ from fairstow.cli.progress import Progress
 from fairstow.cli.serialise import as_json, as_yaml
 from fairstow.cli.sources import Source, load, read_plan
 from fairstow.cli.text import Page, plan_text, unknown_budgets
-from fairstow.cli.waiting import still_waiting
 from fairstow.cluster.errors import InputError
 from fairstow.packing import model
-from fairstow.packing.explain import explain
-
-_EXPLAINED = 20
-"""Kinds of waiting pods that a report explains."""
+from fairstow.packing.explain import explain_all
 
 _ORDERS = {
     Order.PLACE_FIRST: model.Order.PLACE_FIRST,
@@ -111,11 +107,9 @@ def _shown(
 def _page(made: Made, source: Source) -> str:
     from fairstow.report import page
 
-    groups = still_waiting(made.decision)[:_EXPLAINED]
-    explained = [
-        explain(source.snapshot, group.pods[0], made.decision, source=source.flags)
-        for group in groups
-    ]
+    explained = explain_all(
+        source.snapshot, source.snapshot.pending, made.decision, source=source.flags
+    )
     return page(made.decision, made.plan, explained, title="Packing plan", source=source.flags)
 
 

@@ -11,7 +11,7 @@ from fairstow.cli.evidence import accelerators, room, waiting
 from fairstow.cli.layout import count, listed, table, wrapped
 from fairstow.cli.making import Made
 from fairstow.cli.terminal import Look
-from fairstow.cli.waiting import Group, still_waiting
+from fairstow.cli.waiting import Group, reasons, still_waiting
 from fairstow.cluster.dump import FETCH
 from fairstow.cluster.model import Pod
 from fairstow.cluster.snapshot import Snapshot
@@ -316,20 +316,19 @@ def _waiting(page: Page) -> Iterator[str]:
     groups = [g for g in still_waiting(page.decision) if page.shows(g.pods[0])]
     total = sum(len(g.pods) for g in groups)
     most = len(groups) if page.wide else _SCREEN // 2
-    lines = [_waits(page, group) for group in groups[:most]]
+    why = reasons(page.decision, groups[:most])
+    lines = [_waits(page, g, said) for g, said in zip(groups[:most], why, strict=True)]
     yield from _section(page, "Still pending", total, lines)
     left = sum(len(g.pods) for g in groups[most:])
     if left:
         yield f"  ... and {left} more (-o wide shows all)"
 
 
-def _waits(page: Page, group: Group) -> str:
+def _waits(page: Page, group: Group, why: str) -> str:
     first = group.pods[0]
     who = f"  {first.namespace}/{owner_name(first)}, {count(len(group.pods), 'pod')}"
     tier = tier_name(page.snapshot, first.shape.priority)
-    return f"{who} of {tier}:\n" + wrapped(
-        group.reason(page.decision), page.look.width, "      ", "      "
-    )
+    return f"{who} of {tier}:\n" + wrapped(why, page.look.width, "      ")
 
 
 def _not_considered(page: Page) -> Iterator[str]:
@@ -349,6 +348,9 @@ def _next(page: Page) -> Iterator[str]:
     elif groups:
         yield "Next: see what would let one of them run."
         yield page.command(f"explain pod/{groups[0].pods[0].ref}")
+    elif page.decision.placements:
+        yield "Next: keep the plan, so that it can be checked again later (plan --check)."
+        yield page.command("plan -o json") + " > plan.json"
     else:
         yield "Next: see where the free room is."
         yield page.command("pools")

@@ -1,9 +1,10 @@
 """The pods that wait even with the plan, those that wait for one reason together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fairstow.cluster.model import Pod
-from fairstow.packing.explain import explain
+from fairstow.packing.explain import explain_all
 from fairstow.packing.model import Decision
 
 
@@ -13,10 +14,12 @@ class Group:
 
     pods: tuple[Pod, ...]
 
-    def reason(self, decision: Decision) -> str:
-        """Return why they wait, as one sentence."""
-        said = explain(decision.request.snapshot, self.pods[0], decision).verdict
-        return said.removeprefix("Waits: ")
+
+def reasons(decision: Decision, groups: Sequence[Group]) -> list[str]:
+    """Return why each group waits, as one sentence."""
+    first = [group.pods[0] for group in groups]
+    said = explain_all(decision.request.snapshot, first, decision)
+    return [each.verdict.removeprefix("Waits: ") for each in said]
 
 
 def still_waiting(decision: Decision) -> tuple[Group, ...]:

@@ -32,7 +32,7 @@ _KINDS = (
 
 def environment(**more: str) -> dict[str, str]:
     """A user's environment without anything that would change the output, or a cluster."""
-    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "TMPDIR")}
+    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "PYTHONPATH", "TMPDIR")}
     return kept | {"HOME": "/nonexistent", "LANG": "C.UTF-8", "TERM": "xterm"} | more
 
 
