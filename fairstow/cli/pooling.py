@@ -16,7 +16,6 @@ from fairstow.cli.progress import Progress
 from fairstow.cli.serialise import as_json
 from fairstow.cli.sources import load
 from fairstow.cli.terminal import Look
-from fairstow.cluster.errors import printable
 from fairstow.cluster.model import Node, Pod
 from fairstow.cluster.rules import Rules
 from fairstow.cluster.snapshot import Snapshot
@@ -137,7 +136,7 @@ def pools_text(
         )
     rows = [
         (
-            printable(pool.product) or "(no product label)",
+            pool.product or "(no product label)",
             pool.resource,
             str(pool.nodes),
             str(pool.total),

@@ -67,10 +67,10 @@ def test_report_is_a_page_beside_the_text(dump: Path, tmp_path: Path) -> None:
     assert "small-0" in page.read_text()
 
 
-def test_report_that_cannot_be_written_is_refused_before_the_work(dump: Path) -> None:
-    done = run("plan", "-f", str(dump), "--report", "/nonexistent/plan.html")
+def test_report_that_cannot_be_written_is_refused_before_the_work() -> None:
+    done = run("plan", "-f", "/nonexistent/dump", "--report", "/nonexistent/plan.html")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "/nonexistent" in done.stderr
+    assert done.stderr.startswith("error: /nonexistent/plan.html")
 
 
 def test_input_may_come_by_standard_input_and_in_parts(tmp_path: Path) -> None:
@@ -97,3 +97,8 @@ def test_yaml_keeps_text_text_for_every_reader(text: str, tmp_path: Path) -> Non
     path.write_text(written)
     (item,) = dumps.read([str(path)])
     assert item.decode(dict[str, dict[str, str] | str])["metadata"] == {"name": text}
+
+
+@pytest.mark.parametrize("text", ["1e5", "12e45678", "y", "N", "007"])
+def test_yaml_quotes_what_kubectl_would_take_for_something_else(text: str) -> None:
+    assert as_yaml({"name": text}) == f'name: "{text}"'

@@ -67,6 +67,7 @@ def test_a_namespace_shows_only_its_own_pods(dump: Path) -> None:
     assert "Placements (1)" in text
     assert "Moves" not in text
     assert "moving 2 running pods" in text, "the plan itself stays that of the whole cluster"
+    assert "Placements" not in run("plan", "-f", str(dump), "-n", "team-a").stdout
 
 
 def test_nothing_pending_says_so_and_ends_well(tmp_path: Path) -> None:
