@@ -10,7 +10,7 @@ one rule that changes as a plan goes on. Arrivals are judged, not the past: a po
 legal where it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 import msgspec
@@ -30,8 +30,18 @@ class Rule(StrEnum):
     CORDONED = "NodeUnschedulable"
     TAINT = "UntoleratedTaint"
     AFFINITY = "NodeAffinity"
-    ANTI_AFFINITY = "ExistingPodPodTerm"
+    ANTI_AFFINITY = "ExistingPodAntiAffinity"
     ROOM = "InsufficientResources"
+    # Only `state` asks these:
+    FEATURES = "NodeDeclaredFeatures"
+    PORTS = "HostPortTaken"
+    CLAIM = "VolumeClaim"
+    VOLUME_NODE = "VolumeNodeAffinity"
+    VOLUME_LIMIT = "VolumeAttachLimit"
+    SPREAD = "TopologySpread"
+    POD_AFFINITY = "PodAffinity"
+    OWN_ANTI_AFFINITY = "PodAntiAffinity"
+    NOT_CONSIDERED = "NotConsidered"
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -70,22 +80,11 @@ class Rules:
 
     def static_refusal(self, pod: Pod, node: Node) -> Refusal | None:
         """Return the first static rule by which the node refuses the pod, or None."""
-        shape = pod.shape
-        if node.closed:
-            return Refusal(Rule.CLOSED, node.closed)
-        if node.unschedulable and not _tolerates(shape, _UNSCHEDULABLE):
-            return Refusal(Rule.CORDONED, "is cordoned")
-        for taint in node.taints:
-            if taint.effect in _BLOCKING and not _tolerates(shape, taint):
-                value = f"={taint.value}" if taint.value else ""
-                return Refusal(Rule.TAINT, f"has the taint {taint.key}{value}:{taint.effect}")
-        if mismatch := _affinity_mismatch(shape, node):
-            return Refusal(Rule.AFFINITY, mismatch)
+        for refusal in node_refusals(pod.shape, node):
+            return refusal
         for key, value in self.forbidden_domains(pod):
             if node.labels.get(key) == value:
-                return Refusal(
-                    Rule.ANTI_AFFINITY, f"lies in {key}={value}, which a pod there keeps it out of"
-                )
+                return kept_out(key, value)
         return None
 
     def forbidden_domains(self, pod: Pod) -> frozenset[tuple[str, str]]:
@@ -96,20 +95,61 @@ class Rules:
             self._forbidden[key] = frozenset(
                 (term.topology_key, value)
                 for term, namespace, value in self._guards
-                if selects(term.selector, labels) and self._covers(term, namespace, pod.namespace)
+                if selects(term.selector, labels)
+                and covers(term, namespace, pod.namespace, self._snapshot.namespaces)
             )
         return self._forbidden[key]
 
-    def _covers(self, term: PodTerm, own: str, namespace: str) -> bool:
-        """Whether an anti-affinity term of a pod in `own` speaks of pods in `namespace`."""
-        if not term.namespaces and term.namespace_selector is None:
-            return namespace == own
-        if namespace in term.namespaces:
-            return True
-        if term.namespace_selector is None:
-            return False
-        labels = self._snapshot.namespaces.get(namespace)
-        return labels is None or selects(term.namespace_selector, labels)
+
+def node_refusals(shape: Shape, node: Node) -> Iterator[Refusal]:
+    """Yield the rules of the node's own (not of its pods) by which it refuses."""
+    if node.closed:
+        yield Refusal(Rule.CLOSED, node.closed)
+    if node.unschedulable and not _tolerates(shape, _UNSCHEDULABLE):
+        yield Refusal(Rule.CORDONED, "is cordoned")
+    if taint := untolerated(shape, node):
+        value = f"={taint.value}" if taint.value else ""
+        yield Refusal(Rule.TAINT, f"has the taint {taint.key}{value}:{taint.effect}")
+    if mismatch := affinity_mismatch(shape, node):
+        yield Refusal(Rule.AFFINITY, mismatch)
+
+
+def kept_out(key: str, value: str) -> Refusal:
+    """Return the refusal by the anti-affinity of a pod that runs in that domain."""
+    return Refusal(Rule.ANTI_AFFINITY, f"lies in {key}={value}, which a pod there keeps it out of")
+
+
+def untolerated(shape: Shape, node: Node) -> Taint | None:
+    """Return the first taint that keeps pods out and that this shape doesn't tolerate."""
+    for taint in node.taints:
+        if taint.effect in _BLOCKING and not _tolerates(shape, taint):
+            return taint
+    return None
+
+
+def covers(
+    term: PodTerm,
+    own: str,
+    namespace: str,
+    namespaces: Mapping[str, Mapping[str, str]],
+    *,
+    unknown: bool = True,
+) -> bool:
+    """Whether a term of a pod in `own` speaks of pods in `namespace`.
+
+    `namespaces` has the labels by namespace; `unknown` is the answer where it lacks those asked
+    for.
+    """
+    if not term.namespaces and term.namespace_selector is None:
+        return namespace == own
+    if namespace in term.namespaces:
+        return True
+    if term.namespace_selector is None:
+        return False
+    if not term.namespace_selector.requirements:
+        return True
+    labels = namespaces.get(namespace)
+    return unknown if labels is None else selects(term.namespace_selector, labels)
 
 
 def deficits(shape: Shape, free: Mapping[str, int]) -> tuple[Deficit, ...]:
@@ -148,7 +188,8 @@ def _numeric(operator: str, actual: str, bound: str) -> bool:
     return left < right if operator == "Lt" else left > right
 
 
-def _affinity_mismatch(shape: Shape, node: Node) -> str:
+def affinity_mismatch(shape: Shape, node: Node) -> str:
+    """Say which node selector or required node affinity a node fails; "" if none."""
     for key, value in shape.node_selector:
         if node.labels.get(key) != value:
             return f"lacks the label {key}={value}"

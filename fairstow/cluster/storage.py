@@ -18,11 +18,11 @@ from fairstow.cluster.shapes import read_node_terms
 Readers = dict[str, tuple[str, type[msgspec.Struct], Callable[[Any, Item], None]]]
 """By kind: its API group, its wire form and what takes it."""
 
-NO_PROVISIONER = "kubernetes.io/no-provisioner"
+
 _CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 _BOUND = "pv.kubernetes.io/bind-completed"
 _SELECTED_NODE = "volume.kubernetes.io/selected-node"
-_ZONES = (
+ZONES = (
     "failure-domain.beta.kubernetes.io/zone",
     "failure-domain.beta.kubernetes.io/region",
     "topology.kubernetes.io/zone",
@@ -165,7 +165,7 @@ class StorageReader:
         self.storage.volumes[raw.metadata.name] = Volume(
             node_affinity=None if required is None else read_node_terms(required),
             zones=tuple(
-                (key, values) for key in _ZONES if (values := _zone_values(labels.get(key, "")))
+                (key, values) for key in ZONES if (values := _zone_values(labels.get(key, "")))
             ),
             driver=spec.csi.driver if spec.csi else "",
             handle=spec.csi.volume_handle if spec.csi else "",

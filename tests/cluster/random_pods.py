@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import Flag, auto
 from typing import Any
 
-from e2e import random_volumes
+from tests.cluster import random_volumes
 
 Json = dict[str, Any]
 GPU = "nvidia.com/gpu"
@@ -78,6 +78,13 @@ def pod(rng: random.Random, index: int, uses: Uses, *, runs: bool) -> Json:
         "spec": spec,
         "status": status,
     }
+
+
+def ports_taken(pod: Json) -> set[tuple[Any, ...]]:
+    """Return the ports of its node that a pod takes, whatever the address."""
+    containers = [*pod["spec"]["containers"], *pod["spec"].get("initContainers", ())]
+    ports = [port for container in containers for port in container.get("ports", ())]
+    return {(p["protocol"], p["hostPort"]) for p in ports if p["hostPort"]}
 
 
 def _add_pod_rules(

@@ -1,6 +1,7 @@
 """Small random clusters that exercise the scheduler's filters, from a seed.
 
-Used by test_rules_against_scheduler.py. Values come from pools so small that rules meet: three
+Used by test_state.py and, with the real scheduler's verdicts beside, by
+e2e/test_rules_against_scheduler.py. Values come from pools so small that rules meet: three
 zones, two applications, four namespaces. Running pods stand anywhere, legal or not, since a real
 cluster holds pods that no longer could arrive where they are.
 """
@@ -9,9 +10,10 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
-from e2e import random_pods, random_volumes
-from e2e.random_pods import FEATURES, GPU, HOSTNAME, NAMESPACES, RACK, ZONE, Json, Uses
+from tests.cluster import random_pods, random_volumes
+from tests.cluster.random_pods import FEATURES, GPU, HOSTNAME, NAMESPACES, RACK, ZONE, Json, Uses
 
 
 @dataclass
@@ -44,14 +46,21 @@ def cluster(seed: int, uses: Uses, *, nodes: int = 6, pods: int = 14) -> Cluster
     names = [n["metadata"]["name"] for n in made.nodes]
     if Uses.VOLUMES in uses:
         made.others += random_volumes.storage(rng, names, tuple(NAMESPACES))
+    taken: dict[str, set[tuple[Any, ...]]] = {name: set() for name in names}
     for index in range(pods):
         runs = rng.random() < 0.5
         pod = random_pods.pod(rng, index, uses, runs=runs)
         if runs:
-            pod["spec"]["nodeName"] = rng.choice(names)
+            # Two pods with one port of one node can't be: the kubelet refuses the second.
+            ports = random_pods.ports_taken(pod)
+            free = [name for name in names if not ports & taken[name]]
+            node = rng.choice(free or names)
+            pod["spec"]["nodeName"] = node
+            taken[node] |= ports
         elif Uses.NOMINATED in uses and rng.random() < 0.3:
             pod["status"]["nominatedNodeName"] = rng.choice(names)
         made.pods[pod["metadata"]["uid"]] = pod
+        made.others += random_volumes.own_claims(rng, pod)
     return made
 
 

@@ -21,7 +21,27 @@ def volumes(rng: random.Random) -> list[Json]:
     if rng.random() < 0.03:
         names.append("missing")
     claims = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in names]
+    if rng.random() < 0.2:
+        template = {"spec": {"accessModes": ["ReadWriteOnce"]}}
+        claims.append({"name": "scratch", "ephemeral": {"volumeClaimTemplate": template}})
+    if rng.random() < 0.1:
+        claims.append({"name": "secrets", "csi": {"driver": "secrets.example.com"}})
     return [*claims, {"name": "config", "configMap": {"name": "config"}}]
+
+
+def own_claims(rng: random.Random, pod: Json) -> list[Json]:
+    """Return the claims of a pod's ephemeral volumes; seldom none, or one of another pod."""
+    made: list[Json] = []
+    meta = pod["metadata"]
+    for volume in pod["spec"].get("volumes", ()):
+        if "ephemeral" in volume and rng.random() < 0.9:
+            claim, *others = _claim(rng, meta["namespace"], f"{meta['name']}-{volume['name']}")
+            owner = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "controller": True}
+            own = pod["status"]["phase"] == "Running" or rng.random() < 0.7
+            owner["uid"] = meta["uid"] if own else "another"
+            claim["metadata"]["ownerReferences"] = [owner]
+            made += [claim, *others]
+    return made
 
 
 def storage(rng: random.Random, nodes: Sequence[str], namespaces: Sequence[str]) -> list[Json]:
