@@ -102,12 +102,10 @@ class Incumbent:
             key=lambda i: (-groups[i].priority, -sum(groups[i].requests.values()), i),
         )
         for index in order:
-            most = min(groups[index].most, limits.caps.get(index, groups[index].most))
-            while self.placed[index] < most:
-                node = self._best_fit(index)
-                if node is None:
-                    break
-                self.apply({(index, node): self.count((index, node)) + 1})
+            wanted = min(groups[index].most, limits.caps.get(index, groups[index].most))
+            for node in self._fitting(index):
+                while self.placed[index] < wanted and self._may_take((index, node)):
+                    self.apply({(index, node): self.count((index, node)) + 1})
 
     def undo(self) -> None:
         """Take back every departure whose old node still has room for the pod.
@@ -128,15 +126,18 @@ class Incumbent:
                 here, there = self.count((index, home)), self.count((index, away))
                 self.apply({(index, home): here + 1, (index, away): there - 1})
 
-    def _best_fit(self, index: int) -> int | None:
-        problem = self.problem
-        requests = problem.groups[index].requests
+    def _fitting(self, index: int) -> list[int]:
+        """Nodes with room for a pod of a group, those first where least is left beside it."""
+        requests = self.problem.groups[index].requests
         left = {
             n: sum(self.room[n][r] / q for r, q in requests.items())
-            for n in problem.groups[index].targets
-            if self.fits((index, n)) and self.count((index, n)) < problem.ceiling(index, n)
+            for n in self.problem.groups[index].targets
+            if self._may_take((index, n))
         }
-        return min(left, key=lambda n: (left[n], n), default=None)
+        return sorted(left, key=lambda n: (left[n], n))
+
+    def _may_take(self, site: Site) -> bool:
+        return self.fits(site) and self.count(site) < self.problem.ceiling(*site)
 
     def _take(self, index: int, node: int, pods: int) -> None:
         for resource, request in self.problem.groups[index].requests.items():

@@ -17,6 +17,9 @@ _MEMORY = 0.85
 _SAMPLE = 48
 """Nodes looked at when roomy ones are wanted: enough to find some, few enough for any cluster."""
 
+_HIGHEST_FIRST = 0.6
+"""How often a neighbourhood is for a waiting pod of the highest priority."""
+
 _SIZES = (3, 5, 8, 12)
 
 
@@ -84,7 +87,12 @@ class Neighbourhoods:
         open_groups = [
             i for i, g in enumerate(groups) if g.targets and self._incumbent.waiting(i) > 0
         ]
-        return self._random.choice(open_groups) if open_groups else None
+        if not open_groups:
+            return None
+        if self._random.random() < _HIGHEST_FIRST:
+            highest = max(groups[i].priority for i in open_groups)
+            open_groups = [i for i in open_groups if groups[i].priority == highest]
+        return self._random.choice(open_groups)
 
     def _targets(self, group: int | None = None) -> Sequence[int]:
         group = self._waiting() if group is None else group

@@ -25,6 +25,7 @@ room is rounded down, which changes no solution and keeps the solver's numbers s
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import gcd
 
 from fairstow.cluster.model import Pod
@@ -40,7 +41,7 @@ Site = tuple[int, int]
 """A group on a node: (group index, node index)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Group:
     """Interchangeable pods.
 
@@ -60,12 +61,12 @@ class Group:
     budget: int | None
     preempts: bool
 
-    @property
+    @cached_property
     def placed(self) -> int:
         """Movable pods that run now."""
         return sum(self.running.values())
 
-    @property
+    @cached_property
     def most(self) -> int:
         """Pods there are: running and pending."""
         return self.placed + self.pending

@@ -48,6 +48,7 @@ class Relaxation:
         self._problem, self._limits = problem, limits
         by_node = sum(len(g.targets) for g in problem.groups) <= BY_NODE
         self._cells = [[n] for n in range(len(problem.nodes))] if by_node else cells(problem)
+        self._cell_of = {n: cell for cell, nodes in enumerate(self._cells) for n in nodes}
         self._by_node = by_node
         self._rows: list[tuple[dict[int, int], float, float]] = []
         self._upper: list[int] = []
@@ -80,13 +81,19 @@ class Relaxation:
         group = problem.groups[index]
         total: dict[int, int] = {}
         left: dict[int, int] = {}
+        running = self._by_cell(group.running)
         for cell, nodes in enumerate(self._cells):
-            most = sum(problem.ceiling(index, n) for n in nodes)
+            here = running.get(cell, {})
+            # Nodes of a cell are equal to a group but for what runs of it there.
+            empty = next((n for n in nodes if n not in here), None)
+            most = sum(problem.ceiling(index, n) for n in here)
+            if empty is not None:
+                most += problem.ceiling(index, empty) * (len(nodes) - len(here))
             if not most:
                 continue
             x = self._x[index, cell] = self._column(min(most, group.most))
             total[x] = 1
-            if now := sum(group.running.get(n, 0) for n in nodes):
+            if now := sum(here.values()):
                 d = self._left[index, cell] = self._column(now)
                 left[d] = 1
                 self._rows.append(({d: 1, x: 1}, now, inf))
@@ -101,6 +108,13 @@ class Relaxation:
                 self._rows.append((total | {lost: 1}, -inf, group.most))
         else:
             self._rows.append((total, group.placed, most))
+
+    def _by_cell(self, running: Mapping[int, int]) -> dict[int, dict[int, int]]:
+        """Return running pods by cell and node."""
+        found: dict[int, dict[int, int]] = {}
+        for node, count in running.items():
+            found.setdefault(self._cell_of[node], {})[node] = count
+        return found
 
     def _room(self) -> None:
         problem = self._problem
