@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fairstow.cli.errors import InternalError
+from fairstow.cli.layout import count
 from fairstow.cli.sources import Source
 from fairstow.cluster.errors import InputError
 from fairstow.packing.checker import CheckError, Verdict, check
@@ -60,9 +61,7 @@ def make(source: Source, request: Request, worker: Worker) -> Made:
         InternalError: the checker refuses the plan.
     """
     decision = decide(request, worker, time.monotonic, os.cpu_count() or 1)
-    from fairstow.packing.plan import to_plan  # pydantic loads while nobody waits for it
-
-    plan = to_plan(decision)
+    plan = _written(decision)
     wire = plan.to_object()
     verdict = judge(source, wire)
     if not verdict.accepted:
@@ -73,6 +72,22 @@ def make(source: Source, request: Request, worker: Worker) -> Made:
             + ([f"and {more} more"] if more > 0 else []),
         )
     return Made(decision, plan, wire, verdict)
+
+
+def _written(decision: Decision) -> PackingPlan:
+    from pydantic import ValidationError
+
+    from fairstow.api import problems
+    from fairstow.packing.plan import to_plan
+
+    try:
+        return to_plan(decision)
+    except ValidationError as error:
+        raise InternalError(
+            f"the plan that was made ({count(len(decision.placements), 'placement')}, "
+            f"{count(len(decision.moves), 'move')}) can't be written as a PackingPlan",
+            problems(error)[:_SHOWN],
+        ) from error
 
 
 def judge(source: Source, plan: dict[str, Any]) -> Verdict:
