@@ -163,7 +163,7 @@ def test_too_few_domains_count_as_one_that_is_empty() -> None:
 def test_nodes_it_cannot_use_count_as_the_policies_say(policies: Object, refused: bool) -> None:
     taints = [{"key": "k", "value": "", "effect": "NoSchedule"}]
     empty = node("b", labels={ZONE: "y"}, taints=taints)
-    wants = {"nodeSelector": {ZONE: "x"}}
+    wants: Object = {"nodeSelector": {ZONE: "x"}}
     objects = [*zones(a="x"), empty, web("1", "a"), pod("new", **spread(**policies), **wants)]
     assert (verdicts(objects)["a"] == "SPREAD") == refused
 
