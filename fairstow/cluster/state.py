@@ -50,14 +50,13 @@ class State:
         self._namespaces = snapshot.namespaces
         self._nodes = snapshot.node_by_name
         self._home: dict[str, Node] = {}
-        self._counted: dict[str, tuple[Pod, Node, bool]] = {}
         self._waiting: dict[str, dict[str, Pod]] = {}
         self._free = {n.name: dict(n.allocatable) for n in snapshot.nodes}
         self._ports: dict[str, dict[HostPort, int]] = {n.name: {} for n in snapshot.nodes}
         self._guards: dict[Guard, dict[str, int]] = {}
         self._guarding: dict[Kind, tuple[int, list[Guard]]] = {}
         self._attachments = Attachments(snapshot)
-        self._tallies = Tallies(self._counted.values)
+        self._tallies = Tallies()
         for pod in snapshot.pods:
             if pod.home in self._nodes:
                 self.add(pod, self._nodes[pod.home])
@@ -125,10 +124,8 @@ class State:
         yield from node_refusals(pod.shape, node)
         if missing := set(pod.shape.features) - set(node.features):
             yield Refusal(Rule.FEATURES, f"doesn't declare {', '.join(sorted(missing))}")
-        waiting = tuple(self._waiting.get(node.name, {}).values())
-        if waiting:
-            said = self._with(waiting, pod, node)
-            yield from said
+        if waiting := tuple(self._waiting.get(node.name, {}).values()):
+            yield from self._with(waiting, pod, node)
         yield from self._changing(pod, node)
 
     def _with(self, waiting: tuple[Pod, ...], pod: Pod, node: Node) -> list[Refusal]:
@@ -220,10 +217,6 @@ class State:
 
     def _shift(self, pod: Pod, node: Node, step: int, *, bound: bool) -> None:
         """Count a pod on a node, or take it out."""
-        if step > 0:
-            self._counted[pod.uid] = (pod, node, bound)
-        else:
-            del self._counted[pod.uid]
         free, ports = self._free[node.name], self._ports[node.name]
         for resource, amount in pod.shape.requests:
             free[resource] = free.get(resource, 0) - step * amount

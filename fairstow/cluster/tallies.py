@@ -21,7 +21,7 @@ class Tally(Protocol):
     """Something that counts pods."""
 
     def counts(self, pod: Pod) -> bool:
-        """Whether a pod of this kind counts at all."""
+        """Whether pods with this one's namespace and labels count at all."""
 
     def shift(self, pod: Pod, node: Node, step: int, *, bound: bool) -> None:
         """Count a pod (step 1) or take it out (-1); not `bound` is one only nominated there."""
@@ -162,13 +162,13 @@ class SpreadTally:
 
 
 class Tallies:
-    """All tallies asked for so far, each made once."""
+    """Where every pod stands, and all tallies asked for so far, each made once."""
 
-    def __init__(self, placed: Callable[[], Iterable[tuple[Pod, Node, bool]]]) -> None:
-        self._placed = placed
+    def __init__(self) -> None:
         self._by_key: dict[object, Tally] = {}
         self._all: list[Tally] = []
         self._counting: dict[Kind, tuple[int, list[Tally]]] = {}
+        self._placed: dict[Kind, dict[str, tuple[Pod, Node, bool]]] = {}
 
     def get(self, key: object, make: Callable[[], T]) -> T:
         """Return the tally of that key; a new one counts all pods that are placed.
@@ -178,16 +178,25 @@ class Tallies:
         tally: Any = self._by_key.get(key)
         if tally is None:
             tally = self._by_key[key] = make()
-            for pod, node, bound in self._placed():
-                if tally.counts(pod):
-                    tally.shift(pod, node, 1, bound=bound)
+            for alike in self._placed.values():
+                some, *_ = next(iter(alike.values()))
+                if tally.counts(some):
+                    for pod, node, bound in alike.values():
+                        tally.shift(pod, node, 1, bound=bound)
             self._all.append(tally)
         found: T = tally
         return found
 
     def shift(self, pod: Pod, node: Node, step: int, *, bound: bool) -> None:
-        """Count a pod, or take it out, wherever it counts."""
+        """Note that a pod came or went, and count it wherever it counts."""
         kind = (pod.namespace, pod.labels)
+        alike = self._placed.setdefault(kind, {})
+        if step > 0:
+            alike[pod.uid] = (pod, node, bound)
+        else:
+            del alike[pod.uid]
+            if not alike:
+                del self._placed[kind]
         known, counting = self._counting.get(kind, (0, []))
         if known < len(self._all):
             counting += [t for t in self._all[known:] if t.counts(pod)]
