@@ -173,6 +173,19 @@ def rules_broken(objects: Sequence[Json], a_plan: Any, *, budgets_known: bool = 
     return {v.rule for v in verdict(objects, a_plan, budgets_known=budgets_known).violations}
 
 
+def arrival(target: Json, arriving: Json, *others: Json) -> set[str]:
+    """The rules broken by one placement of `arriving` on the node `target`."""
+    objects = [target, arriving, *others]
+    return rules_broken(objects, plan(objects, step(bind=[(arriving, target["metadata"]["name"])])))
+
+
+def in_zone(name: str, zone: str, **labels: str) -> Json:
+    """A node with a zone and further labels."""
+    item = node(name)
+    item["metadata"]["labels"] |= {"zone": zone, **labels}
+    return item
+
+
 def verdict(objects: Sequence[Json], a_plan: Any, *, budgets_known: bool = True) -> Verdict:
     """The checker's verdict, itself checked for consistency."""
     found = check(objects, a_plan, budgets_known=budgets_known)

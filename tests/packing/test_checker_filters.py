@@ -1,8 +1,9 @@
 """Which arrivals the checker of plans allows: each filter rule both ways.
 
-Covers the node's state, taints, selectors, room, effective requests, anti-affinity of pods that
-are there, and pods with rules not modelled. Leaves out departures (test_checker_departures) and
-the plan's own consistency (test_checker_plan).
+Covers the node's state, taints, selectors, declared features, room, effective requests, and pods
+with rules not modelled. Leaves out what looks beyond the node (test_checker_affinity,
+test_checker_spread, test_checker_volumes), host ports (test_checker_ports), departures
+(test_checker_departures) and the plan's own consistency (test_checker_plan).
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from fairstow.packing.checker import CheckError, check
 from tests.packing.checker_clusters import (
     GPU,
     Json,
+    arrival,
     node,
     plan,
     pod,
@@ -22,13 +24,6 @@ from tests.packing.checker_clusters import (
     step,
     verdict,
 )
-
-
-def arrival(target: Json, arriving: Json, *others: Json) -> set[str]:
-    """The rules broken by one placement of `arriving` on `target`."""
-    objects = [target, arriving, *others]
-    name = target["metadata"]["name"]
-    return rules_broken(objects, plan(objects, step(bind=[(arriving, name)])))
 
 
 def test_a_pod_may_go_to_a_plain_node() -> None:
@@ -340,72 +335,13 @@ def test_a_malformed_quantity_is_named(quantity: object) -> None:
         check([arriving], {}, budgets_known=True)
 
 
-def repelling(name: str, on: str, **term: Any) -> Json:
-    """A pod with required anti-affinity against pods labelled app=web."""
-    required = {"labelSelector": {"matchLabels": {"app": "web"}}, "topologyKey": "zone"} | term
-    rule = {"requiredDuringSchedulingIgnoredDuringExecution": [required]}
-    return pod(name, on, gpu=0, affinity={"podAntiAffinity": rule})
-
-
-def in_zone(name: str, zone: str) -> Json:
-    item = node(name)
-    item["metadata"]["labels"]["zone"] = zone
-    return item
-
-
-@pytest.mark.parametrize(
-    ("term", "conflict"),
-    [
-        ({}, True),
-        ({"labelSelector": {}}, True),
-        ({"labelSelector": None}, False),
-        ({"labelSelector": {"matchLabels": {"app": "db"}}}, False),
-        ({"topologyKey": "host"}, False),
-        ({"topologyKey": "rack"}, False),
-        ({"namespaces": ["team-b"]}, False),
-        ({"namespaces": ["team-a", "team-b"]}, True),
-        ({"namespaceSelector": {}}, True),
-        ({"namespaceSelector": {"matchLabels": {"tier": "x"}}}, True),
-        ({"namespaceSelector": {"matchLabels": {"tier": "y"}}}, False),
-        ({"matchLabelKeys": ["app"]}, False),
-    ],
-)
-def test_anti_affinity_of_pods_there_keeps_a_pod_out_of_their_domain(
-    term: Json, conflict: bool
-) -> None:
-    guard = repelling("guard", "b", **term)
-    guard["metadata"]["labels"] = {"app": "guard"}
-    namespace = {"kind": "Namespace", "metadata": {"name": "team-a", "labels": {"tier": "x"}}}
-    arriving = pod("p", labels={"app": "web"})
-    found = arrival(in_zone("a", "z1"), arriving, in_zone("b", "z1"), guard, namespace)
-    assert found == ({"AntiAffinityConflict"} if conflict else set())
-    assert arrival(in_zone("a", "z2"), arriving, in_zone("b", "z1"), guard, namespace) == set()
-
-
-def test_a_namespace_nobody_knows_may_be_meant_by_a_selector() -> None:
-    guard = repelling("guard", "b", namespaceSelector={"matchLabels": {"tier": "y"}})
-    arriving = pod("p", labels={"app": "web"})
-    found = arrival(in_zone("a", "z"), arriving, in_zone("b", "z"), guard)
-    assert found == {"AntiAffinityConflict"}
-
-
-def test_anti_affinity_leaves_with_its_pod() -> None:
-    guard = repelling("guard", "b")
-    arriving = pod("p", priority=10, labels={"app": "web"})
-    objects = [in_zone("a", "z"), in_zone("b", "z"), guard, arriving]
-    a_plan = plan(objects, step([guard], [(arriving, "a")]))
-    assert rules_broken(objects, a_plan) == set()
-
-
 UNMODELLED: list[Json] = [
-    {"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{}]}}},
-    {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{}]}}},
-    {"topologySpreadConstraints": [{"whenUnsatisfiable": "DoNotSchedule"}]},
-    {"containers": [{"ports": [{"containerPort": 80, "hostPort": 80}]}]},
     {"volumes": [{"persistentVolumeClaim": {"claimName": "data"}}]},
     {"volumes": [{"ephemeral": {}}]},
     {"resourceClaims": [{"name": "gpu"}]},
     {"schedulingGroup": {"podGroupName": "g"}},
+    {"workloadRef": {"name": "g"}},
+    {"volumes": [{"awsElasticBlockStore": {"volumeID": "v"}}]},
 ]
 HARMLESS: list[Json] = [
     {"affinity": {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{}]}}},
@@ -429,3 +365,28 @@ def test_what_the_scheduler_only_prefers_or_ignores_is_no_hindrance(spec: Json) 
 def test_an_unknown_node() -> None:
     objects = [node(), arriving := pod("p")]
     assert "NodeUnknown" in rules_broken(objects, plan(objects, step(bind=[(arriving, "b")])))
+
+
+@pytest.mark.parametrize(
+    ("spec", "feature"),
+    [
+        (
+            {"containers": [{"restartPolicyRules": [{"action": "RestartAllContainers"}]}]},
+            "RestartAllContainersOnContainerExits",
+        ),
+        ({"hostNetwork": True, "hostUsers": False}, "UserNamespacesHostNetworkSupport"),
+        (
+            {"initContainers": [{"volumeMounts": [{"bindMountOptions": ["noexec"]}]}]},
+            "VolumeBindMountOptions",
+        ),
+        ({"containers": [{"restartPolicyRules": [{"action": "Restart"}]}]}, ""),
+        ({"hostNetwork": True}, ""),
+        ({"hostNetwork": True, "hostUsers": True}, ""),
+        ({"hostUsers": False}, ""),
+    ],
+)
+def test_a_node_declares_the_features_that_a_pod_needs(spec: Json, feature: str) -> None:
+    target = node()
+    assert arrival(target, pod("p", **spec)) == ({"NodeLacksFeature"} if feature else set())
+    target["status"]["declaredFeatures"] = ["Another", feature]
+    assert arrival(target, pod("p", **spec)) == set()

@@ -24,6 +24,7 @@ class Node:
     ready: bool
     deleted: bool
     allocatable: Mapping[str, int]
+    features: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def _read_node(item: Fields) -> Node:
         allocatable=in_scheduler_units(
             read_amounts(status, "allocatable" if status.has("allocatable") else "capacity")
         ),
+        features=frozenset(status.texts("declaredFeatures")),
     )
 
 

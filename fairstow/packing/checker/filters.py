@@ -1,19 +1,18 @@
 """Whether a pod may arrive on a node in the state of the moment: the scheduler's filters.
 
-Source: kube-scheduler's plugins NodeUnschedulable, TaintToleration, NodeAffinity,
-NodeResourcesFit and InterPodAffinity. Two points are stricter: a node that isn't Ready or is
-being deleted takes nothing whatever the pod tolerates, and pods nominated to a node hold their
-room there against everyone.
+The rules about the node itself and what the pods on it hold; those that look further are in
+`affinity`, `spread` and `volumes`. Source: kube-scheduler's plugins NodeUnschedulable,
+TaintToleration, NodeAffinity, NodeDeclaredFeatures, NodeResourcesFit and NodePorts. Two points
+are stricter: a node that isn't Ready or is being deleted takes nothing whatever the pod
+tolerates, and pods nominated to a node hold their room and ports there against everyone.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
-from fairstow.packing.checker.cluster import Cluster, Node
-from fairstow.packing.checker.pods import AntiAffinity, Pod
-from fairstow.packing.checker.selectors import Taint, matches
-from fairstow.packing.checker.verdict import Rule
-
-Obstacle = tuple[Rule, str]
+from fairstow.packing.checker.cluster import Node
+from fairstow.packing.checker.pods import Pod
+from fairstow.packing.checker.selectors import Taint
+from fairstow.packing.checker.verdict import Obstacle, Rule
 
 _BLOCKING = ("NoSchedule", "NoExecute")
 _CORDON = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
@@ -32,19 +31,19 @@ def node_obstacles(pod: Pod, node: Node) -> Iterator[Obstacle]:
         yield Rule.NODE_BEING_DELETED, f"{node.name} is being deleted ({', '.join(leaving)})"
     if node.unschedulable and not _tolerates(pod, _CORDON):
         yield Rule.NODE_UNSCHEDULABLE, f"{node.name} is cordoned"
-    for taint in node.taints:
-        if taint.effect in _BLOCKING and not _tolerates(pod, taint):
-            yield Rule.TAINT_NOT_TOLERATED, f"doesn't tolerate {taint} of {node.name}"
+    for taint in untolerated(pod, node):
+        yield Rule.TAINT_NOT_TOLERATED, f"doesn't tolerate {taint} of {node.name}"
     for label, value in pod.node_selector.items():
         if node.labels.get(label) != value:
             has = f"{label}={node.labels[label]}" if label in node.labels else "no such label"
             message = f"selects nodes with {label}={value}, {node.name} has {has}"
             yield Rule.NODE_SELECTOR_MISMATCH, message
-    if pod.node_terms is not None and not any(
-        term.met_by(node.name, node.labels) for term in pod.node_terms
-    ):
-        message = f"{node.name} fulfils none of its {len(pod.node_terms)} node affinity terms"
+    if not _meets_terms(pod, node):
+        many = len(pod.node_terms or ())
+        message = f"{node.name} fulfils none of its {many} node affinity terms"
         yield Rule.NODE_AFFINITY_MISMATCH, message
+    for feature in sorted(pod.features - node.features):
+        yield Rule.NODE_LACKS_FEATURE, f"needs {feature}, which {node.name} doesn't declare"
 
 
 def room_obstacles(pod: Pod, node: Node, there: Iterable[Pod]) -> Iterator[Obstacle]:
@@ -62,40 +61,30 @@ def room_obstacles(pod: Pod, node: Node, there: Iterable[Pod]) -> Iterator[Obsta
             yield Rule.INSUFFICIENT_RESOURCES, message
 
 
-def anti_affinity_obstacles(
-    pod: Pod, node: Node, guards: Mapping[str, tuple[Pod, str]], cluster: Cluster
-) -> Iterator[Obstacle]:
-    """Yield each pod whose required anti-affinity keeps this one out of the node's domain.
-
-    Args:
-        pod: the arriving pod.
-        node: where it would go.
-        guards: the live pods with anti-affinity and the node of each, by pod.
-        cluster: for the nodes' and namespaces' labels.
-    """
-    for guard, where in guards.values():
-        labels = cluster.nodes[where].labels if where in cluster.nodes else {}
-        for term in guard.anti_affinity:
-            domain = labels.get(term.topology_key)
-            if domain is None or node.labels.get(term.topology_key) != domain:
-                continue
-            if matches(term.selector, pod.labels) and _speaks_of(term, pod.namespace, cluster):
-                message = (
-                    f"anti-affinity of {guard.key} keeps it out of {term.topology_key}={domain}"
-                )
-                yield Rule.ANTI_AFFINITY_CONFLICT, message
+def port_obstacles(pod: Pod, node: Node, there: Iterable[Pod]) -> Iterator[Obstacle]:
+    """Yield each host port of the pod that a pod there has."""
+    if not pod.ports:
+        return
+    for other in there:
+        for port in pod.ports:
+            if any(port.meets(taken) for taken in other.ports):
+                message = f"needs host port {port}, which {other.key} has on {node.name}"
+                yield Rule.HOST_PORT_TAKEN, message
 
 
-def _speaks_of(term: AntiAffinity, namespace: str, cluster: Cluster) -> bool:
-    """Whether the term is about pods of a namespace; one with unknown labels may be meant."""
-    if not term.namespaces and term.namespace_selector is None:
-        return namespace == term.own_namespace
-    if namespace in term.namespaces:
-        return True
-    if term.namespace_selector is None:
-        return False
-    labels = cluster.namespaces.get(namespace)
-    return labels is None or matches(term.namespace_selector, labels)
+def meets_node_rules(pod: Pod, node: Node) -> bool:
+    """Whether the node fulfils the pod's node selector and required node affinity."""
+    selected = all(node.labels.get(k) == v for k, v in pod.node_selector.items())
+    return selected and _meets_terms(pod, node)
+
+
+def untolerated(pod: Pod, node: Node) -> list[Taint]:
+    """Return the node's taints that keep the pod off."""
+    return [t for t in node.taints if t.effect in _BLOCKING and not _tolerates(pod, t)]
+
+
+def _meets_terms(pod: Pod, node: Node) -> bool:
+    return pod.node_terms is None or any(t.met_by(node.name, node.labels) for t in pod.node_terms)
 
 
 def _tolerates(pod: Pod, taint: Taint) -> bool:

@@ -4,18 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fairstow.packing.checker.fields import CheckError, Fields
-from fairstow.packing.checker.requests import effective_requests, resize_infeasible
-from fairstow.packing.checker.selectors import (
-    NodeTerm,
-    Requirement,
-    Selector,
-    Toleration,
-    read_node_terms,
-    read_selector,
+from fairstow.packing.checker.pod_rules import (
+    ClaimUse,
+    HostPort,
+    PodTerm,
+    Spread,
+    read_claims,
+    read_features,
+    read_gang,
+    read_inline_disks,
+    read_pod_terms,
+    read_ports,
+    read_spread,
 )
+from fairstow.packing.checker.requests import effective_requests, resize_infeasible
+from fairstow.packing.checker.selectors import NodeTerm, Toleration, read_node_terms
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
-# Volume sources for which the scheduler has filters of its own.
+# In-tree volume sources for which the scheduler has filters of its own.
 _FILTERED_VOLUMES = (
     "persistentVolumeClaim",
     "ephemeral",
@@ -38,20 +44,6 @@ class Owner:
     kind: str
     name: str
     uid: str
-
-
-@dataclass(frozen=True)
-class AntiAffinity:
-    """A required anti-affinity term: who isn't to share the topology domain with its pod.
-
-    `namespaces` None means the pods of `own_namespace` only, unless `namespace_selector` is set.
-    """
-
-    topology_key: str
-    selector: Selector | None
-    own_namespace: str
-    namespaces: tuple[str, ...]
-    namespace_selector: Selector | None
 
 
 @dataclass(frozen=True)
@@ -79,7 +71,14 @@ class Pod:
     node_selector: Mapping[str, str]
     node_terms: tuple[NodeTerm, ...] | None
     tolerations: tuple[Toleration, ...]
-    anti_affinity: tuple[AntiAffinity, ...]
+    affinity: tuple[PodTerm, ...]
+    anti_affinity: tuple[PodTerm, ...]
+    spread: tuple[Spread, ...]
+    ports: tuple[HostPort, ...]
+    claims: tuple[ClaimUse, ...]
+    inline_disks: tuple[str, ...]
+    features: frozenset[str]
+    gang: str
     unmodelled: str
     local_storage: str
 
@@ -113,6 +112,7 @@ def read_pod(item: Fields) -> Pod:
     """Read one Pod object."""
     metadata, spec, status = item.map("metadata"), item.map("spec"), item.map("status")
     metadata.require("uid")
+    labels, annotations = metadata.text_map("labels"), metadata.text_map("annotations")
     affinity = spec.map("affinity")
     priority = spec.integer("priority")
     if abs(priority) > 2**31:
@@ -124,8 +124,8 @@ def read_pod(item: Fields) -> Pod:
         namespace=read_namespace(item),
         name=metadata.text("name"),
         uid=metadata.text("uid"),
-        labels=metadata.text_map("labels"),
-        annotations=metadata.text_map("annotations"),
+        labels=labels,
+        annotations=annotations,
         owner=_controller(metadata),
         phase=status.text("phase"),
         terminating=metadata.has("deletionTimestamp"),
@@ -142,8 +142,15 @@ def read_pod(item: Fields) -> Pod:
             Toleration(t.text("key"), t.text("operator"), t.text("value"), t.text("effect"))
             for t in spec.maps("tolerations")
         ),
-        anti_affinity=_anti_affinity(item, affinity),
-        unmodelled=_unmodelled(spec, affinity),
+        affinity=read_pod_terms(item, affinity, "podAffinity"),
+        anti_affinity=read_pod_terms(item, affinity, "podAntiAffinity"),
+        spread=read_spread(item, spec),
+        ports=read_ports(spec),
+        claims=read_claims(metadata.text("name"), spec),
+        inline_disks=read_inline_disks(spec),
+        features=read_features(spec),
+        gang=read_gang(read_namespace(item), labels, annotations),
+        unmodelled=_unmodelled(spec),
         local_storage=_local_storage(spec),
     )
 
@@ -160,45 +167,7 @@ def _controller(metadata: Fields) -> Owner | None:
     return None
 
 
-def _anti_affinity(item: Fields, affinity: Fields) -> tuple[AntiAffinity, ...]:
-    labels = item.map("metadata").text_map("labels")
-    found = []
-    for term in affinity.map("podAntiAffinity").maps(_REQUIRED):
-        selector = read_selector(term, "labelSelector")
-        if selector is not None:
-            selector += _from_keys(term, "matchLabelKeys", "In", labels)
-            selector += _from_keys(term, "mismatchLabelKeys", "NotIn", labels)
-        found.append(
-            AntiAffinity(
-                topology_key=term.text("topologyKey"),
-                selector=selector,
-                own_namespace=read_namespace(item),
-                namespaces=term.texts("namespaces"),
-                namespace_selector=read_selector(term, "namespaceSelector"),
-            )
-        )
-    return tuple(found)
-
-
-def _from_keys(term: Fields, key: str, operator: str, labels: Mapping[str, str]) -> Selector:
-    """What the API server merges into the selector for matchLabelKeys (KEP-3633)."""
-    return tuple(
-        Requirement(label, operator, (labels[label],))
-        for label in term.texts(key)
-        if label in labels
-    )
-
-
-def _unmodelled(spec: Fields, affinity: Fields) -> str:
-    if affinity.map("podAffinity").maps(_REQUIRED):
-        return "required pod affinity"
-    if affinity.map("podAntiAffinity").maps(_REQUIRED):
-        return "required pod anti-affinity"
-    for constraint in spec.maps("topologySpreadConstraints"):
-        if constraint.text("whenUnsatisfiable") != "ScheduleAnyway":
-            return "a topology spread constraint that must hold"
-    if _uses_host_ports(spec):
-        return "host ports"
+def _unmodelled(spec: Fields) -> str:
     for volume in spec.maps("volumes"):
         for source in _FILTERED_VOLUMES:
             if volume.has(source):
@@ -208,16 +177,6 @@ def _unmodelled(spec: Fields, affinity: Fields) -> str:
     if spec.has("schedulingGroup") or spec.has("workloadRef"):
         return "gang scheduling"
     return ""
-
-
-def _uses_host_ports(spec: Fields) -> bool:
-    on_host_network = spec.flag("hostNetwork")
-    return any(
-        port.integer("hostPort") or (on_host_network and port.integer("containerPort"))
-        for key in ("containers", "initContainers")
-        for container in spec.maps(key)
-        for port in container.maps("ports")
-    )
 
 
 def _local_storage(spec: Fields) -> str:

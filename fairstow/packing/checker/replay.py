@@ -1,22 +1,21 @@
 """The replay: one step after the other, every departure and arrival judged in its moment."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from fairstow.packing.checker.cluster import Budget, Cluster
-from fairstow.packing.checker.filters import (
-    anti_affinity_obstacles,
-    node_obstacles,
-    room_obstacles,
-)
+from fairstow.packing.checker.affinity import affinity_obstacles, anti_affinity_obstacles
+from fairstow.packing.checker.cluster import Budget, Cluster, Node
+from fairstow.packing.checker.filters import node_obstacles, port_obstacles, room_obstacles
 from fairstow.packing.checker.movable import immovable_because
 from fairstow.packing.checker.plan import Bind, Change, Plan, PodRef, Step
 from fairstow.packing.checker.pods import Pod
-from fairstow.packing.checker.verdict import Report, Rule
+from fairstow.packing.checker.spread import SpreadJudge
+from fairstow.packing.checker.state import State
+from fairstow.packing.checker.verdict import Obstacle, Report, Rule
 
 
 class Replay:
-    """The state of the cluster between two steps.
+    """Carries out the steps on a state of the cluster.
 
     A step that breaks a rule is reported and carried out all the same, so that what follows is
     judged in the state the plan meant.
@@ -28,13 +27,9 @@ class Replay:
         self._report = report
         self._roles: Mapping[str, Change] = {c.pod.key: c for c in plan.changes}
         self._ceiling = _eviction_ceiling(cluster, plan)
-        self._home: dict[str, str] = {}
-        self._there: dict[str, dict[str, Pod]] = {}
-        self._guards: dict[str, tuple[Pod, str]] = {}
         self._gone_for_good: dict[Budget, int] = {}
-        for pod in cluster.pods.values():
-            if pod.home:
-                self._arrive(pod, pod.home)
+        self._state = State(cluster)
+        self._spread = SpreadJudge(self._state)
 
     def run(self) -> Mapping[str, str]:
         """Replay all steps and return the node of every pod that has one, by pod."""
@@ -46,7 +41,7 @@ class Replay:
             for bind in step.bind:
                 if pod := self._pod(bind.pod):
                     self._bind(number, pod, bind)
-        return self._home
+        return self._state.homes
 
     def _pod(self, ref: PodRef) -> Pod | None:
         """Return the pod meant, None for one that isn't there, which was reported before."""
@@ -54,7 +49,7 @@ class Replay:
         return pod if pod is not None and pod.uid == ref.uid else None
 
     def _evict(self, number: int, pod: Pod) -> None:
-        node = self._home.get(pod.key, "")
+        node = self._state.homes.get(pod.key, "")
         if reason := immovable_because(pod, self._cluster):
             self._report.add(
                 Rule.POD_NOT_MOVABLE,
@@ -66,7 +61,7 @@ class Replay:
         change = self._roles.get(pod.key)
         if change is None or change.role == "eviction":
             self._judge_priority(number, pod, node)
-        self._leave(pod)
+        self._state.leave(pod)
 
     def _judge_priority(self, number: int, pod: Pod, node: str) -> None:
         """Product: strictly below a placed pod that may preempt. Paper: at most equal to one."""
@@ -121,8 +116,7 @@ class Replay:
 
     def _bind(self, number: int, pod: Pod, bind: Bind) -> None:
         node = self._cluster.nodes.get(bind.node)
-        if pod.key in self._home:
-            self._leave(pod)
+        self._state.leave(pod)
         if node is None:
             self._report.add(
                 Rule.NODE_UNKNOWN,
@@ -133,28 +127,19 @@ class Replay:
             )
             return
         pod = replace(pod, requests=pod.requests_on_arrival)
-        there = self._there.get(node.name, {})
-        obstacles = (
-            *node_obstacles(pod, node),
-            *room_obstacles(pod, node, there.values()),
-            *anti_affinity_obstacles(pod, node, self._guards, self._cluster),
-        )
-        for rule, reason in obstacles:
+        for rule, reason in self._obstacles(pod, node):
             message = f"{pod.key} can't go to {node.name}: {reason}"
             self._report.add(rule, message, step=number, pod=pod.key, node=node.name)
-        self._arrive(pod, node.name)
+        self._state.arrive(pod, node.name)
 
-    def _arrive(self, pod: Pod, node: str) -> None:
-        self._home[pod.key] = node
-        self._there.setdefault(node, {})[pod.key] = pod
-        if pod.anti_affinity:
-            self._guards[pod.key] = pod, node
-
-    def _leave(self, pod: Pod) -> None:
-        node = self._home.pop(pod.key, None)
-        if node is not None:
-            del self._there[node][pod.key]
-            self._guards.pop(pod.key, None)
+    def _obstacles(self, pod: Pod, node: Node) -> Iterator[Obstacle]:
+        state = self._state
+        yield from node_obstacles(pod, node)
+        yield from room_obstacles(pod, node, state.there(node))
+        yield from port_obstacles(pod, node, state.there(node))
+        yield from anti_affinity_obstacles(pod, node, state)
+        yield from affinity_obstacles(pod, node, state)
+        yield from self._spread.obstacles(pod, node)
 
 
 def _eviction_ceiling(cluster: Cluster, plan: Plan) -> int | None:

@@ -65,10 +65,18 @@ class Rule(StrEnum):
     """The node lacks a label of the pod's nodeSelector."""
     NODE_AFFINITY_MISMATCH = "NodeAffinityMismatch"
     """The node fulfils no term of the pod's required node affinity."""
+    NODE_LACKS_FEATURE = "NodeLacksFeature"
+    """The node doesn't declare a feature that the pod needs."""
     INSUFFICIENT_RESOURCES = "InsufficientResources"
     """The node hasn't the room at that moment."""
     ANTI_AFFINITY_CONFLICT = "AntiAffinityConflict"
-    """A pod in the node's topology domain keeps the arriving pod out."""
+    """The arriving pod and one in the node's topology domain keep apart."""
+    AFFINITY_UNMET = "AffinityUnmet"
+    """No pod that the arriving one must be near is in the node's topology domain."""
+    SPREAD_EXCEEDED = "SpreadExceeded"
+    """The node's topology domain would be ahead of the emptiest by more than a spread allows."""
+    HOST_PORT_TAKEN = "HostPortTaken"
+    """A pod on the node has the host port already."""
     TIER_LIST_MISMATCH = "TierListMismatch"
     """The tiers aren't the cluster's priorities, highest first."""
     TIER_COUNT_MISMATCH = "TierCountMismatch"
@@ -81,6 +89,10 @@ class Rule(StrEnum):
     """Fewer pods placed, priority by priority, than without the plan."""
     COST_MISMATCH = "CostMismatch"
     """The cost isn't what the moves and evictions add up to."""
+
+
+Obstacle = tuple[Rule, str]
+"""What keeps a pod off a node: the rule, and a clause to follow "can't go to that node:"."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,101 @@
+"""Who is where between two binds of the replay, and counts of that which its judges ask for."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from fairstow.packing.checker.cluster import Cluster, Node
+from fairstow.packing.checker.pods import Pod
+
+
+class Question(Protocol):
+    """Something that holds of a pod or doesn't, whichever node it is on; hashable."""
+
+    def holds(self, pod: Pod, cluster: Cluster) -> bool:
+        """Answer for one pod."""
+        ...
+
+
+class Census:
+    """How many pods there are per node of which a question holds.
+
+    A question is put to every pod once, when it is first asked, and then to those who come or go.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._pods: dict[str, tuple[Pod, str]] = {}
+        self._counts: dict[Question, Counter[str]] = {}
+
+    def add(self, pod: Pod, node: str) -> None:
+        """Count a pod that has come to a node."""
+        self._pods[pod.key] = pod, node
+        self._shift(pod, node, 1)
+
+    def remove(self, pod: Pod) -> None:
+        """Count a pod no longer."""
+        if found := self._pods.pop(pod.key, None):
+            self._shift(*found, -1)
+
+    def count(self, question: Question) -> Mapping[str, int]:
+        """Return the number of pods by node; nodes without any may be left out."""
+        if question not in self._counts:
+            holds = (n for p, n in self._pods.values() if question.holds(p, self._cluster))
+            self._counts[question] = Counter(holds)
+        return self._counts[question]
+
+    def _shift(self, pod: Pod, node: str, by: int) -> None:
+        for question, counts in self._counts.items():
+            if question.holds(pod, self._cluster):
+                counts[node] += by
+
+
+class State:
+    """The cluster at one moment.
+
+    Attributes:
+        homes: node of each pod that holds room, by pod, nominated ones included.
+        guards: the pods with required anti-affinity and the node of each, by pod.
+        placed: counts of the pods bound to nodes.
+        promised: counts of the pods that preemption nominated to nodes. The scheduler judges an
+            arrival twice, with those of its node and without them.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.homes: dict[str, str] = {}
+        self.guards: dict[str, tuple[Pod, str]] = {}
+        self.placed = Census(cluster)
+        self.promised = Census(cluster)
+        self._there: dict[str, dict[str, Pod]] = {}
+        for pod in cluster.pods.values():
+            if pod.home:
+                self._take(pod, pod.home, self.placed if pod.node else self.promised)
+
+    def there(self, node: Node) -> Iterator[Pod]:
+        """Yield the pods that hold room on a node, nominated ones included."""
+        yield from self._there.get(node.name, {}).values()
+
+    def labels(self, node: str) -> Mapping[str, str]:
+        """Return a node's labels, none for a node that isn't in the dump."""
+        return self.cluster.nodes[node].labels if node in self.cluster.nodes else {}
+
+    def arrive(self, pod: Pod, node: str) -> None:
+        """Bind a pod to a node."""
+        self._take(pod, node, self.placed)
+
+    def leave(self, pod: Pod) -> None:
+        """Take a pod away from where it is, if it is anywhere."""
+        node = self.homes.pop(pod.key, None)
+        if node is not None:
+            del self._there[node][pod.key]
+            self.guards.pop(pod.key, None)
+            self.placed.remove(pod)
+            self.promised.remove(pod)
+
+    def _take(self, pod: Pod, node: str, census: Census) -> None:
+        self.homes[pod.key] = node
+        self._there.setdefault(node, {})[pod.key] = pod
+        census.add(pod, node)
+        if pod.anti_affinity:
+            self.guards[pod.key] = pod, node
