@@ -7,7 +7,7 @@ from fairstow.cli import terminal
 from fairstow.cli.finding import find_pod
 from fairstow.cli.layout import listed, wrapped
 from fairstow.cli.live import Live
-from fairstow.cli.making import make, solver
+from fairstow.cli.making import make
 from fairstow.cli.options import Output
 from fairstow.cli.planning import Question
 from fairstow.cli.progress import Progress
@@ -19,6 +19,7 @@ from fairstow.cluster.model import Pod
 from fairstow.cluster.quantity import render
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.packing import explain as explanations
+from fairstow.packing.worker import Worker
 
 _MOVES = 8
 
@@ -37,7 +38,7 @@ def explain(
             source = load(files, live, keep=False, progress=progress.say)
         pod, decision = find_pod(source.snapshot, what, namespace), None
     else:
-        with solver() as worker, Progress() as progress:
+        with Worker() as worker, Progress() as progress:
             source = load(files, live, keep=True, progress=progress.say)
             pod = find_pod(source.snapshot, what, namespace)
             decision = None

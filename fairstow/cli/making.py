@@ -6,10 +6,7 @@ Called by `plan` and `explain`. Nothing is shown that the independent checker re
 from __future__ import annotations
 
 import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +23,8 @@ if TYPE_CHECKING:
     from fairstow.api import PackingPlan
 
 _SHOWN = 10
+_LOADING = 60.0
+"""Seconds the solver may take to load; a window that begins before would pay for it."""
 
 
 @dataclass(frozen=True)
@@ -38,28 +37,13 @@ class Made:
     verdict: Verdict
 
 
-@contextmanager
-def solver() -> Iterator[Worker]:
-    """Start the solver process; it ends with the block, however that ends.
-
-    Ctrl-C goes to every process of the terminal; a solver that is still loading would answer it
-    with a traceback, so it is born with that signal ignored.
-    """
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        worker = Worker()
-    finally:
-        signal.signal(signal.SIGINT, before)
-    with worker:
-        yield worker
-
-
 def make(source: Source, request: Request, worker: Worker) -> Made:
     """Return the plan for a source, checked.
 
     Raises:
         InternalError: the checker refuses the plan.
     """
+    worker.ready(_LOADING)
     decision = decide(request, worker, time.monotonic, os.cpu_count() or 1)
     plan = _written(decision)
     wire = plan.to_object()

@@ -14,7 +14,7 @@ from fairstow.cli import terminal
 from fairstow.cli.errors import Code
 from fairstow.cli.files import writable, write_whole
 from fairstow.cli.live import Live
-from fairstow.cli.making import Made, judge, make, solver
+from fairstow.cli.making import Made, judge, make
 from fairstow.cli.options import Order, PlanOutput
 from fairstow.cli.progress import Progress
 from fairstow.cli.serialise import as_json, as_yaml
@@ -23,6 +23,7 @@ from fairstow.cli.text import Page, plan_text, unknown_budgets
 from fairstow.cluster.errors import InputError
 from fairstow.packing import model
 from fairstow.packing.explain import explain_all
+from fairstow.packing.worker import Worker
 
 _ORDERS = {
     Order.PLACE_FIRST: model.Order.PLACE_FIRST,
@@ -63,7 +64,7 @@ def plan(
     """Make a plan and show it."""
     if report is not None:
         writable(report)
-    with solver() as worker, Progress() as progress:
+    with Worker() as worker, Progress() as progress:
         source = load(files, live, keep=True, progress=progress.say)
         if namespace is not None:
             _known_namespace(source, namespace)

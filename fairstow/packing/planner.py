@@ -16,7 +16,7 @@ from fairstow.packing.limits import Limits
 from fairstow.packing.model import Decision, Order, Request, RuleSet, Tier
 from fairstow.packing.objective import Level, levels
 from fairstow.packing.problem import Problem, Roster, formulate, pin_satisfied_tiers
-from fairstow.packing.schedule import Schedule, schedule
+from fairstow.packing.schedule import MOST_CHANGES, Schedule, schedule
 from fairstow.packing.search import Clock, Outcome, Search, Task
 
 Solver = Callable[[Task, float], Outcome]
@@ -170,9 +170,15 @@ def _decision(
         tiers=tiers,
         cost=cost,
         proved_least_cost=cost == 0 or (bool(disturbed) and disturbed[-1] == cost),
-        not_considered=not_considered(request.snapshot, roster),
+        not_considered=(*_cut(done), *not_considered(request.snapshot, roster)),
         budgets_known="PodDisruptionBudget" in request.snapshot.known,
     )
+
+
+def _cut(done: Schedule) -> tuple[str, ...]:
+    if not done.cut:
+        return ()
+    return (f"changes beyond the first {MOST_CHANGES:,}: carry these out, then plan again",)
 
 
 def _tiers(

@@ -11,7 +11,9 @@ So, over what is left to do:
 Departures only make room and every arrival goes to its final slot, so taking all that is left
 down at once always works, but for disruption budgets: pods of one budget in one step may not
 exceed what it allows. Where that forbids the rest, the rest is left out; what has been
-scheduled stands on its own, since each step is legal in the state the ones before it left.
+scheduled stands on its own, since each step is legal in the state the ones before it left. So a
+schedule can be cut after any step. It is cut where a plan would get too long, and always after its
+last placement: moves that nothing follows would serve nobody.
 """
 
 from collections import Counter
@@ -23,6 +25,9 @@ from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.model import Eviction, Move, Placement, Step
 from fairstow.packing.objective import evictions
 from fairstow.packing.problem import Layout, Problem, Roster, Site
+
+MOST_CHANGES = 2_000
+"""Pods a plan changes at most: what a PackingPlan may hold (docs/reference/packingplan.md)."""
 
 _SWAP = 2
 
@@ -36,18 +41,35 @@ class Schedule:
     moves: tuple[Move, ...]
     evictions: tuple[Eviction, ...]
     layout: Layout
+    cut: bool
 
 
-def schedule(problem: Problem, roster: Roster, layout: Layout) -> Schedule:
-    """Return the steps from the current placement to `layout`, or as far as budgets allow."""
-    return _Scheduler(problem, roster, layout).run()
+def schedule(
+    problem: Problem, roster: Roster, layout: Layout, most: int = MOST_CHANGES
+) -> Schedule:
+    """Return the steps from the current placement to `layout`, as far as budgets allow.
+
+    Args:
+        problem: the placement problem.
+        roster: its pods.
+        layout: where they are to stand in the end.
+        most: placements, moves and evictions there may be in all; a longer schedule is cut.
+    """
+    whole = _Scheduler(problem, roster, layout, most)
+    whole.run()
+    if whole.useful == len(whole.steps):
+        return whole.result()
+    cut = _Scheduler(problem, roster, layout, most)
+    cut.run(whole.useful)
+    return cut.result(cut=whole.full)
 
 
 class _Scheduler:
     """What is left to do, and the state after the steps so far."""
 
-    def __init__(self, problem: Problem, roster: Roster, layout: Layout) -> None:
-        self._problem = problem
+    def __init__(self, problem: Problem, roster: Roster, layout: Layout, most: int) -> None:
+        self._problem, self._most = problem, most
+        self.useful = 0
         now = Incumbent(problem, {})
         self._state, self._room = now.at, now.room
         self._leaving: Counter[Site] = Counter()
@@ -82,20 +104,36 @@ class _Scheduler:
             sum(q / max(largest[r], 1) for r, q in g.requests.items()) for g in problem.groups
         ]
         self._spent: Counter[int] = Counter()
-        self._steps: list[Step] = []
+        self.steps: list[Step] = []
         self._placements: list[Placement] = []
         self._moves: list[Move] = []
         self._evictions: list[Eviction] = []
 
-    def run(self) -> Schedule:
-        while self._bind_waiting() or self._move_one() or self._move_together() or self._evict():
-            pass
+    @property
+    def full(self) -> bool:
+        """Whether nothing more may be changed. A step of several pods may go over by those."""
+        return len(self._placements) + len(self._moves) + len(self._evictions) >= self._most
+
+    def run(self, steps: int | None = None) -> None:
+        """Go as far as can be gone, or so many steps."""
+        while (steps is None or len(self.steps) < steps) and not self.full:
+            placed = len(self._placements)
+            if not (
+                self._bind_waiting() or self._move_one() or self._move_together() or self._evict()
+            ):
+                break
+            if len(self._placements) > placed:
+                self.useful = len(self.steps)
+
+    def result(self, *, cut: bool = False) -> Schedule:
+        """Return what was done."""
         return Schedule(
-            tuple(self._steps),
+            tuple(self.steps),
             tuple(self._placements),
             tuple(self._moves),
             tuple(self._evictions),
             self._state,
+            cut or self.full,
         )
 
     # What changes the state
@@ -131,7 +169,7 @@ class _Scheduler:
                 pod = self._pending[index].pop(0)
                 target = self._arrive((index, node))
                 self._placements.append(Placement(pod, target))
-                self._steps.append(Step((), ((pod, target),)))
+                self.steps.append(Step((), ((pod, target),)))
                 return True
         return False
 
@@ -164,7 +202,7 @@ class _Scheduler:
                     self._spent[budget] += 1
                 source, pod = self._problem.nodes[site[1]], self._leave(site)
                 self._evictions.append(Eviction(pod, source))
-                self._steps.append(Step((pod,), ()))
+                self.steps.append(Step((pod,), ()))
                 return True
         return False
 
@@ -176,7 +214,7 @@ class _Scheduler:
             target = self._arrive(slot)
             self._moves.append(Move(pod, source, target))
             bound.append((pod, target))
-        self._steps.append(Step(tuple(pod for _, pod in gone), tuple(bound)))
+        self.steps.append(Step(tuple(pod for _, pod in gone), tuple(bound)))
 
     # What may be done
 

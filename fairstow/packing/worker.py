@@ -8,7 +8,10 @@ costs no more than that either.
 
 import multiprocessing
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
@@ -42,6 +45,15 @@ class Worker:
     ) -> None:
         self.close()
 
+    def ready(self, seconds: float) -> bool:
+        """Wait until the solver is loaded, which the window of a search needn't pay for."""
+        try:
+            if not self._ready and self._pipe.poll(seconds):
+                self._ready = bool(self._pipe.recv())
+        except (EOFError, OSError):
+            self._restart()
+        return self._ready
+
     def __call__(self, task: Task, seconds: float) -> Outcome:
         """Run one search; returns within `seconds` plus a grace, with the best known."""
         latest: Outcome = known_without_search(task)
@@ -50,11 +62,8 @@ class Worker:
         deadline = time.monotonic() + seconds
         last_call = deadline + _GRACE + 0.02 * seconds
         try:
-            # Wait for a cold worker to be ready on the window's time, not the search's.
-            if not self._ready and not self._pipe.poll(max(0.0, deadline - time.monotonic())):
+            if not self.ready(max(0.0, deadline - time.monotonic())):
                 return latest
-            if not self._ready:
-                self._ready = bool(self._pipe.recv())
             self._pipe.send((task, deadline - time.monotonic()))
             while self._pipe.poll(max(0.0, last_call - time.monotonic())):
                 latest, final = self._pipe.recv()
@@ -62,8 +71,7 @@ class Worker:
                     return latest
         except (EOFError, OSError):
             pass  # the solver died: what it had reported stands
-        self.close()
-        self._start()
+        self._restart()
         return latest
 
     def close(self) -> None:
@@ -72,17 +80,37 @@ class Worker:
         self._process.kill()
         self._process.join()
 
+    def _restart(self) -> None:
+        self.close()
+        self._start()
+
     def _start(self) -> None:
         self._ready = False
         self._pipe, theirs = self._context.Pipe()
         self._process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
-        self._process.start()
+        with _interrupts_ignored():
+            self._process.start()
         theirs.close()
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ctrl-C goes to every process of a terminal; one that is still loading would show a traceback.
+
+    A process inherits what its parent ignores. Only the main thread may set that.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _serve(pipe: "Connection[Any, Any]") -> None:
     """Answer searches until the other end goes away."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     try:
         pipe.send(True)
         while True:

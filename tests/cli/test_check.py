@@ -11,9 +11,10 @@ import pytest
 
 from fairstow.cli.errors import InternalError
 from fairstow.cli.live import Live
-from fairstow.cli.making import make, solver
+from fairstow.cli.making import make
 from fairstow.cli.sources import Source, load
 from fairstow.packing.model import Request
+from fairstow.packing.worker import Worker
 from tests.cli.program import run, stuck, write_dump
 from tests.packing.checker_clusters import node, pod
 
@@ -112,7 +113,7 @@ def test_a_plan_that_the_checker_refuses_is_never_shown(tmp_path: Path) -> None:
 
     roomy, tight = source("roomy.json", 8), source("tight.json", 1)
     torn = Source(roomy.snapshot, tight.objects, "")
-    with solver() as worker, pytest.raises(InternalError) as refused:
+    with Worker() as worker, pytest.raises(InternalError) as refused:
         make(torn, Request(roomy.snapshot), worker)
     assert "isn't shown" in refused.value.problem
     assert any("InsufficientResources" in line for line in refused.value.details)

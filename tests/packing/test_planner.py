@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from fairstow.packing.checker import check
 from fairstow.packing.model import Decision, Order, Proof, Request
 from fairstow.packing.plan import to_plan
-from fairstow.packing.planner import decide, inline
+from fairstow.packing.planner import decide, find, inline
+from fairstow.packing.problem import formulate
+from fairstow.packing.schedule import schedule
 from fairstow.packing.worker import Worker
 from tests.packing.checker_clusters import Json, budget, node, pod
 from tests.packing.clusters import best, clusters, snapshot
@@ -153,6 +155,31 @@ def test_tier_by_tier_moves_nobody_for_a_lower_priority() -> None:
     ]
     assert [m.pod.name for m in plan(objects).moves] == ["high"]
     assert not plan(objects, order=Order.TIER_BY_TIER).moves
+
+
+def test_a_schedule_is_cut_after_its_last_placement_that_fits() -> None:
+    problem, roster = formulate(snapshot(SEVEN_SIX_SEVEN))
+    layout = find(
+        Request(snapshot(SEVEN_SIX_SEVEN), window=AMPLE), inline(time.monotonic), time.monotonic
+    ).layout.at
+    whole = schedule(problem, roster, layout)
+    assert (len(whole.moves), len(whole.placements), whole.cut) == (2, 1, False)
+    cut = schedule(problem, roster, layout, most=2)
+    assert (cut.steps, cut.layout, cut.cut) == ((), problem.current(), True)
+
+
+def test_moves_that_serve_no_placement_are_left_out() -> None:
+    guarded = {"app": "guarded"}
+    objects = [
+        node("a", gpu=2),
+        node("b", gpu=1),
+        pod("free", "a", gpu=1),
+        pod("one", "b", gpu=1, labels=guarded),
+        pod("stays", "a", gpu=1, labels=guarded),
+        pod("wide", gpu=2, nodeSelector={"host": "a"}),
+        budget("none", guarded, 0),
+    ]
+    assert not plan(objects).steps
 
 
 def test_nothing_pending_is_proved_at_once() -> None:
