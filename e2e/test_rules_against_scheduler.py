@@ -252,3 +252,26 @@ def test_stricter_about_nominated_pods_of_lower_priority() -> None:
     assert said[high["metadata"]["uid"], "node-0"].accepted
     pod = next(p for p in found.pods if p.shape.priority == 10)
     assert [r.rule for r in State(found).refusals(pod, found.nodes[0])] == [Rule.ROOM]
+
+
+def test_a_spread_that_selects_all_counts_nominated_pods_alone() -> None:
+    """An oddity of the scheduler: such a constraint counts no pod that runs."""
+    made = cluster(0, Uses(0), nodes=2, pods=4)
+    rule = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+    for raw, zone in zip(made.nodes, "ab", strict=True):
+        raw["metadata"]["labels"]["zone"] = zone
+    arriving, *others = made.pods.values()
+    for raw in made.pods.values():
+        raw["metadata"]["namespace"] = "alpha"
+        raw["metadata"].pop("deletionTimestamp", None)
+        raw["spec"].pop("nodeName", None)
+    arriving["spec"]["topologySpreadConstraints"] = [rule | {"labelSelector": {}}]
+    for raw in others[:-1]:
+        raw["spec"]["nodeName"] = "node-0"
+    others[-1]["status"] = {"phase": "Pending", "nominatedNodeName": "node-1"}
+    (said,) = verdicts([(made.objects, [arriving["metadata"]["uid"]])])
+    found = snapshot(made.objects)
+    state = State(found)
+    (pod,) = (p for p in found.pods if p.shape.spread)
+    accepted = [state.refusal(pod, n) is None for n in found.nodes]
+    assert accepted == [said[pod.uid, n.name].accepted for n in found.nodes] == [True, False]

@@ -133,6 +133,15 @@ def test_capacity_stands_in_for_allocatable() -> None:
         ({"annotations": {"scheduling.k8s.io/group-name": "g"}}, "gang scheduling"),
         ({"labels": {"leaderworkerset.sigs.k8s.io/name": "g"}}, "gang scheduling"),
         ({"volumes": [{"name": "d", "csi": {"driver": "x"}}]}, "csi volume"),
+        (
+            {
+                "status": {
+                    "containerStatuses": [{"name": "main", "allocatedResources": {"cpu": "2"}}]
+                }
+            },
+            "an unfinished in-place resize",
+        ),
+        ({"hostNetwork": True, "hostUsers": False}, "features that its node must declare"),
     ],
 )
 def test_a_pod_with_a_rule_not_modelled_is_named_and_never_moved(
