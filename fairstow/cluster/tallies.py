@@ -133,6 +133,15 @@ class SpreadTally:
         self._levels = {0: len(domains)} if domains else {}
         self._lowest = 0
 
+    @property
+    def here(self) -> Mapping[str, int]:
+        """Pods by domain, empty ones included."""
+        return self._here
+
+    def holds(self, node: Node) -> bool:
+        """Whether a node counts."""
+        return node.name in self._nodes
+
     def counts(self, pod: Pod) -> bool:
         """Whether the constraint counts the pod: its own namespace's, but those going away."""
         return pod.namespace == self._own and selects(self._rule.selector, dict(pod.labels))

@@ -9,6 +9,7 @@ whole cluster each time. Invariants, for every group g and node n (see `problem`
 
 from collections.abc import Mapping, Sequence
 
+from fairstow.packing.between import Arrivals
 from fairstow.packing.limits import Limits
 from fairstow.packing.objective import Level, disturbance, evictions
 from fairstow.packing.problem import Layout, Problem, Site
@@ -31,6 +32,7 @@ class Incumbent:
                 for node, count in group.running.items():
                     self._take(index, node, count)
         self._changed: set[Site] = set()
+        self._arrivals = Arrivals(problem.between, self.at)
         self.apply(changes)
 
     def count(self, site: Site) -> int:
@@ -137,7 +139,11 @@ class Incumbent:
         return sorted(left, key=lambda n: (left[n], n))
 
     def _may_take(self, site: Site) -> bool:
-        return self.fits(site) and self.count(site) < self.problem.ceiling(*site)
+        return (
+            self.fits(site)
+            and self.count(site) < self.problem.ceiling(*site)
+            and self._arrivals.allow(*site)
+        )
 
     def _take(self, index: int, node: int, pods: int) -> None:
         for resource, request in self.problem.groups[index].requests.items():

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from fairstow.cluster.snapshot import Snapshot
+from fairstow.packing.formulate import formulate
 from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
 from fairstow.packing.model import Decision, Order, Request, RuleSet, Tier
 from fairstow.packing.objective import Level, levels
-from fairstow.packing.problem import Problem, Roster, formulate, pin_satisfied_tiers
+from fairstow.packing.problem import Problem, Roster, pin_satisfied_tiers
 from fairstow.packing.schedule import MOST_CHANGES, Schedule, schedule
 from fairstow.packing.search import Clock, Outcome, Search, Task
 
@@ -70,7 +71,7 @@ def decide(request: Request, solve: Solver, now: Clock, workers: int = 1) -> Dec
         workers: threads the solver may use.
     """
     found = find(request, solve, now, workers)
-    steps = schedule(found.problem, found.roster, found.layout.at)
+    steps = schedule(request.snapshot, found.problem, found.roster, found.layout.at)
     return _decision(request, found.problem, found.roster, steps, found.bounds)
 
 
@@ -220,15 +221,21 @@ def not_considered(snapshot: Snapshot, roster: Roster) -> tuple[str, ...]:
     for pod in snapshot.pods:
         if pod.node and pod.shape.unmodelled:
             staying.setdefault(", ".join(pod.shape.unmodelled), []).append(pod.ref)
+    watched = [p.ref for p in roster.watched]
     gated = [p.ref for p in snapshot.pods if p.gated and not p.home]
     said = [
-        f"{_count(refs, 'pending pod')} with {rule}: not modelled yet, so not placed {_some(refs)}"
+        f"{_count(refs, 'pending pod')} with {rule}: placing them isn't modelled yet {_some(refs)}"
         for rule, refs in sorted(waiting.items())
     ]
     said += [
-        f"{_count(refs, 'running pod')} with {rule}: not modelled yet, so not moved {_some(refs)}"
+        f"{_count(refs, 'running pod')} with {rule}: moving them isn't modelled yet {_some(refs)}"
         for rule, refs in sorted(staying.items())
     ]
+    if watched:
+        said.append(
+            f"{_count(watched, 'running pod')} that a waiting pod's rule counts: "
+            f"not moved {_some(watched)}"
+        )
     if gated:
         said.append(f"{_count(gated, 'pod')} held by a scheduling gate {_some(gated)}")
     return (*said, *snapshot.unknowns)

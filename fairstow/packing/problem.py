@@ -26,12 +26,9 @@ room is rounded down, which changes no solution and keeps the solver's numbers s
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import gcd
 
 from fairstow.cluster.model import Pod
-from fairstow.cluster.movable import Movability
-from fairstow.cluster.rules import Rules
-from fairstow.cluster.snapshot import Snapshot
+from fairstow.packing.between import Between
 from fairstow.packing.model import RuleSet
 
 Layout = list[dict[int, int]]
@@ -84,6 +81,7 @@ class Problem:
         over: resources in which a node is over capacity now.
         allowed: disruptions allowed by budget index.
         pinned: groups that stay as they are; `free` is what they leave.
+        between: rules between pods that arrivals must keep.
     """
 
     nodes: tuple[str, ...]
@@ -94,6 +92,7 @@ class Problem:
     allowed: tuple[int, ...]
     rules: RuleSet = RuleSet.PRODUCT
     pinned: frozenset[int] = frozenset()
+    between: tuple[Between, ...] = ()
 
     @property
     def priorities(self) -> tuple[int, ...]:
@@ -126,12 +125,14 @@ class Roster:
         running: the movable pods of each group by node index.
         fixed: pods with a node that stay, by priority.
         unplaceable: pending pods the planner doesn't try, with the rules it doesn't model.
+        watched: running pods that could be moved but stay, since a pending pod's rule counts them.
     """
 
     pending: tuple[tuple[Pod, ...], ...]
     running: tuple[Mapping[int, tuple[Pod, ...]], ...]
     fixed: Mapping[int, int]
     unplaceable: tuple[tuple[Pod, str], ...]
+    watched: tuple[Pod, ...]
 
 
 def pin_satisfied_tiers(problem: Problem) -> Problem:
@@ -153,106 +154,3 @@ def pin_satisfied_tiers(problem: Problem) -> Problem:
             for resource, request in problem.groups[index].requests.items():
                 free[node][resource] -= request * count
     return replace(problem, free=tuple(tuple(room) for room in free), pinned=pinned)
-
-
-def formulate(snapshot: Snapshot, rules_set: RuleSet = RuleSet.PRODUCT) -> tuple[Problem, Roster]:
-    """Return the placement problem of a snapshot and the pods it speaks of."""
-    rules, movability = Rules(snapshot), Movability(snapshot)
-    budget_index = {b.ref: i for i, b in enumerate(snapshot.budgets)}
-    node_index = {n.name: i for i, n in enumerate(snapshot.nodes)}
-    pending: dict[tuple[object, ...], list[Pod]] = {}
-    running: dict[tuple[object, ...], dict[int, list[Pod]]] = {}
-    fixed: list[Pod] = []
-    fixed_before: dict[int, int] = {}
-    unplaceable: list[tuple[Pod, str]] = []
-    for pod in snapshot.pods:
-        priority = pod.shape.priority
-        if pod.pending:
-            if pod.shape.unmodelled:
-                unplaceable.append((pod, ", ".join(pod.shape.unmodelled)))
-            else:
-                pending.setdefault(_key(pod, rules, movability), []).append(pod)
-        elif pod.node and not pod.nominated and not movability.refusal(pod):
-            at = running.setdefault(_key(pod, rules, movability), {})
-            at.setdefault(node_index[pod.node], []).append(pod)
-        else:
-            fixed.append(pod)
-            if pod.home and not pod.terminating:
-                fixed_before[priority] = fixed_before.get(priority, 0) + 1
-    keys = sorted(pending.keys() | running.keys(), key=repr)
-    samples = [pending[k][0] if k in pending else next(iter(running[k].values()))[0] for k in keys]
-    resources, units = _units(samples)
-    groups = tuple(
-        Group(
-            priority=sample.shape.priority,
-            requests={
-                i: amount // units[i]
-                for i, name in enumerate(resources)
-                if (amount := dict(sample.shape.requests).get(name, 0))
-            },
-            running={n: len(pods) for n, pods in sorted(running.get(key, {}).items())},
-            pending=len(pending.get(key, ())),
-            targets=_targets(sample, snapshot, rules),
-            budget=next((budget_index[b.ref] for b in movability.budgets(sample)), None),
-            preempts=sample.shape.preempts,
-        )
-        for key, sample in zip(keys, samples, strict=True)
-    )
-    problem = Problem(
-        nodes=tuple(n.name for n in snapshot.nodes),
-        resources=resources,
-        free=_free(snapshot, fixed, resources, units),
-        groups=groups,
-        over=tuple(
-            frozenset(i for i, r in enumerate(resources) if room.get(r, 0) < 0)
-            for room in (snapshot.free(n) for n in snapshot.nodes)
-        ),
-        allowed=tuple(b.allowed for b in snapshot.budgets),
-        rules=rules_set,
-    )
-    roster = Roster(
-        pending=tuple(tuple(pending.get(k, ())) for k in keys),
-        running=tuple({n: tuple(pods) for n, pods in running.get(k, {}).items()} for k in keys),
-        fixed=fixed_before,
-        unplaceable=tuple(unplaceable),
-    )
-    return problem, roster
-
-
-def _key(pod: Pod, rules: Rules, movability: Movability) -> tuple[object, ...]:
-    """What makes pods interchangeable; more than one budget means it is pending (or immovable)."""
-    budgets = tuple(b.ref for b in movability.budgets(pod))
-    return (pod.shape, tuple(sorted(rules.forbidden_domains(pod))), budgets)
-
-
-def _units(samples: list[Pod]) -> tuple[tuple[str, ...], list[int]]:
-    """Return the requested resources and the greatest common divisor of their requests."""
-    units: dict[str, int] = {}
-    for pod in samples:
-        for name, amount in pod.shape.requests:
-            units[name] = gcd(units.get(name, 0), amount)
-    names = tuple(sorted(units))
-    return names, [units[n] for n in names]
-
-
-def _targets(pod: Pod, snapshot: Snapshot, rules: Rules) -> frozenset[int]:
-    return frozenset(
-        i for i, node in enumerate(snapshot.nodes) if rules.static_refusal(pod, node) is None
-    )
-
-
-def _free(
-    snapshot: Snapshot, fixed: list[Pod], resources: tuple[str, ...], units: list[int]
-) -> tuple[tuple[int, ...], ...]:
-    held: dict[str, dict[str, int]] = {}
-    for pod in fixed:
-        total = held.setdefault(pod.home, {})
-        for name, amount in pod.shape.requests:
-            total[name] = total.get(name, 0) + amount
-    return tuple(
-        tuple(
-            (node.allocatable.get(name, 0) - held.get(node.name, {}).get(name, 0)) // unit
-            for name, unit in zip(resources, units, strict=True)
-        )
-        for node in snapshot.nodes
-    )

@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fairstow.cluster.model import Pod
+from fairstow.cluster.snapshot import Snapshot
+from fairstow.cluster.state import State
 from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.model import Eviction, Move, Placement, Step
 from fairstow.packing.objective import evictions
@@ -45,21 +47,22 @@ class Schedule:
 
 
 def schedule(
-    problem: Problem, roster: Roster, layout: Layout, most: int = MOST_CHANGES
+    snapshot: Snapshot, problem: Problem, roster: Roster, layout: Layout, most: int = MOST_CHANGES
 ) -> Schedule:
     """Return the steps from the current placement to `layout`, as far as budgets allow.
 
     Args:
-        problem: the placement problem.
+        snapshot: the cluster.
+        problem: its placement problem.
         roster: its pods.
         layout: where they are to stand in the end.
         most: placements, moves and evictions there may be in all; a longer schedule is cut.
     """
-    whole = _Scheduler(problem, roster, layout, most)
+    whole = _Scheduler(snapshot, problem, roster, layout, most)
     whole.run()
     if whole.useful == len(whole.steps):
         return whole.result()
-    cut = _Scheduler(problem, roster, layout, most)
+    cut = _Scheduler(snapshot, problem, roster, layout, most)
     cut.run(whole.useful)
     return cut.result(cut=whole.full)
 
@@ -67,8 +70,13 @@ def schedule(
 class _Scheduler:
     """What is left to do, and the state after the steps so far."""
 
-    def __init__(self, problem: Problem, roster: Roster, layout: Layout, most: int) -> None:
+    def __init__(
+        self, snapshot: Snapshot, problem: Problem, roster: Roster, layout: Layout, most: int
+    ) -> None:
         self._problem, self._most = problem, most
+        self._nodes = snapshot.nodes
+        # Rules between pods are judged by the scheduler's own filters, step by step.
+        self._judge = State(snapshot) if problem.between else None
         self.useful = 0
         now = Incumbent(problem, {})
         self._state, self._room = now.at, now.room
@@ -138,8 +146,10 @@ class _Scheduler:
 
     # What changes the state
 
-    def _arrive(self, site: Site) -> str:
+    def _arrive(self, site: Site, pod: Pod) -> str:
         index, node = site
+        if self._judge:
+            self._judge.add(pod, self._nodes[node])
         self._slots[site] -= 1
         self._state[index][node] = self._state[index].get(node, 0) + 1
         self._take(site, 1)
@@ -153,7 +163,10 @@ class _Scheduler:
         if not self._state[index][node]:
             del self._state[index][node]
         self._take(site, -1)
-        return self._running[site].pop()
+        pod = self._running[site].pop()
+        if self._judge:
+            self._judge.remove(pod)
+        return pod
 
     def _take(self, site: Site, pods: int) -> None:
         index, node = site
@@ -164,10 +177,10 @@ class _Scheduler:
 
     def _bind_waiting(self) -> bool:
         for index, node in self._by_priority(self._slots):
-            if self._waiting[index] and self._fits((index, node)):
+            if self._waiting[index] and self._fits((index, node)) and self._legal(index, node):
                 self._waiting[index] -= 1
                 pod = self._pending[index].pop(0)
-                target = self._arrive((index, node))
+                target = self._arrive((index, node), pod)
                 self._placements.append(Placement(pod, target))
                 self.steps.append(Step((), ((pod, target),)))
                 return True
@@ -211,7 +224,7 @@ class _Scheduler:
         gone = [(self._problem.nodes[site[1]], self._leave(site)) for site, _ in pairs]
         bound = []
         for (source, pod), (_, slot) in zip(gone, pairs, strict=True):
-            target = self._arrive(slot)
+            target = self._arrive(slot, pod)
             self._moves.append(Move(pod, source, target))
             bound.append((pod, target))
         self.steps.append(Step(tuple(pod for _, pod in gone), tuple(bound)))
@@ -272,6 +285,15 @@ class _Scheduler:
         groups = self._problem.groups
         down = Counter(b for index, _ in sites if (b := groups[index].budget) is not None)
         return all(n <= self._problem.allowed[b] - self._spent[b] for b, n in down.items())
+
+    def _legal(self, index: int, node: int) -> bool:
+        """Whether all rules let a waiting pod arrive now; room alone decides where there are none.
+
+        Pods that move have no such rules, nor does any rule that is stated count them.
+        """
+        if self._judge is None:
+            return True
+        return self._judge.refusal(self._pending[index][0], self._nodes[node]) is None
 
     def _fits(self, slot: Site) -> bool:
         return self._shortage({slot[1]: self._room[slot[1]]}, slot) == 0

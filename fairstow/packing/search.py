@@ -18,6 +18,7 @@ neighbourhoods stop paying.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from fairstow.packing.between import exact
 from fairstow.packing.cpsat import PlacementModel
 from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
@@ -278,8 +279,9 @@ class Search:
                 on_changes=self._report_only,
             )
             self._offer(solved.changes)
-            bound = solved.bound + constant
-            self._bounds[index] = _tighter(level, self._bounds[index], bound)
+            if exact(task.problem.between):
+                bound = solved.bound + constant
+                self._bounds[index] = _tighter(level, self._bounds[index], bound)
             if self._best.value(level) != self._bounds[index]:
                 return  # what is below rests on this level
             self._tighten()

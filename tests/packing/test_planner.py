@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairstow.packing.checker import check
+from fairstow.packing.formulate import formulate
 from fairstow.packing.model import Decision, Order, Proof, Request
 from fairstow.packing.plan import to_plan
 from fairstow.packing.planner import decide, find, inline
-from fairstow.packing.problem import formulate
 from fairstow.packing.schedule import schedule
 from fairstow.packing.worker import Worker
 from tests.packing.checker_clusters import Json, budget, node, pod
@@ -158,13 +158,13 @@ def test_tier_by_tier_moves_nobody_for_a_lower_priority() -> None:
 
 
 def test_a_schedule_is_cut_after_its_last_placement_that_fits() -> None:
-    problem, roster = formulate(snapshot(SEVEN_SIX_SEVEN))
-    layout = find(
-        Request(snapshot(SEVEN_SIX_SEVEN), window=AMPLE), inline(time.monotonic), time.monotonic
-    ).layout.at
-    whole = schedule(problem, roster, layout)
+    cluster = snapshot(SEVEN_SIX_SEVEN)
+    problem, roster = formulate(cluster)
+    asked = Request(cluster, window=AMPLE)
+    layout = find(asked, inline(time.monotonic), time.monotonic).layout.at
+    whole = schedule(cluster, problem, roster, layout)
     assert (len(whole.moves), len(whole.placements), whole.cut) == (2, 1, False)
-    cut = schedule(problem, roster, layout, most=2)
+    cut = schedule(cluster, problem, roster, layout, most=2)
     assert (cut.steps, cut.layout, cut.cut) == ((), problem.current(), True)
 
 

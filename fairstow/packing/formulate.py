@@ -1,0 +1,190 @@
+"""From a snapshot to the placement problem in integers, and the pods behind the integers.
+
+Called by the planner. Each pod is one of: waiting in a group, running in a group (movable), fixed
+(it stays, and what it holds is taken off its node's room), or left out because it uses a rule that
+isn't modelled. A running pod that a waiting pod's rule counts (`between`) is fixed too.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import gcd
+
+from fairstow.cluster.model import Node, Pod
+from fairstow.cluster.movable import Movability
+from fairstow.cluster.rules import Rules
+from fairstow.cluster.snapshot import Snapshot
+from fairstow.cluster.state import State
+from fairstow.packing.between import PORT, Watch, considered, rules_between, targets, watches
+from fairstow.packing.model import RuleSet
+from fairstow.packing.problem import Group, Problem, Roster
+
+Key = tuple[object, ...]
+
+
+def formulate(snapshot: Snapshot, rule_set: RuleSet = RuleSet.PRODUCT) -> tuple[Problem, Roster]:
+    """Return the placement problem of a snapshot and the pods it speaks of."""
+    sorting = _Sorting(snapshot)
+    groups = sorting.in_order()
+    samples = [sample for _, sample in groups]
+    resources, units = _units(samples)
+    make = _GroupMaker(snapshot, sorting, resources, units)
+    problem = Problem(
+        nodes=tuple(n.name for n in snapshot.nodes),
+        resources=resources,
+        free=_free(snapshot.nodes, sorting.fixed, resources, units),
+        groups=tuple(make(key, sample) for key, sample in groups),
+        over=tuple(
+            frozenset(i for i, r in enumerate(resources) if room.get(r, 0) < 0)
+            for room in (snapshot.free(n) for n in snapshot.nodes)
+        ),
+        allowed=tuple(b.allowed for b in snapshot.budgets),
+        rules=rule_set,
+        between=rules_between(snapshot, samples),
+    )
+    roster = Roster(
+        pending=tuple(tuple(sorting.pending.get(key, ())) for key, _ in groups),
+        running=tuple(
+            {n: tuple(pods) for n, pods in sorting.running.get(key, {}).items()}
+            for key, _ in groups
+        ),
+        fixed=sorting.fixed_by_tier(),
+        unplaceable=tuple(sorting.unplaceable),
+        watched=tuple(sorting.watched),
+    )
+    return problem, roster
+
+
+@dataclass
+class _Sorting:
+    """The pods of a snapshot, each in its place."""
+
+    snapshot: Snapshot
+    pending: dict[Key, list[Pod]] = field(default_factory=dict)
+    running: dict[Key, dict[int, list[Pod]]] = field(default_factory=dict)
+    fixed: list[Pod] = field(default_factory=list)
+    watched: list[Pod] = field(default_factory=list)
+    unplaceable: list[tuple[Pod, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.rules, self.movability = Rules(self.snapshot), Movability(self.snapshot)
+        waiting = [p for p in self.snapshot.pods if p.pending]
+        tried = [p for p in waiting if considered(p, waiting, self.snapshot)]
+        left_out = {p.uid for p in waiting} - {p.uid for p in tried}
+        self._watches = watches(self.snapshot, tried)
+        index = {n.name: i for i, n in enumerate(self.snapshot.nodes)}
+        for pod in self.snapshot.pods:
+            if pod.uid in left_out:
+                self.unplaceable.append((pod, ", ".join(pod.shape.unmodelled)))
+            elif pod.pending:
+                self.pending.setdefault(self._key(pod), []).append(pod)
+            elif not pod.node or pod.nominated or self.movability.refusal(pod):
+                self.fixed.append(pod)
+            elif _any(self._watches, pod):
+                self.fixed.append(pod)
+                self.watched.append(pod)
+            else:
+                at = self.running.setdefault(self._key(pod), {})
+                at.setdefault(index[pod.node], []).append(pod)
+
+    def _key(self, pod: Pod) -> Key:
+        """What makes pods interchangeable: shape, budgets, and all that rules say of them."""
+        budgets = tuple(b.ref for b in self.movability.budgets(pod))
+        kept_out = tuple(sorted(self.rules.forbidden_domains(pod)))
+        own = pod.namespace if pod.shape.unmodelled else ""
+        seen = tuple(i for i, counts in enumerate(self._watches) if counts(pod))
+        return (pod.shape, kept_out, budgets, own, seen)
+
+    def in_order(self) -> list[tuple[Key, Pod]]:
+        """Return the groups' keys with a sample pod each, a pending one if there is one."""
+        keys = sorted(self.pending.keys() | self.running.keys(), key=repr)
+        return [(k, (self.pending.get(k) or next(iter(self.running[k].values())))[0]) for k in keys]
+
+    def fixed_by_tier(self) -> Mapping[int, int]:
+        """Return how many pods that stay have a node, by priority; those going away don't count."""
+        tiers: dict[int, int] = {}
+        for pod in self.fixed:
+            if pod.home and not pod.terminating:
+                tiers[pod.shape.priority] = tiers.get(pod.shape.priority, 0) + 1
+        return tiers
+
+
+class _GroupMaker:
+    """Makes groups; holds what all of them need."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        sorting: _Sorting,
+        resources: Sequence[str],
+        units: Sequence[int],
+    ) -> None:
+        self._snapshot, self._sorting = snapshot, sorting
+        self._resources, self._units = resources, units
+        self._budget_index = {b.ref: i for i, b in enumerate(snapshot.budgets)}
+        self._state: State | None = None
+
+    def __call__(self, key: Key, sample: Pod) -> Group:
+        sorting, wanted = self._sorting, amounts(sample)
+        budgets = sorting.movability.budgets(sample)
+        return Group(
+            priority=sample.shape.priority,
+            requests={
+                i: wanted[name] // self._units[i]
+                for i, name in enumerate(self._resources)
+                if wanted.get(name)
+            },
+            running={n: len(pods) for n, pods in sorted(sorting.running.get(key, {}).items())},
+            pending=len(sorting.pending.get(key, ())),
+            targets=self._targets(sample),
+            budget=next((self._budget_index[b.ref] for b in budgets), None),
+            preempts=sample.shape.preempts,
+        )
+
+    def _targets(self, pod: Pod) -> frozenset[int]:
+        nodes = self._snapshot.nodes
+        if pod.shape.unmodelled:
+            self._state = self._state or State(self._snapshot)
+            return targets(self._state, pod, nodes)
+        refusal = self._sorting.rules.static_refusal
+        return frozenset(i for i, node in enumerate(nodes) if refusal(pod, node) is None)
+
+
+def amounts(pod: Pod) -> dict[str, int]:
+    """Return what a pod takes of a node: its requests, and its host ports as one of each."""
+    ports = {f"{PORT}{p.port}/{p.protocol}": 1 for p in pod.shape.host_ports}
+    return dict(pod.shape.requests) | ports
+
+
+def _any(all_watches: Iterable[Watch], pod: Pod) -> bool:
+    return any(counts(pod) for counts in all_watches)
+
+
+def _units(samples: Iterable[Pod]) -> tuple[tuple[str, ...], list[int]]:
+    """Return the requested resources and the greatest common divisor of their requests."""
+    units: dict[str, int] = {}
+    for pod in samples:
+        for name, amount in amounts(pod).items():
+            units[name] = gcd(units.get(name, 0), amount)
+    names = tuple(sorted(units))
+    return names, [units[n] for n in names]
+
+
+def _free(
+    nodes: Sequence[Node], fixed: Iterable[Pod], resources: Sequence[str], units: Sequence[int]
+) -> tuple[tuple[int, ...], ...]:
+    held: dict[str, dict[str, int]] = {}
+    for pod in fixed:
+        total = held.setdefault(pod.home, {})
+        for name, amount in amounts(pod).items():
+            total[name] = total.get(name, 0) + amount
+    return tuple(
+        tuple(
+            (_room(node, name) - held.get(node.name, {}).get(name, 0)) // unit
+            for name, unit in zip(resources, units, strict=True)
+        )
+        for node in nodes
+    )
+
+
+def _room(node: Node, name: str) -> int:
+    return 1 if name.startswith(PORT) else node.allocatable.get(name, 0)
