@@ -186,9 +186,15 @@ def in_zone(name: str, zone: str, **labels: str) -> Json:
     return item
 
 
-def verdict(objects: Sequence[Json], a_plan: Any, *, budgets_known: bool = True) -> Verdict:
+def verdict(
+    objects: Sequence[Json],
+    a_plan: Any,
+    *,
+    budgets_known: bool = True,
+    kinds_known: Sequence[str] = (),
+) -> Verdict:
     """The checker's verdict, itself checked for consistency."""
-    found = check(objects, a_plan, budgets_known=budgets_known)
+    found = check(objects, a_plan, budgets_known=budgets_known, kinds_known=kinds_known)
     assert found.accepted == (not found.violations)
     assert all(v.rule in set(Rule) and v.message for v in found.violations)
     return found

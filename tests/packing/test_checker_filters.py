@@ -336,8 +336,6 @@ def test_a_malformed_quantity_is_named(quantity: object) -> None:
 
 
 UNMODELLED: list[Json] = [
-    {"volumes": [{"persistentVolumeClaim": {"claimName": "data"}}]},
-    {"volumes": [{"ephemeral": {}}]},
     {"resourceClaims": [{"name": "gpu"}]},
     {"schedulingGroup": {"podGroupName": "g"}},
     {"workloadRef": {"name": "g"}},

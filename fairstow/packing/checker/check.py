@@ -12,21 +12,28 @@ from fairstow.packing.checker.verdict import Report, Rule, TierCount, Verdict
 
 
 def check(
-    objects: Iterable[Mapping[str, Any]], plan: Mapping[str, Any], *, budgets_known: bool
+    objects: Iterable[Mapping[str, Any]],
+    plan: Mapping[str, Any],
+    *,
+    budgets_known: bool,
+    kinds_known: Iterable[str] = (),
 ) -> Verdict:
     """Judge a plan against the cluster it was made for.
 
     Args:
-        objects: raw Kubernetes objects, as the items of `kubectl get -o json`: Node, Pod,
-            PodDisruptionBudget, Job and Namespace are read, other kinds passed over.
+        objects: raw Kubernetes objects, as the items of `kubectl get -o json`. Read are Node,
+            Pod, PodDisruptionBudget, Job, Namespace, PodGroup, PersistentVolume,
+            PersistentVolumeClaim, StorageClass, CSINode, CSIDriver and VolumeAttachment.
         plan: a PackingPlan as parsed JSON or YAML.
         budgets_known: whether the input says what PodDisruptionBudgets there are.
+        kinds_known: kinds of which the input says all there is, even if that is nothing. Other
+            kinds without an object are unknown.
 
     Raises:
         CheckError: the objects can't be read. Whatever is wrong with the plan is a violation.
     """
     # 1. Read both, independently of everything else in Fairstow.
-    cluster = read_cluster(objects)
+    cluster = read_cluster(objects, kinds_known)
     report = Report()
     read = read_plan(plan, report)
     if read is None:
@@ -53,6 +60,7 @@ def check(
         evictions=roles["eviction"],
         cost=cost,
         tiers=tiers,
+        notes=tuple(report.notes),
     )
 
 

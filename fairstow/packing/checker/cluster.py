@@ -8,9 +8,28 @@ from fairstow.packing.checker.fields import CheckError, Fields
 from fairstow.packing.checker.pods import Pod, read_namespace, read_pod
 from fairstow.packing.checker.quantity import in_scheduler_units, read_amounts
 from fairstow.packing.checker.selectors import Selector, Taint, matches, read_selector
+from fairstow.packing.checker.storage import KINDS as STORAGE_KINDS
+from fairstow.packing.checker.storage import Storage
 
-_CLUSTER_WIDE = ("Node", "Namespace")
-_KINDS = (*_CLUSTER_WIDE, "Pod", "PodDisruptionBudget", "Job")
+_CLUSTER_WIDE = (
+    "Node",
+    "Namespace",
+    *(kind for kind in STORAGE_KINDS if kind != "PersistentVolumeClaim"),
+)
+# The API group of each kind: others have kinds of the same name.
+_GROUPS = {
+    "Node": "",
+    "Namespace": "",
+    "Pod": "",
+    "PodDisruptionBudget": "policy",
+    "Job": "batch",
+    "PersistentVolume": "",
+    "PersistentVolumeClaim": "",
+    "StorageClass": "storage.k8s.io",
+    "CSINode": "storage.k8s.io",
+    "CSIDriver": "storage.k8s.io",
+    "VolumeAttachment": "storage.k8s.io",
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +61,8 @@ class Budget:
 class Cluster:
     """All that was read; pods by "namespace/name", budgets by namespace.
 
-    `tolerant_jobs` are those an eviction costs nothing, as ("namespace/name", uid).
+    `tolerant_jobs` are those an eviction costs nothing, as ("namespace/name", uid); `known` are
+    the kinds of which the input says all there is.
     """
 
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -50,6 +70,8 @@ class Cluster:
     budgets: dict[str, list[Budget]] = field(default_factory=dict)
     tolerant_jobs: set[tuple[str, str]] = field(default_factory=set)
     namespaces: dict[str, dict[str, str]] = field(default_factory=dict)
+    storage: Storage = field(default_factory=Storage)
+    known: set[str] = field(default_factory=set)
 
     def budgets_of(self, pod: Pod) -> list[Budget]:
         """Return the disruption budgets that cover a pod."""
@@ -57,7 +79,7 @@ class Cluster:
         return [budget for budget in there if matches(budget.selector, pod.labels)]
 
 
-def read_cluster(objects: Iterable[Mapping[str, Any]]) -> Cluster:
+def read_cluster(objects: Iterable[Mapping[str, Any]], kinds_known: Iterable[str] = ()) -> Cluster:
     """Read raw objects; kinds that don't matter are passed over.
 
     Raises:
@@ -65,7 +87,7 @@ def read_cluster(objects: Iterable[Mapping[str, Any]]) -> Cluster:
     """
     if isinstance(objects, str | bytes | Mapping) or not isinstance(objects, Iterable):
         raise CheckError("the cluster must be given as a list of Kubernetes objects")
-    cluster = Cluster()
+    cluster = Cluster(known=set(kinds_known))
     seen: dict[tuple[str, str], object] = {}
     uids: dict[str, str] = {}
     for number, raw in enumerate(objects):
@@ -73,7 +95,7 @@ def read_cluster(objects: Iterable[Mapping[str, Any]]) -> Cluster:
         kind = item.text("kind")
         if not kind or (kind.endswith("List") and item.has("items")):
             raise CheckError(f"object {number} must be a single Kubernetes object with a kind")
-        if kind not in _KINDS:
+        if not _matters(kind, item.text("apiVersion")):
             continue
         name = item.map("metadata").text("name")
         if not name:
@@ -85,12 +107,19 @@ def read_cluster(objects: Iterable[Mapping[str, Any]]) -> Cluster:
                 continue
             raise CheckError(f"{where} is there twice, with different contents")
         seen[kind, key] = raw
+        cluster.known.add(kind)
         _add(cluster, kind, key, Fields(where, "", item.value))
         if kind == "Pod":
             other = uids.setdefault(cluster.pods[key].uid, key)
             if other != key:
                 raise CheckError(f"{where} has the same uid as Pod {other}")
     return cluster
+
+
+def _matters(kind: str, api_version: str) -> bool:
+    """Whether an object is read; one without apiVersion is taken for what its kind says."""
+    group = api_version.partition("/")[0] if "/" in api_version else ""
+    return kind in _GROUPS and (not api_version or group == _GROUPS[kind])
 
 
 def _add(cluster: Cluster, kind: str, key: str, item: Fields) -> None:
@@ -105,8 +134,10 @@ def _add(cluster: Cluster, kind: str, key: str, item: Fields) -> None:
         case "Job":
             if _ignores_disruption(item):
                 cluster.tolerant_jobs.add((key, item.map("metadata").text("uid")))
-        case _:
+        case "Namespace":
             cluster.namespaces[key] = item.map("metadata").text_map("labels")
+        case _:
+            cluster.storage.add(kind, key, item)
 
 
 def _read_node(item: Fields) -> Node:

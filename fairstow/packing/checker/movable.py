@@ -17,7 +17,7 @@ def immovable_because(pod: Pod, cluster: Cluster) -> str:
 
     Disruption budgets are not looked at here: they depend on the step.
     """
-    return _forbidden(pod) or _not_recreated(pod, cluster)
+    return _forbidden(pod) or _on_local_volume(pod, cluster) or _not_recreated(pod, cluster)
 
 
 def _forbidden(pod: Pod) -> str:
@@ -38,6 +38,18 @@ def _forbidden(pod: Pod) -> str:
         return "it belongs to a DaemonSet"
     if pod.local_storage:
         return f"it has {pod.local_storage}"
+    return ""
+
+
+def _on_local_volume(pod: Pod, cluster: Cluster) -> str:
+    """Return why the volume behind a claim ties the pod to its node, as far as the input tells."""
+    for use in pod.claims:
+        claim = cluster.storage.claims.get(f"{pod.namespace}/{use.name}")
+        volume = cluster.storage.volumes.get(claim.volume) if claim else None
+        if volume is not None and volume.local:
+            return f"its claim {use.name} is a local volume"
+        if not {"PersistentVolumeClaim", "PersistentVolume"} <= cluster.known:
+            return f"its claim {use.name} may be a local volume, the input doesn't tell"
     return ""
 
 

@@ -23,8 +23,6 @@ from fairstow.packing.checker.selectors import NodeTerm, Toleration, read_node_t
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 # In-tree volume sources for which the scheduler has filters of its own.
 _FILTERED_VOLUMES = (
-    "persistentVolumeClaim",
-    "ephemeral",
     "awsElasticBlockStore",
     "azureDisk",
     "cinder",

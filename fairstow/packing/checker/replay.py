@@ -12,6 +12,7 @@ from fairstow.packing.checker.pods import Pod
 from fairstow.packing.checker.spread import SpreadJudge
 from fairstow.packing.checker.state import State
 from fairstow.packing.checker.verdict import Obstacle, Report, Rule
+from fairstow.packing.checker.volumes import new_volumes, volume_obstacles
 
 
 class Replay:
@@ -62,6 +63,7 @@ class Replay:
         if change is None or change.role == "eviction":
             self._judge_priority(number, pod, node)
         self._state.leave(pod)
+        self._state.renew(pod)
 
     def _judge_priority(self, number: int, pod: Pod, node: str) -> None:
         """Product: strictly below a placed pod that may preempt. Paper: at most equal to one."""
@@ -130,6 +132,8 @@ class Replay:
         for rule, reason in self._obstacles(pod, node):
             message = f"{pod.key} can't go to {node.name}: {reason}"
             self._report.add(rule, message, step=number, pod=pod.key, node=node.name)
+        for sentence in new_volumes(pod, self._state):
+            self._report.note(sentence)
         self._state.arrive(pod, node.name)
 
     def _obstacles(self, pod: Pod, node: Node) -> Iterator[Obstacle]:
@@ -140,6 +144,7 @@ class Replay:
         yield from anti_affinity_obstacles(pod, node, state)
         yield from affinity_obstacles(pod, node, state)
         yield from self._spread.obstacles(pod, node)
+        yield from volume_obstacles(pod, node, state)
 
 
 def _eviction_ceiling(cluster: Cluster, plan: Plan) -> int | None:

@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from fairstow.packing.checker.cluster import Cluster, Node
 from fairstow.packing.checker.pods import Pod
+from fairstow.packing.checker.storage import Claim
 
 
 class Question(Protocol):
@@ -59,6 +61,7 @@ class State:
         placed: counts of the pods bound to nodes.
         promised: counts of the pods that preemption nominated to nodes. The scheduler judges an
             arrival twice, with those of its node and without them.
+        chosen: node for which the volume of a claim is made, by claim, where a bind decided it.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -67,7 +70,10 @@ class State:
         self.guards: dict[str, tuple[Pod, str]] = {}
         self.placed = Census(cluster)
         self.promised = Census(cluster)
+        self.chosen: dict[str, str] = {}
         self._there: dict[str, dict[str, Pod]] = {}
+        self._users: dict[str, set[str]] = {}
+        self._renewed: dict[str, Claim] = {}
         for pod in cluster.pods.values():
             if pod.home:
                 self._take(pod, pod.home, self.placed if pod.node else self.promised)
@@ -80,9 +86,49 @@ class State:
         """Return a node's labels, none for a node that isn't in the dump."""
         return self.cluster.nodes[node].labels if node in self.cluster.nodes else {}
 
+    def claim(self, key: str) -> Claim | None:
+        """Return a claim as it is now."""
+        return self._renewed.get(key) or self.cluster.storage.claims.get(key)
+
+    def users(self, key: str) -> set[str]:
+        """Return the pods on nodes that use a claim; that of an ephemeral volume has none."""
+        return self._users.get(key, set())
+
+    def disks(self, pod: Pod) -> set[tuple[str, str]]:
+        """Return what is attached for a pod, as (CSI driver, handle).
+
+        A volume still to be made counts by its claim's name, an in-tree disk of the pod itself
+        by the pod's.
+        """
+        found = {(driver, f"of {pod.key}, {i}") for i, driver in enumerate(pod.inline_disks)}
+        for use in pod.claims:
+            key = f"{pod.namespace}/{use.name}"
+            if claim := self.claim(key):
+                found.add(self._disk(key, claim))
+        return {(driver, handle) for driver, handle in found if driver and handle}
+
+    def _disk(self, key: str, claim: Claim) -> tuple[str, str]:
+        volume = self.cluster.storage.volumes.get(claim.volume)
+        if volume is not None:
+            return volume.driver, volume.handle
+        storage_class = self.cluster.storage.classes.get(claim.storage_class)
+        return (storage_class.driver, f"of claim {key}") if storage_class else ("", "")
+
     def arrive(self, pod: Pod, node: str) -> None:
-        """Bind a pod to a node."""
+        """Bind a pod to a node; volumes that its claims wait for are made there."""
         self._take(pod, node, self.placed)
+        for use in pod.claims:
+            key = f"{pod.namespace}/{use.name}"
+            if (claim := self.claim(key)) and not claim.bound:
+                self.chosen.setdefault(key, node)
+
+    def renew(self, pod: Pod) -> None:
+        """Replace the claims of a pod's ephemeral volumes by new ones, as its eviction does."""
+        for use in pod.claims:
+            key = f"{pod.namespace}/{use.name}"
+            if use.ephemeral and (claim := self.claim(key)) and claim.owner == pod.uid:
+                new = replace(claim, volume="", bound=False, phase="", selected="")
+                self._renewed[key] = replace(new, terminating=False)
 
     def leave(self, pod: Pod) -> None:
         """Take a pod away from where it is, if it is anywhere."""
@@ -90,6 +136,8 @@ class State:
         if node is not None:
             del self._there[node][pod.key]
             self.guards.pop(pod.key, None)
+            for use in pod.claims:
+                self.users(f"{pod.namespace}/{use.name}").discard(pod.key)
             self.placed.remove(pod)
             self.promised.remove(pod)
 
@@ -99,3 +147,6 @@ class State:
         census.add(pod, node)
         if pod.anti_affinity:
             self.guards[pod.key] = pod, node
+        for use in pod.claims:
+            if not use.ephemeral:
+                self._users.setdefault(f"{pod.namespace}/{use.name}", set()).add(pod.key)

@@ -77,6 +77,16 @@ class Rule(StrEnum):
     """The node's topology domain would be ahead of the emptiest by more than a spread allows."""
     HOST_PORT_TAKEN = "HostPortTaken"
     """A pod on the node has the host port already."""
+    VOLUMES_UNKNOWN = "VolumesUnknown"
+    """The pod uses claims, and the input lacks a kind of object that says what becomes of them."""
+    VOLUME_NOT_BOUND = "VolumeNotBound"
+    """A claim of the pod has no volume, and won't be given one by the pod's being bound."""
+    VOLUME_NODE_MISMATCH = "VolumeNodeMismatch"
+    """A volume of the pod can't be had on the node."""
+    VOLUME_IN_USE = "VolumeInUse"
+    """Another pod has a claim that is for one pod at a time."""
+    VOLUME_LIMIT_EXCEEDED = "VolumeLimitExceeded"
+    """More volumes of a CSI driver than the node can attach."""
     TIER_LIST_MISMATCH = "TierListMismatch"
     """The tiers aren't the cluster's priorities, highest first."""
     TIER_COUNT_MISMATCH = "TierCountMismatch"
@@ -136,6 +146,7 @@ class Verdict:
         placements, moves, evictions: how many the plan lists.
         cost: disruption units, recomputed.
         tiers: recomputed, highest priority first.
+        notes: the first 100 sentences on what a bind relies on and wasn't checked.
     """
 
     accepted: bool
@@ -147,14 +158,16 @@ class Verdict:
     evictions: int = 0
     cost: int = 0
     tiers: tuple[TierCount, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
 class Report:
-    """Gathers violations, of which it keeps the first MAX_VIOLATIONS."""
+    """Gathers violations and notes, of which it keeps the first MAX_VIOLATIONS each."""
 
     violations: list[Violation] = field(default_factory=list)
     omitted: int = 0
+    notes: list[str] = field(default_factory=list)
 
     def add(
         self, rule: Rule, message: str, *, step: int | None = None, pod: str = "", node: str = ""
@@ -165,3 +178,8 @@ class Report:
             self.violations.append(violation)
         else:
             self.omitted += 1
+
+    def note(self, message: str) -> None:
+        """Note something that a bind relies on and that isn't checked."""
+        if len(self.notes) < MAX_VIOLATIONS:
+            self.notes.append(shown(message))
