@@ -148,11 +148,8 @@ class State:
         yield from self._attachments.refusals(pod, node)
         yield from self._spread(pod, node)
         yield from self._affinity(pod, node)
-        for guard in self._guards_against(pod):
-            key = guard[0].topology_key
-            value = node.labels.get(key)
-            if value is not None and self._guards[guard].get(value):
-                yield kept_out(key, value)
+        for key, value in sorted(self._guarded(pod, node)):
+            yield kept_out(key, value)
 
     def _spread(self, pod: Pod, node: Node) -> Iterator[Refusal]:
         shape = pod.shape
@@ -199,6 +196,15 @@ class State:
                     Rule.OWN_ANTI_AFFINITY,
                     f"lies in {key}={node.labels[key]}, where a pod is that it must be apart from",
                 )
+
+    def _guarded(self, pod: Pod, node: Node) -> set[tuple[str, str]]:
+        """Return the node's domains that placed pods' anti-affinity keeps this one out of."""
+        return {
+            (term.topology_key, value)
+            for term, own in self._guards_against(pod)
+            if (value := node.labels.get(term.topology_key)) is not None
+            and self._guards[term, own].get(value)
+        }
 
     def _guards_against(self, pod: Pod) -> list[Guard]:
         """Return the anti-affinity terms of placed pods that speak of this one."""
