@@ -6,6 +6,7 @@ from typing import Any
 
 from fairstow.packing.checker.bookkeeping import check_changes, check_steps
 from fairstow.packing.checker.cluster import Cluster, read_cluster
+from fairstow.packing.checker.gangs import check_gangs
 from fairstow.packing.checker.plan import Plan, read_plan
 from fairstow.packing.checker.replay import Replay
 from fairstow.packing.checker.verdict import Report, Rule, TierCount, Verdict
@@ -44,6 +45,7 @@ def check(
     check_steps(read, report)
     # 3. Every step in the state the ones before it left.
     homes = Replay(cluster, read, report).run()
+    check_gangs(cluster, read, homes, report)
     # 4. The figures, from the state before and after.
     tiers = _count(cluster, homes)
     _check_tiers(read, tiers, report)

@@ -30,6 +30,7 @@ _GROUPS = {
     "CSIDriver": "storage.k8s.io",
     "VolumeAttachment": "storage.k8s.io",
 }
+_POD_GROUP = "PodGroup"  # of any API group: several schedulers have their own
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Cluster:
     """All that was read; pods by "namespace/name", budgets by namespace.
 
     `tolerant_jobs` are those an eviction costs nothing, as ("namespace/name", uid); `known` are
-    the kinds of which the input says all there is.
+    the kinds of which the input says all there is; `gangs` are the minMember of each PodGroup.
     """
 
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -72,6 +73,7 @@ class Cluster:
     namespaces: dict[str, dict[str, str]] = field(default_factory=dict)
     storage: Storage = field(default_factory=Storage)
     known: set[str] = field(default_factory=set)
+    gangs: dict[str, int] = field(default_factory=dict)
 
     def budgets_of(self, pod: Pod) -> list[Budget]:
         """Return the disruption budgets that cover a pod."""
@@ -102,11 +104,12 @@ def read_cluster(objects: Iterable[Mapping[str, Any]], kinds_known: Iterable[str
             raise CheckError(f"object {number}, a {kind}, has no metadata.name")
         key = name if kind in _CLUSTER_WIDE else f"{read_namespace(item)}/{name}"
         where = f"{kind} {key}"
-        if (kind, key) in seen:
-            if seen[kind, key] == raw:
+        identity = (item.text("apiVersion") + kind if kind == _POD_GROUP else kind, key)
+        if identity in seen:
+            if seen[identity] == raw:
                 continue
             raise CheckError(f"{where} is there twice, with different contents")
-        seen[kind, key] = raw
+        seen[identity] = raw
         cluster.known.add(kind)
         _add(cluster, kind, key, Fields(where, "", item.value))
         if kind == "Pod":
@@ -119,7 +122,9 @@ def read_cluster(objects: Iterable[Mapping[str, Any]], kinds_known: Iterable[str
 def _matters(kind: str, api_version: str) -> bool:
     """Whether an object is read; one without apiVersion is taken for what its kind says."""
     group = api_version.partition("/")[0] if "/" in api_version else ""
-    return kind in _GROUPS and (not api_version or group == _GROUPS[kind])
+    if kind in _GROUPS:
+        return not api_version or group == _GROUPS[kind]
+    return kind == _POD_GROUP
 
 
 def _add(cluster: Cluster, kind: str, key: str, item: Fields) -> None:
@@ -136,6 +141,11 @@ def _add(cluster: Cluster, kind: str, key: str, item: Fields) -> None:
                 cluster.tolerant_jobs.add((key, item.map("metadata").text("uid")))
         case "Namespace":
             cluster.namespaces[key] = item.map("metadata").text_map("labels")
+        case "PodGroup":
+            spec = item.map("spec")
+            if spec.has("minMember"):
+                least = cluster.gangs.get(key, 0)
+                cluster.gangs[key] = max(least, spec.integer("minMember"))
         case _:
             cluster.storage.add(kind, key, item)
 

@@ -1,7 +1,7 @@
 """Whether a running pod may be disturbed: a positive list of owners, and a list of nevers."""
 
 from fairstow.packing.checker.cluster import Cluster
-from fairstow.packing.checker.pods import Pod
+from fairstow.packing.checker.pods import GANG_SCHEDULING, Pod
 
 _NEVER = (
     ("fairstow.dev/do-not-disrupt", "true"),
@@ -36,6 +36,8 @@ def _forbidden(pod: Pod) -> str:
         return "it is a mirror pod"
     if pod.owner and pod.owner.kind == "DaemonSet":
         return "it belongs to a DaemonSet"
+    if pod.gang or pod.unmodelled == GANG_SCHEDULING:
+        return f"it is a member of {pod.gang or 'a gang'}"
     if pod.local_storage:
         return f"it has {pod.local_storage}"
     return ""

@@ -21,6 +21,7 @@ from fairstow.packing.checker.requests import effective_requests, resize_infeasi
 from fairstow.packing.checker.selectors import NodeTerm, Toleration, read_node_terms
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+GANG_SCHEDULING = "gang scheduling"
 # In-tree volume sources for which the scheduler has filters of its own.
 _FILTERED_VOLUMES = (
     "awsElasticBlockStore",
@@ -173,7 +174,7 @@ def _unmodelled(spec: Fields) -> str:
     if spec.maps("resourceClaims"):
         return "resource claims"
     if spec.has("schedulingGroup") or spec.has("workloadRef"):
-        return "gang scheduling"
+        return GANG_SCHEDULING
     return ""
 
 

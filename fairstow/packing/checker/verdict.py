@@ -87,6 +87,8 @@ class Rule(StrEnum):
     """Another pod has a claim that is for one pod at a time."""
     VOLUME_LIMIT_EXCEEDED = "VolumeLimitExceeded"
     """More volumes of a CSI driver than the node can attach."""
+    GANG_SPLIT = "GangSplit"
+    """Fewer members of a gang would run than it needs."""
     TIER_LIST_MISMATCH = "TierListMismatch"
     """The tiers aren't the cluster's priorities, highest first."""
     TIER_COUNT_MISMATCH = "TierCountMismatch"
