@@ -40,8 +40,7 @@ class Attachments:
         """Count a pod's volumes on a node (step 1) or take them out (-1)."""
         for use in pod.shape.claims:
             key = (pod.namespace, use.claim_of(pod.name))
-            if not use.ephemeral:
-                add(self._users, key, step)
+            add(self._users, key, step)
             claim = self._storage.claims.get(key)
             if claim is None:
                 continue
@@ -152,7 +151,7 @@ def _problem(pod: Pod, use: ClaimUse, claim: Claim, *, others: bool) -> str:
         return "it is being deleted"
     if use.ephemeral and claim.owner != pod.uid:
         return "it belongs to something else"
-    if claim.single_pod and not use.ephemeral and others:
+    if claim.single_pod and others:
         return "another pod has it for itself"
     return ""
 

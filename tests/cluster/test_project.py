@@ -114,6 +114,11 @@ def test_capacity_stands_in_for_allocatable() -> None:
     assert snapshot(reported).nodes[0].allocatable["cpu"] == 8000
 
 
+INFEASIBLE = {
+    "conditions": [{"type": "PodResizePending", "status": "True", "reason": "Infeasible"}]
+}
+
+
 @pytest.mark.parametrize(
     ("spec", "rule"),
     [
@@ -141,6 +146,7 @@ def test_capacity_stands_in_for_allocatable() -> None:
             },
             "an unfinished in-place resize",
         ),
+        ({"status": INFEASIBLE}, "an unfinished in-place resize"),
         ({"hostNetwork": True, "hostUsers": False}, "features that its node must declare"),
     ],
 )

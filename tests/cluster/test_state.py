@@ -79,6 +79,7 @@ def test_anti_affinity_holds_both_ways() -> None:
         ({"namespaceSelector": {}}, True),
         ({"namespaceSelector": {"matchLabels": {"color": "red"}}}, True),
         ({"namespaceSelector": {"matchLabels": {"color": "blue"}}}, False),
+        ({"namespaces": ["x"], "namespaceSelector": {"matchLabels": {"color": "red"}}}, True),
     ],
     ids=str,
 )
@@ -166,6 +167,37 @@ def test_nodes_it_cannot_use_count_as_the_policies_say(policies: Object, refused
     wants: Object = {"nodeSelector": {ZONE: "x"}}
     objects = [*zones(a="x"), empty, web("1", "a"), pod("new", **spread(**policies), **wants)]
     assert (verdicts(objects)["a"] == "SPREAD") == refused
+
+
+def test_each_pod_counts_the_nodes_it_may_use_itself() -> None:
+    taint = [{"key": "k", "value": "", "effect": "NoSchedule"}]
+    nodes = [*zones(a="x", b="y"), node("c", labels={ZONE: "z"}, taints=taint)]
+    placed = [web("1", "a"), web("2", "b")]
+    rule = spread(nodeTaintsPolicy="Honor")
+    only_x: Object = {"nodeSelector": {ZONE: "x"}}
+    tolerant: Object = {"tolerations": [{"operator": "Exists"}]}
+    pods = [pod("one", **rule), pod("two", **rule, **tolerant), pod("three", **rule, **only_x)]
+    found = snapshot(*nodes, *placed, web("3", "a"), *pods)
+    state, by_name = State(found), {p.name: p for p in found.pods}
+    said = {n: state.refusal(by_name[n], found.nodes[1]) is None for n in ("one", "two", "three")}
+    assert said == {"one": True, "two": False, "three": False}
+    assert state.refusal(by_name["three"], found.nodes[0]) is None
+
+
+def test_a_node_without_all_keys_of_a_pod_counts_for_none_of_them() -> None:
+    rule = spread()
+    rule["topologySpreadConstraints"] += spread(topologyKey="rack")["topologySpreadConstraints"]
+    half = [*zones(a="x", b="y"), web("1", "a"), pod("new", **rule)]
+    half[0]["metadata"]["labels"]["rack"] = "r"
+    assert verdicts(half) == {"a": "", "b": "SPREAD"}
+    half[1]["metadata"]["labels"]["rack"] = "r"
+    assert verdicts(half) == {"a": "SPREAD", "b": ""}
+
+
+def test_a_pod_that_does_not_match_its_own_spread_adds_nothing() -> None:
+    rule = spread()
+    rule["labels"] = {"app": "db"}
+    assert verdicts([*zones(a="x", b="y"), web("1", "a"), pod("new", **rule)])["a"] == ""
 
 
 def test_spread_by_revision_counts_pods_with_the_same_label() -> None:

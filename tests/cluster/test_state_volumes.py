@@ -43,6 +43,12 @@ WAITS = {"provisioner": "csi.example.com", "volumeBindingMode": "WaitForFirstCon
 DRIVERS = [storage("CSINode", "other", spec={"drivers": []}), storage("CSIDriver", "x", spec={})]
 
 
+CLASS = storage("StorageClass", "fast", **WAITS)
+TRACKED = storage("CSIDriver", "csi.example.com", spec={"storageCapacity": True})
+FAST = {"annotations": {"volume.beta.kubernetes.io/storage-class": "fast"}}
+BETA_ZONE = "failure-domain.beta.kubernetes.io/zone"
+
+
 def using(name: str = "new", claim_name: str = "data", **more: Any) -> Object:
     volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": claim_name}}]
     return pod(name, volumes=volumes, **more)
@@ -65,16 +71,28 @@ def only_in(zone: str) -> Object:
         ([claim(volume="")], "CLAIM"),
         ([claim(volume=""), storage("StorageClass", "fast", **WAITS)], ""),
         ([claim(volume=""), storage("StorageClass", "fast", provisioner="x")], "CLAIM"),
+        ([claim(metadata={"annotations": {}}), storage("StorageClass", "fast", **WAITS)], "CLAIM"),
+        ([claim("data", "", storageClassName="none", metadata=FAST), CLASS], ""),
+        ([claim(volume=""), CLASS, TRACKED], "NOT_CONSIDERED"),
         ([claim(), volume(nodeAffinity=only_in("y"))], "VOLUME_NODE"),
         ([claim(), volume(nodeAffinity=only_in("x"))], ""),
         ([claim(), volume(labels={ZONE: "y__z"})], "VOLUME_NODE"),
         ([claim(), volume(labels={ZONE: "y__x"})], ""),
-        ([claim(), volume(labels={"failure-domain.beta.kubernetes.io/zone": "y"})], "VOLUME_NODE"),
+        ([claim(), volume(labels={BETA_ZONE: "y"})], "VOLUME_NODE"),
+        ([claim(), volume(labels={BETA_ZONE: "x"})], ""),
+        ([claim(), volume(labels={"topology.kubernetes.io/region": "r"})], "VOLUME_NODE"),
+        ([claim(), volume(labels={ZONE: "y__"})], ""),
         ([claim(), volume(awsElasticBlockStore={"volumeID": "v"})], "NOT_CONSIDERED"),
     ],
 )
 def test_a_claim_decides_where(objects: list[Object], rule: str) -> None:
     assert verdicts([*zones(a="x"), *DRIVERS, *objects, using()]) == {"a": rule}
+
+
+def test_zones_of_volumes_mean_nothing_where_nodes_have_none() -> None:
+    assert verdicts([*zones(a=""), *DRIVERS, claim(), volume(labels={ZONE: "y"}), using()]) == {
+        "a": ""
+    }
 
 
 def test_a_volume_that_is_made_on_arrival_needs_a_node_it_can_be_made_for() -> None:
@@ -119,6 +137,9 @@ def test_a_driver_attaches_only_so_many_volumes_and_one_only_once() -> None:
     old = using("old", "more", nodeName="a")
     assert verdicts([*nodes, *disks, old, using()]) == {"a": "VOLUME_LIMIT", "b": ""}
     assert verdicts([*nodes, *disks, old, using(claim_name="more")])["a"] == ""
+    second = using("second", "third", nodeName="a")  # over the limit already
+    over = [*nodes, *disks, claim("third", "disk-3"), volume("disk-3"), old, second]
+    assert verdicts([*over, using(claim_name="more")])["a"] == ""
     spec = {"attacher": "csi.example.com", "nodeName": "a"}
     left = storage(
         "VolumeAttachment", "left", spec=spec | {"source": {"persistentVolumeName": "disk-2"}}
