@@ -310,6 +310,15 @@ def test_an_ephemeral_volume_has_a_claim_named_after_pod_and_volume() -> None:
     assert placed(arriving, mine, volume(nodeAffinity=only_in("z2"))) == {"VolumeNodeMismatch"}
 
 
+def test_a_claim_of_someone_else_where_an_ephemeral_volumes_should_be_stops_the_counting() -> None:
+    there, arriving = ephemeral("there", "a"), using("p")
+    objects = [claim(), volume(), there, owned(claim("there-tmp", None), "other")]
+    assert placed(arriving, *objects) == set()
+    assert placed(arriving, *objects, limit=9) == {"VolumeNotBound"}
+    owned(objects[-1], there["metadata"]["uid"])
+    assert placed(arriving, *objects, limit=9) == set()
+
+
 def test_a_moved_pod_gets_its_ephemeral_volume_anew() -> None:
     moved = ephemeral("m", "b")
     mine = owned(claim("m-tmp"), moved["metadata"]["uid"])

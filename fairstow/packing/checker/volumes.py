@@ -165,6 +165,10 @@ def _limit_obstacles(pod: Pod, node: Node, state: State) -> Iterator[Obstacle]:
         if about is not None and about.must_be_installed:
             message = f"needs the CSI driver {driver}, which {node.name} lacks"
             yield Rule.VOLUME_NODE_MISMATCH, message
+    if wanted and any(limit is not None for limit in installed.values()):
+        for key, other in _strangers(node, state):
+            message = f"volumes on {node.name} can't be counted: claim {key} isn't {other.key}'s"
+            yield Rule.VOLUME_NOT_BOUND, message
     held = {disk for other in state.there(node) for disk in state.disks(other)}
     attached = held | {
         (driver, volume.handle)
@@ -183,3 +187,12 @@ def _limit_obstacles(pod: Pod, node: Node, state: State) -> Iterator[Obstacle]:
                 "are attached"
             )
             yield Rule.VOLUME_LIMIT_EXCEEDED, message
+
+
+def _strangers(node: Node, state: State) -> Iterator[tuple[str, Pod]]:
+    """Yield claims named as if of an ephemeral volume there, which is an error to the scheduler."""
+    for pod in state.there(node):
+        for use in pod.claims:
+            key = f"{pod.namespace}/{use.name}"
+            if use.ephemeral and (claim := state.claim(key)) and claim.owner != pod.uid:
+                yield key, pod
