@@ -215,8 +215,17 @@ class Arrivals:
                 self._of.setdefault(group, []).append(rule)
 
     def allow(self, group: int, node: int) -> bool:
-        """Whether one more pod of a group on a node leaves all rules between pods intact."""
-        return all(_allows(rule, self._at, group, node) for rule in self._of.get(group, ()))
+        """Whether one more pod of a group on a node leaves the rules that touch it intact."""
+        if group not in self._of:
+            return True
+        there = dict(self._at[group])
+        there[node] = there.get(node, 0) + 1
+        after = [there if g == group else at for g, at in enumerate(self._at)]
+        return all(_holds(rule, after) for rule in self._of[group])
+
+    def hold(self, group: int) -> bool:
+        """Whether the rules that touch a group hold under the layout."""
+        return all(_holds(rule, self._at) for rule in self._of.get(group, ()))
 
 
 def count(
@@ -226,23 +235,13 @@ def count(
     return sum(c for g in groups for n, c in at[g].items() if domain.get(n) == value)
 
 
-def _allows(rule: Between, at: Sequence[Mapping[int, int]], group: int, node: int) -> bool:
-    here = rule.domain.get(node)
+def _holds(rule: Between, at: Sequence[Mapping[int, int]]) -> bool:
+    domains = {rule.domain[n] for n in at[rule.carrier] if n in rule.domain}
     if isinstance(rule, Together):
-        there = {rule.domain.get(n) for n in at[rule.carrier]}
-        return group != rule.carrier or not there or here in there
-    carries, matches = group == rule.carrier, group in rule.matched
-    if here is None or not (carries or count(at, [rule.carrier], rule.domain, here)):
-        return True
-    inside = count(at, rule.matched, rule.domain, here) + matches
+        return len(domains) <= 1
     if isinstance(rule, Apart):
-        return inside <= (rule.carrier in rule.matched)
-    low = (
-        0
-        if rule.from_zero
-        else min(
-            fixed + count(at, rule.matched, rule.domain, value) + (matches and value == here)
-            for value, fixed in rule.fixed.items()
-        )
-    )
-    return rule.fixed[here] + inside - low <= rule.max_skew
+        most = int(rule.carrier in rule.matched)
+        return all(count(at, rule.matched, rule.domain, d) <= most for d in domains)
+    counts = {d: f + count(at, rule.matched, rule.domain, d) for d, f in rule.fixed.items()}
+    low = 0 if rule.from_zero else min(counts.values(), default=0)
+    return all(counts[d] - low <= rule.max_skew for d in domains)

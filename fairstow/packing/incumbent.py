@@ -72,6 +72,10 @@ class Incumbent:
         index, node = site
         return all(self.room[node][r] >= q for r, q in self.problem.groups[index].requests.items())
 
+    def keeps_apart(self, index: int) -> bool:
+        """Whether the rules between pods that touch a group hold."""
+        return self._arrivals.hold(index)
+
     def slack(self, node: int) -> float:
         """A node's free shares summed over resources, a little above 0 at least."""
         shares = zip(self.room[node], self.problem.free[node], strict=True)

@@ -9,6 +9,7 @@ Balans, arXiv 2412.14382). The gain of an arm is an exponential mean of 1 for a 
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from fairstow.packing.incumbent import Incumbent
 
@@ -21,6 +22,14 @@ _HIGHEST_FIRST = 0.6
 """How often a neighbourhood is for a waiting pod of the highest priority."""
 
 _SIZES = (3, 5, 8, 12)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A neighbourhood. Attributes: arm: the way it was chosen; nodes: indices."""
+
+    arm: int
+    nodes: tuple[int, ...]
 
 
 class Neighbourhoods:
@@ -38,18 +47,25 @@ class Neighbourhoods:
             self._anywhere,
         )
         self._gain = [1.0] * len(self._arms)
-        self._last = 0
 
-    def choose(self) -> list[int]:
-        """Return the next neighbourhood as node indices."""
+    def choose(self, count: int) -> list[Choice]:
+        """Return up to `count` neighbourhoods without a node in common, at least one."""
+        found = [self._choose()]
+        for _ in range(count - 1):
+            other = self._choose()
+            if not any(set(other.nodes) & set(c.nodes) for c in found):
+                found.append(other)
+        return found
+
+    def _choose(self) -> Choice:
         rng = self._random
         best = max(range(len(self._arms)), key=lambda i: (self._gain[i], rng.random()))
-        self._last = rng.randrange(len(self._arms)) if rng.random() < _EPSILON else best
-        return sorted(set(self._arms[self._last](rng.choice(_SIZES))))
+        arm = rng.randrange(len(self._arms)) if rng.random() < _EPSILON else best
+        return Choice(arm, tuple(sorted(set(self._arms[arm](rng.choice(_SIZES))))))
 
-    def learn(self, *, better: bool) -> None:
-        """Say what the last neighbourhood brought."""
-        self._gain[self._last] = _MEMORY * self._gain[self._last] + (1 - _MEMORY) * better
+    def learn(self, choice: Choice, *, better: bool) -> None:
+        """Say what a neighbourhood brought."""
+        self._gain[choice.arm] = _MEMORY * self._gain[choice.arm] + (1 - _MEMORY) * better
 
     def _around_waiting(self, size: int) -> list[int]:
         """A node where a waiting pod may go, and roomy nodes for what it displaces."""

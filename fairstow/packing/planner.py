@@ -24,7 +24,10 @@ Solver = Callable[[Task, float], Outcome]
 """Runs a search for so many seconds and returns the best it knows, at any price in quality."""
 
 _KEPT_BACK = 0.05
-"""Share of the window for everything after the search."""
+"""Share of the window for everything after the search, at least."""
+
+_STEPS_PER_FORMULATION = 2.0
+"""How much longer putting steps in order takes than formulating, on large clusters."""
 
 
 def inline(now: Clock) -> Solver:
@@ -77,8 +80,10 @@ def decide(request: Request, solve: Solver, now: Clock, workers: int = 1) -> Dec
 
 def find(request: Request, solve: Solver, now: Clock, workers: int = 1) -> Solution:
     """Return the best layout found within the window; arguments as of `decide`."""
-    deadline = now() + request.window * (1 - _KEPT_BACK)
+    started = now()
     problem, roster = formulate(request.snapshot, request.rules)
+    kept = max(_KEPT_BACK * request.window, _STEPS_PER_FORMULATION * (now() - started))
+    deadline = started + request.window - kept
     if request.order is Order.TIER_BY_TIER:
         problem = pin_satisfied_tiers(problem)
     if not any(g.pending for g in problem.groups):

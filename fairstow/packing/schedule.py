@@ -16,8 +16,9 @@ schedule can be cut after any step. It is cut where a plan would get too long, a
 last placement: moves that nothing follows would serve nobody.
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from fairstow.cluster.model import Pod
@@ -32,6 +33,24 @@ MOST_CHANGES = 2_000
 """Pods a plan changes at most: what a PackingPlan may hold (docs/reference/packingplan.md)."""
 
 _SWAP = 2
+
+_STARTS = 64
+"""Departures from which a cycle is looked for, those first that most is waiting for."""
+
+Room = MutableMapping[int, list[int]]
+"""What is left by node and resource."""
+
+
+class _Overlay(dict[int, list[int]]):
+    """Room that may be changed without changing what it was made from; copied node by node."""
+
+    def __init__(self, room: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        self._under = room
+
+    def __missing__(self, node: int) -> list[int]:
+        self[node] = copy = list(self._under[node])
+        return copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +130,9 @@ class _Scheduler:
         self._sizes = [
             sum(q / max(largest[r], 1) for r, q in g.requests.items()) for g in problem.groups
         ]
+        self._leaving_by_node: dict[int, list[Site]] = {}
+        for site in sorted(self._leaving, key=lambda s: (-self._sizes[s[0]], s)):
+            self._leaving_by_node.setdefault(site[1], []).append(site)
         self._spent: Counter[int] = Counter()
         self.steps: list[Step] = []
         self._placements: list[Placement] = []
@@ -196,7 +218,7 @@ class _Scheduler:
 
     def _move_together(self) -> bool:
         smallest: list[tuple[Site, Site]] | None = None
-        for site in self._departures():
+        for site in itertools.islice(self._departures(), _STARTS):
             closure = self._closure(site)
             if closure and (smallest is None or len(closure) < len(smallest)):
                 smallest = closure
@@ -239,7 +261,7 @@ class _Scheduler:
         """
         down: Counter[Site] = Counter({start: 1})
         used: Counter[Site] = Counter()
-        room = {n: list(r) for n, r in enumerate(self._room)}
+        room = _Overlay(self._room)
         self._apply(room, start, -1)
         pairs: list[tuple[Site, Site]] = []
         queue = [start]
@@ -262,16 +284,14 @@ class _Scheduler:
                 return None
         return pairs if self._within_budgets([site for site, _ in pairs]) else None
 
-    def _make_room(
-        self, room: dict[int, list[int]], slot: Site, down: Counter[Site]
-    ) -> list[Site] | None:
+    def _make_room(self, room: Room, slot: Site, down: Counter[Site]) -> list[Site] | None:
         """Return departures of a slot's node that make room for it, given what is down already."""
-        local = {slot[1]: list(room[slot[1]])}
+        local: Room = {slot[1]: list(room[slot[1]])}
         extra: list[Site] = []
         leaving = [
             s
-            for s in sorted(self._leaving, key=lambda s: -self._size(s[0]))
-            if s[1] == slot[1] and s != slot
+            for s in self._leaving_by_node.get(slot[1], ())
+            if self._leaving[s] and s != slot
             for _ in range(self._movers(s) - down[s])
         ]
         while self._shortage(local, slot) > 0:
@@ -298,13 +318,13 @@ class _Scheduler:
     def _fits(self, slot: Site) -> bool:
         return self._shortage({slot[1]: self._room[slot[1]]}, slot) == 0
 
-    def _shortage(self, room: dict[int, list[int]], slot: Site) -> float:
+    def _shortage(self, room: Room, slot: Site) -> float:
         """How much a slot's node lacks, as a sum of shares of the request; 0 means it fits."""
         requests = self._problem.groups[slot[0]].requests.items()
         over = self._problem.over[slot[1]]
         return sum(max(0, q - room[slot[1]][r]) / q for r, q in requests if r not in over)
 
-    def _apply(self, room: dict[int, list[int]], site: Site, pods: int) -> None:
+    def _apply(self, room: Room, site: Site, pods: int) -> None:
         for resource, request in self._problem.groups[site[0]].requests.items():
             room[site[1]][resource] -= request * pods
 

@@ -15,14 +15,17 @@ It ends early when every level meets its bound; without stage 5 (large clusters)
 neighbourhoods stop paying.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from fairstow.packing.between import exact
 from fairstow.packing.cpsat import PlacementModel
 from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
-from fairstow.packing.neighbourhoods import Neighbourhoods
+from fairstow.packing.model import RuleSet
+from fairstow.packing.neighbourhoods import Choice, Neighbourhoods
 from fairstow.packing.objective import Level
 from fairstow.packing.problem import Problem, Site
 from fairstow.packing.relaxation import Relaxation
@@ -129,7 +132,7 @@ class Search:
         inverse = self._best.apply(changes)
         self._best.undo()
         score = self._best.score(self._task.order)
-        if score < self._score or not self._within_limits():
+        if score < self._score or not self._valid(changes):
             self._restore(before, inverse)
             return False
         better = score > self._score
@@ -157,12 +160,30 @@ class Search:
         running = [g.running for g in self._task.problem.groups]
         self._best.apply({(g, n): before.get((g, n), running[g].get(n, 0)) for g, n in touched})
 
-    def _within_limits(self) -> bool:
-        most = self._task.limits.moves
-        if most is None:
+    def _valid(self, changes: dict[Site, int]) -> bool:
+        """Whether what holds over all nodes holds, where two solves changed different ones."""
+        best, task, groups = self._best, self._task, self._task.problem.groups
+        for index in {g for g, _ in changes}:
+            most = min(groups[index].most, task.limits.caps.get(index, groups[index].most))
+            if best.placed[index] > most or not best.keeps_apart(index):
+                return False
+        for priority, most in task.limits.tier_caps.items():
+            if best.value(Level(places=True, priority=priority)) > most:
+                return False
+        everyone = range(len(groups))
+        lost = [best.evictions(i) for i in everyone]
+        moved = sum(best.left) - sum(lost)
+        if task.limits.moves is not None and moved > task.limits.moves:
+            return False
+        if task.problem.rules is RuleSet.PAPER:
             return True
-        groups = range(len(self._task.problem.groups))
-        return sum(self._best.left[i] - self._best.evictions(i) for i in groups) <= most
+        under = Counter[int]()
+        for i in everyone:
+            if lost[i] and (budget := groups[i].budget) is not None:
+                under[budget] += lost[i]
+        return sum(lost) <= task.limits.evictions and all(
+            count <= task.problem.allowed[b] for b, count in under.items()
+        )
 
     def _fit(self) -> None:
         self._best.fit(self._task.limits)
@@ -208,47 +229,55 @@ class Search:
             relaxation.hold(level, self._best.value(level))
         self._report(self._outcome())
 
-    def _guided(self, active: list[int]) -> None:
-        neighbourhoods = Neighbourhoods(self._best, active, self._task.seed)
-        self._improve(
-            neighbourhoods.sample(active, _GUIDED_NODES),
-            self._left() * _GUIDED_SHARE,
-            self._task.workers,
-        )
-        self._tighten()
-
     def _neighbourhoods(self, active: Sequence[int], patience: int, until: float) -> bool:
-        """Improve neighbourhood by neighbourhood until it stops paying; say if it ever paid."""
+        """Improve neighbourhood by neighbourhood until it stops paying; say if it ever paid.
+
+        As many at a time as there are workers, on nodes of their own; each is solved by one
+        thread, so that the outcome doesn't hang on which is first.
+        """
         neighbourhoods = Neighbourhoods(self._best, active, self._task.seed + self._round)
         idle, paid = 0, False
-        while not self._done() and idle < patience and self._now() < until:
-            self._round += 1
-            better = self._improve(neighbourhoods.choose(), _NEIGHBOURHOOD_SECONDS, 1)
-            neighbourhoods.learn(better=better)
-            idle, paid = (0, True) if better else (idle + 1, paid)
+        with ThreadPoolExecutor(self._task.workers) as pool:
+            while not self._done() and idle < patience and self._now() < until:
+                choices = neighbourhoods.choose(self._task.workers)
+                for choice, found in zip(choices, pool.map(self._solve, choices), strict=True):
+                    better = self._offer(found)
+                    neighbourhoods.learn(choice, better=better)
+                    idle, paid = (0, True) if better else (idle + 1, paid)
+                self._round += len(choices)
         return paid
 
-    def _improve(self, nodes: Sequence[int], seconds: float, workers: int) -> bool:
-        """Optimise what is open on some nodes; say whether the best layout got better.
+    def _solve(self, choice: Choice) -> dict[Site, int] | None:
+        model = self._open_model(choice.nodes)
+        seconds = min(_NEIGHBOURHOOD_SECONDS, self._left())
+        seed = self._task.seed + self._round + choice.nodes[0]
+        return model.solve(seconds=seconds, workers=1, seed=seed).changes
+
+    def _guided(self, active: list[int]) -> None:
+        nodes = Neighbourhoods(self._best, active, self._task.seed).sample(active, _GUIDED_NODES)
+        solved = self._open_model(nodes).solve(
+            seconds=self._left() * _GUIDED_SHARE,
+            workers=self._task.workers,
+            seed=self._task.seed,
+            on_changes=self._report_only,
+        )
+        self._offer(solved.changes)
+        self._tighten()
+
+    def _open_model(self, nodes: Sequence[int]) -> PlacementModel:
+        """Return a model of some nodes that optimises what is open.
 
         The first levels that meet their bound are held, all below them optimised together as one
         sum: without the large weights of what can't get better, the solver sees the rest clearly.
         """
-        task, before = self._task, self._score
+        task = self._task
         model = PlacementModel(self._best, nodes, task.limits)
         first = next((i for i in range(len(task.order)) if not self._met(i)), 0)
         for level in task.order[:first]:
             model.hold(level, self._best.value(level))
         if not model.scalarise(task.order[first:]):
             model.optimise(task.order[first])
-        solved = model.solve(
-            seconds=min(seconds, self._left()),
-            workers=workers,
-            seed=task.seed + self._round,
-            on_changes=self._report_only,
-        )
-        self._offer(solved.changes)
-        return self._score > before
+        return model
 
     def _report_only(self, changes: dict[Site, int]) -> None:
         """Report a layout in the middle of a solve, so that it isn't lost if time ends there.
