@@ -2,7 +2,8 @@
 
 The naive planner knows direct placements, chains of one move and swaps of two pods. It exists to
 make legal plans that the tests then break, and tells with `replays` whether a step order is still
-feasible; it looks at room alone, so generated clusters vary in room and budgets only.
+feasible. It looks at room, budgets and traits: a trait is one rule in its simplest form, a node
+being the topology domain, which a pod has by label and the planner judges in a line.
 """
 
 import copy
@@ -65,6 +66,55 @@ def pod(
         | spec,
         "status": {"phase": "Running" if on else "Pending"},
     }
+
+
+TRAITS = ("port", "apart", "near", "spread", "disk")
+DISK: list[Json] = [
+    {
+        "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "name": "disk",
+            "namespace": "team-a",
+            "annotations": {"pv.kubernetes.io/bind-completed": "yes"},
+        },
+        "spec": {"volumeName": "disk"},
+    },
+    {
+        "kind": "PersistentVolume",
+        "metadata": {"name": "disk"},
+        "spec": {
+            "nfs": {"server": "s", "path": "/"},
+            "nodeAffinity": {
+                "required": {
+                    "nodeSelectorTerms": [
+                        {"matchExpressions": [{"key": "host", "operator": "In", "values": ["a"]}]}
+                    ]
+                }
+            },
+        },
+    },
+]
+"""The claim of pods with the trait "disk", had on node a only."""
+
+
+def with_trait(item: Json, trait: str) -> Json:
+    """Give a pod one of TRAITS."""
+    item["metadata"]["labels"]["trait"] = trait
+    selector = {"labelSelector": {"matchLabels": {"trait": trait}}, "topologyKey": "host"}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": [selector]}
+    match trait:
+        case "port":
+            item["spec"]["containers"][0]["ports"] = [{"containerPort": 80, "hostPort": 80}]
+        case "apart":
+            item["spec"]["affinity"] = {"podAntiAffinity": required}
+        case "near":
+            item["spec"]["affinity"] = {"podAffinity": required}
+        case "spread":
+            constraint = selector | {"maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}
+            item["spec"]["topologySpreadConstraints"] = [constraint]
+        case _:
+            item["spec"]["volumes"] = [{"persistentVolumeClaim": {"claimName": "disk"}}]
+    return item
 
 
 def budget(name: str, labels: Mapping[str, str], allowed: int, **status: Any) -> Json:
@@ -201,7 +251,7 @@ def verdict(
 
 
 class Naive:
-    """A planner for room alone, over nodes and pods made by the builders."""
+    """A planner for room, budgets and traits, over nodes and pods made by the builders."""
 
     def __init__(self, objects: Sequence[Json]) -> None:
         self.objects = objects
@@ -271,11 +321,25 @@ class Naive:
     def _fits(self, uid: str, name: str) -> bool:
         there = [self.pods[u] for u, n in self.homes.items() if n == name]
         gpu, pods = self.room.get(name, (0, 0))
-        return len(there) < pods and sum(map(_gpus, [*there, self.pods[uid]])) <= gpu
+        room = len(there) < pods and sum(map(_gpus, [*there, self.pods[uid]])) <= gpu
+        return room and self._allows(self.pods[uid]["metadata"]["labels"].get("trait"), name)
+
+    def _allows(self, trait: str | None, name: str) -> bool:
+        alike = dict.fromkeys(self.room, 0)
+        for uid, on in self.homes.items():
+            alike[on] += self.pods[uid]["metadata"]["labels"].get("trait") == trait
+        return {
+            None: True,
+            "port": alike[name] == 0,
+            "apart": alike[name] == 0,
+            "near": alike[name] > 0 or not any(alike.values()),
+            "spread": alike[name] + 1 - min(alike.values()) <= 1,
+            "disk": name == "a",
+        }[trait]
 
 
 def replays(objects: Sequence[Json], steps: Iterable[Json]) -> bool:
-    """Whether the steps are feasible in this order, as far as room and budgets go."""
+    """Whether the steps are feasible in this order, as far as the naive planner knows."""
     naive = Naive(objects)
     return all(naive.apply(each) for each in steps)
 

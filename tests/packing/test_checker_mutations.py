@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.packing.checker_clusters import (
+    DISK,
+    TRAITS,
     Json,
     Naive,
     budget,
@@ -22,6 +24,7 @@ from tests.packing.checker_clusters import (
     replays,
     rules_broken,
     step,
+    with_trait,
 )
 
 LABELS = [{"app": "web"}, {"app": "db"}]
@@ -29,7 +32,17 @@ LABELS = [{"app": "web"}, {"app": "db"}]
 
 @st.composite
 def clusters(draw: st.DrawFn) -> list[Json]:
-    """Two to four nearly full nodes, up to nine running and up to four pending pods."""
+    """Two to four nearly full nodes, up to nine running and up to four pending pods.
+
+    Most pods of a cluster have one of at most two traits, so that these meet.
+    """
+    traits: list[str | None] = draw(st.lists(st.sampled_from(TRAITS), max_size=2))
+    kinds = st.sampled_from([None, *traits, *traits])
+
+    def maybe(item: Json) -> Json:
+        trait = draw(kinds)
+        return with_trait(item, trait) if trait else item
+
     objects = [node(name, gpu=4, pods=6) for name in "abcd"[: draw(st.integers(2, 4))]]
     free = {item["metadata"]["name"]: 4 for item in objects}
     for number in range(draw(st.integers(2, 9))):
@@ -39,10 +52,13 @@ def clusters(draw: st.DrawFn) -> list[Json]:
             free[name] -= gpu
             labels = draw(st.sampled_from(LABELS))
             priority = draw(st.sampled_from([0, 10]))
-            objects.append(pod(f"r{number}", name, gpu=gpu, priority=priority, labels=labels))
+            objects.append(
+                maybe(pod(f"r{number}", name, gpu=gpu, priority=priority, labels=labels))
+            )
     for number in range(draw(st.integers(1, 4))):
         gpu, priority = draw(st.integers(1, 4)), draw(st.sampled_from([0, 10]))
-        objects.append(pod(f"p{number}", gpu=gpu, priority=priority))
+        objects.append(maybe(pod(f"p{number}", gpu=gpu, priority=priority)))
+    objects += copy.deepcopy(DISK)
     if draw(st.booleans()):
         objects.append(budget("web", LABELS[0], draw(st.integers(1, 2))))
     return objects
@@ -208,6 +224,21 @@ def test_a_mutated_plan_is_refused(
 
 @SLOW_DRAWS
 @given(legal_plans(), st.data())
+def test_pods_that_are_a_gang_are_placed_all_or_none(
+    made: tuple[list[Json], Json], data: st.DataObject
+) -> None:
+    objects, a_plan = made
+    pending = [o for o in objects if o["kind"] == "Pod" and "nodeName" not in o["spec"]]
+    members = data.draw(st.lists(st.sampled_from(pending), min_size=1, unique_by=id))
+    placed = {p["uid"] for p in a_plan["spec"]["placements"]}
+    for member in members:
+        member["metadata"]["labels"]["scheduling.x-k8s.io/pod-group"] = "g"
+    split = len({member["metadata"]["uid"] in placed for member in members}) > 1
+    assert rules_broken(objects, a_plan) == ({"GangSplit"} if split else set())
+
+
+@SLOW_DRAWS
+@given(legal_plans(), st.data())
 def test_another_order_is_accepted_exactly_if_it_is_feasible(
     made: tuple[list[Json], Json], data: st.DataObject
 ) -> None:
@@ -219,7 +250,7 @@ def test_another_order_is_accepted_exactly_if_it_is_feasible(
 
 @SLOW_DRAWS
 @given(legal_plans())
-def test_steps_put_together_are_accepted_exactly_if_budgets_and_room_allow(
+def test_steps_put_together_are_accepted_exactly_if_they_are_feasible(
     made: tuple[list[Json], Json],
 ) -> None:
     objects, a_plan = made
