@@ -56,7 +56,7 @@ class Measure:
         pods = distribution(workload)
         demands = [(d, n) for d, n in pods.demands if d.gpus and (shared or d.share == GPU)]
         keys = sorted({(d.share, d.gpus) for d, _ in demands})
-        cpu = np.array(sorted({d.cpu for d, _ in demands}))
+        cpu = np.array(sorted({d.cpu for d, _ in demands}), np.int64)
         table = np.zeros((len(workload.models), len(cpu) + 1, len(keys)))
         for demand, count in demands:
             enough = np.arange(len(cpu) + 1) > np.searchsorted(cpu, demand.cpu)
@@ -64,7 +64,7 @@ class Measure:
                 if demand.kinds is None or model in demand.kinds:
                     key = keys.index((demand.share, demand.gpus))
                     table[t, enough, key] += count / pods.total
-        share, number = (np.array(column) for column in zip(*keys, strict=True))
+        share, number = np.array(keys, np.int64).reshape(-1, 2).T
         return Measure(share, number, cpu, table, pods.cpu / pods.milli)
 
     def weights(self, cpu: Ints, model: Ints) -> Floats:
