@@ -23,7 +23,13 @@ from rich.console import Console
 from benchmarks.fragmentation.floor import floor
 from benchmarks.fragmentation.measure import Measure
 from benchmarks.fragmentation.moves import Mover
-from benchmarks.fragmentation.policies import Policy, Rehearsed, baselines
+from benchmarks.fragmentation.policies import (
+    Gradient,
+    Policy,
+    Rehearsed,
+    Unrehearsed,
+    baselines,
+)
 from benchmarks.fragmentation.provenance import provenance
 from benchmarks.fragmentation.rehearse import rehearse
 from benchmarks.fragmentation.simulate import Cluster, Outcome, simulate
@@ -34,6 +40,7 @@ from benchmarks.fragmentation.trace import published as read_published
 BOUNDS = Path(__file__).resolve().parents[1] / "bounds.yaml"
 SEEDS = range(42, 52)
 OURS = "07-Fairstow"
+UNREHEARSED, EXACT = "08-Fairstow, no rehearsal", "09-FGD, exact scores"
 FGD, BEST_FIT = "06-FGD", "05-BestFit"
 LIMITS = {FGD: (0.0025, 0.005, 0.01, 0.02, 0.03), OURS: (0.0025, 0.005, 0.03)}
 """Moves per placed pod, by the policy that places."""
@@ -71,13 +78,18 @@ def run(workload: Workload, seeds: range, *, quick: bool, console: Console) -> J
     measure = Measure.of(workload)
     judge = rehearse(workload)
     found: Json = {"floor": round(floor(workload), 3), "policies": {}, "moves": []}
-    for name in (*baselines(0, measure), OURS):
-        runs = []
-        for seed in seeds:
-            policy = judge if name == OURS else baselines(seed, measure)[name]
-            runs.append(play(workload, seed, policy))
+    others: dict[str, Policy] = {
+        OURS: judge,
+        UNREHEARSED: Unrehearsed(measure),
+        EXACT: Gradient(measure, exact=True),
+    }
+    for name in (*baselines(0, measure), *others):
+        runs = [
+            play(workload, seed, others.get(name) or baselines(seed, measure)[name])
+            for seed in seeds
+        ]
         found["policies"][name] = runs
-        console.print(f"{workload.name:12} {name:16} {mean(runs):7.3f}", style="dim")
+        console.print(f"{workload.name:12} {name:26} {mean(runs):7.3f}", style="dim")
     found["against_fgd"] = paired(found["policies"][OURS], found["policies"][FGD])
     if workload.name != "default":
         return found

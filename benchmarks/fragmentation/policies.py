@@ -114,28 +114,58 @@ class Gradient:
     """FGD: the steepest fall of the fragmentation measure, through a sigmoid cut to 0 … 100.
 
     The cut matters: scores equal within about 40 milli-GPUs go to the first node in order, which
-    fills node after node. With exact scores the same gradient leaves twice as much unallocated.
+    fills node after node. `exact` leaves both out, to show what they do.
     """
 
     measure: Measure
+    exact: bool = False
 
     def score(self, rooms: Rooms, pod: Pod) -> Scores:
         """Score."""
         before = self.measure.fragmentation(rooms)
         if not pod.shared:
             fall = before - self.measure.fragmentation(after(rooms, pod, None))
-            return Scores(_cut(fall), np.zeros(len(rooms), np.int64))
-        score = _cut(before[:, None] - self.measure.after_shared(rooms, pod.cpu, pod.share))
-        return _best_slot(score, rooms, pod)
+            return Scores(self._cut(fall), np.zeros(len(rooms), np.int64))
+        fall = before[:, None] - self.measure.after_shared(rooms, pod.cpu, pod.share)
+        return _best_slot(self._cut(fall), rooms, pod)
 
-
-def _cut(fall: Floats) -> Floats:
-    return np.floor(100 / (1 + np.exp(-fall / GPU)))
+    def _cut(self, fall: Floats) -> Floats:
+        if self.exact:
+            return np.round(fall, 6)  # rounding errors must not break ties
+        return np.floor(100 / (1 + np.exp(-fall / GPU)))
 
 
 def _best_slot(score: Floats, rooms: Rooms, pod: Pod) -> Scores:
     score = np.where(rooms.gpus >= pod.share, score, NEVER)
     return Scores(score.max(axis=1), score.argmax(axis=1))
+
+
+def stranded(rooms: Rooms, kappa: float) -> Floats:
+    """Return the free milli-GPU that the nodes' CPU can't feed at kappa milli-CPU per milli-GPU."""
+    short: Floats = np.maximum(0, rooms.free - rooms.cpu / kappa)
+    return short
+
+
+STEP = 5.0
+"""Costs within so many milli-GPUs are equal, and the first node in order wins."""
+
+
+@dataclass(frozen=True)
+class Unrehearsed:
+    """Fairstow's without rehearsals: least rise of stranded + F/10, the product's `cost`."""
+
+    measure: Measure
+
+    def score(self, rooms: Rooms, pod: Pod) -> Scores:
+        """Score."""
+        before = stranded(rooms, self.measure.kappa) + self.measure.fragmentation(rooms) / 10
+        now = after(rooms, pod, tightest(rooms, pod))  # which GPU doesn't matter to `stranded`
+        short = stranded(now, self.measure.kappa)
+        if not pod.shared:
+            fall = before - short - self.measure.fragmentation(now) / 10
+            return Scores(np.floor(fall / STEP), np.zeros(len(rooms), np.int64))
+        split = self.measure.after_shared(rooms, pod.cpu, pod.share) / 10
+        return _best_slot(np.floor((before - short)[:, None] / STEP - split / STEP), rooms, pod)
 
 
 @dataclass(frozen=True)
@@ -149,12 +179,10 @@ class Rehearsed:
     Attributes:
         measure: over demands of whole GPUs.
         remainder: (101,), by free milli-GPU in steps of 10, in milli-GPUs.
-        step: costs within so many milli-GPUs are equal, and the first node in order wins.
     """
 
     measure: Measure
     remainder: Floats
-    step: float = 5.0
 
     def cost(self, rooms: Rooms) -> Floats:
         """Return the cost of each room, in milli-GPUs."""
@@ -162,13 +190,12 @@ class Rehearsed:
         return left + self._others(rooms)
 
     def _others(self, rooms: Rooms) -> Floats:
-        stranded = np.maximum(0, rooms.free - rooms.cpu / self.measure.kappa)
-        return stranded + self.measure.fragmentation(rooms) / 10
+        return stranded(rooms, self.measure.kappa) + self.measure.fragmentation(rooms) / 10
 
     def score(self, rooms: Rooms, pod: Pod) -> Scores:
         """Score."""
         fall = self.fall(rooms, pod)
-        return Scores(np.floor(fall.score / self.step), fall.slot)
+        return Scores(np.floor(fall.score / STEP), fall.slot)
 
     def fall(self, rooms: Rooms, pod: Pod) -> Scores:
         """Return by how much the cost falls at best, in milli-GPUs, and on which GPU."""

@@ -33,7 +33,9 @@ from fairstow.packing.fragmentation import (
 from tests.cluster.objects import GPU, Object, node, pod, snapshot
 
 CORES = st.integers(0, 12).map(lambda n: 1000 * n)
-AMOUNTS = st.lists(st.integers(0, 10).map(lambda n: 100 * n), max_size=5).map(tuple)
+FEW_CORES = st.integers(0, 4).map(lambda n: 1000 * n)
+FREE = st.one_of(st.just(1000), st.integers(0, 10).map(lambda n: 100 * n))
+AMOUNTS = st.lists(FREE, max_size=5).map(tuple)
 
 
 @st.composite
@@ -51,7 +53,7 @@ def demands(draw: st.DrawFn) -> Demand:
         )
     )
     kinds = draw(st.sampled_from([None, None, ("a",), ("a", "b")]))
-    return Demand(draw(CORES), share, gpus, draw(st.integers(0, 3)), kinds)
+    return Demand(draw(FEW_CORES), share, gpus, draw(st.integers(0, 2)), kinds)
 
 
 def distributions(*, without_gpu: bool = True) -> st.SearchStrategy[Typical]:
@@ -152,6 +154,18 @@ def test_the_papers_example_a_share_goes_where_it_breaks_nothing() -> None:
     started, untouched = Room(8000, 0, (500,)), Room(8000, 0, (1000,))
     assert gradient(started, half, pods) == -3 * 500  # its unusable rest is used up
     assert gradient(untouched, half, pods) == 3 * 500  # whole pods lose a GPU
+    assert gradient(Room(8000, 0, (1000, 500)), half, pods) == -3 * 500  # the better GPU of two
+
+
+def test_the_cost_is_what_is_stranded_and_a_tenth_of_the_measure() -> None:
+    pods = Typical(((Demand(8000, 1000, 1), 3), (Demand(8000, 500, 1), 1)))
+    free = Room(8000, 0, (1000, 500))
+    assert node_fragmentation(free, pods) == 3 * 500
+    fed = 8000 * 3500 * 4 // 32_000
+    assert stranded(free, pods) == 4 * 1500 - fed
+    assert cost(free, pods) == 4 * 1500 - fed + 150
+    rest = Room(0, 0, (1000, 0))
+    assert cost_gradient(free, Demand(8000, 500, 1), pods) == cost(rest, pods) - cost(free, pods)
 
 
 def test_cpu_that_feeds_one_of_four_gpus_strands_the_other_three() -> None:

@@ -16,12 +16,19 @@ import pytest
 from benchmarks.fragmentation.floor import floor, patterns
 from benchmarks.fragmentation.measure import Measure, distribution
 from benchmarks.fragmentation.moves import Mover
-from benchmarks.fragmentation.policies import Policy, Rehearsed, baselines
+from benchmarks.fragmentation.policies import (
+    STEP,
+    Gradient,
+    Policy,
+    Rehearsed,
+    Unrehearsed,
+    baselines,
+)
 from benchmarks.fragmentation.rehearse import rehearse
 from benchmarks.fragmentation.simulate import Cluster, Outcome, simulate
 from benchmarks.fragmentation.state import Rooms, after, allowed, empty, fits
 from benchmarks.fragmentation.trace import Arrivals, Node, Pod, Workload, arrivals
-from fairstow.packing.fragmentation import Demand, Room, node_fragmentation
+from fairstow.packing.fragmentation import Demand, Room, cost_gradient, node_fragmentation
 from fairstow.packing.fragmentation import after as pure_after
 
 PODS = (
@@ -52,7 +59,9 @@ def flat(made: Workload) -> Rehearsed:
 
 
 def policies(made: Workload) -> dict[str, Policy]:
-    return baselines(1, Measure.of(made)) | {"07-Fairstow": flat(made)}
+    measure = Measure.of(made)
+    others: dict[str, Policy] = {"Fairstow": flat(made), "Unrehearsed": Unrehearsed(measure)}
+    return baselines(1, measure) | others | {"exact": Gradient(measure, exact=True)}
 
 
 def played(rooms: Rooms, made: Workload, seed: int, steps: int = 25) -> Rooms:
@@ -107,6 +116,21 @@ def test_the_fall_of_cost_is_the_difference_of_costs(seed: int) -> None:
         some = rooms.take(fits(rooms, pod, allowed(made)[number]))
         fall, slot = policy.fall(some, pod)
         assert fall == pytest.approx(policy.cost(some) - policy.cost(after(some, pod, slot)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_without_rehearsals_the_score_is_the_products_cost(seed: int) -> None:
+    made = workload(seed)
+    policy, pods = Unrehearsed(Measure.of(made)), distribution(made)
+    rooms = played(empty(made, tuple(range(12))), made, seed)
+    for number, pod in enumerate(made.classes):
+        fit = np.flatnonzero(fits(rooms, pod, allowed(made)[number]))
+        score = policy.score(rooms.take(fit), pod).score
+        for row, found in zip(fit, score, strict=True):
+            demand = Demand(pod.cpu, pod.share, pod.gpus)
+            rise = cost_gradient(pure(rooms, made, int(row)), demand, pods)
+            assert rise is not None
+            assert found == pytest.approx(-rise / pods.total / STEP, abs=1.2)
 
 
 def test_arrivals_are_the_workload_then_draws_up_to_130_percent() -> None:
