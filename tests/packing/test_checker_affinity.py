@@ -166,6 +166,14 @@ def test_the_second_follows_the_first() -> None:
         assert rules_broken(objects, plan(objects, *binds)) == broken
 
 
+def test_who_has_left_is_near_nobody() -> None:
+    web, other = near("web", "b", app="web"), near("other", app="db")
+    objects = [*ZONES, web, other]
+    beside, move = step(bind=[(other, "b")]), step([web], [(web, "c")])
+    assert rules_broken(objects, plan(objects, beside, move)) == set()
+    assert rules_broken(objects, plan(objects, move, beside)) == {"AffinityUnmet"}
+
+
 def test_a_moved_pod_is_judged_with_itself_gone() -> None:
     alone, other = near("one", "b", app="web"), near("two", "b", app="web")
     objects = [*ZONES, alone]
@@ -210,3 +218,9 @@ def test_a_namespace_nobody_knows_is_avoided_and_not_relied_on() -> None:
     ):
         found = arrival(in_zone("a", "z1"), near("p", "", term, kind=kind), *ZONES, there)
         assert found == {rule}
+
+
+def test_a_selector_of_all_namespaces_needs_no_labels() -> None:
+    there = pod("x", "b", labels={"app": "web"}, namespace="team-b")
+    found = arrival(in_zone("a", "z1"), near("p", "", {"namespaceSelector": {}}), *ZONES, there)
+    assert found == set()

@@ -176,6 +176,15 @@ def test_steps_build_on_one_another() -> None:
     assert placed("a", "a", "c", "c") == {"SpreadExceeded"}
 
 
+def test_pods_of_one_spread_may_choose_among_different_nodes() -> None:
+    anywhere, pool = spread("anywhere", maxSkew=2), spread("pool", maxSkew=2)
+    pool["spec"]["nodeSelector"] = {"pool": "x"}
+    objects = [in_zone("a", "z1", pool="x"), in_zone("c", "z2"), anywhere, pool, *webs(a=1)]
+    binds = step(bind=[(anywhere, "a")]), step(bind=[(pool, "a")])
+    assert rules_broken(objects, plan(objects, *binds)) == set()
+    assert rules_broken(objects, plan(objects, *reversed(binds))) == {"SpreadExceeded"}
+
+
 def test_a_moved_pod_no_longer_counts_where_it_was() -> None:
     moved = spread("m", "a")
     objects = [in_zone("a", "z1"), in_zone("c", "z2"), moved, *webs(c=1)]

@@ -210,6 +210,12 @@ def test_a_claim_for_one_pod_at_a_time() -> None:
     assert rules_broken(objects, plan(objects, evict, first, second)) == {"VolumeInUse"}
 
 
+def test_the_claim_of_an_ephemeral_volume_has_no_user_as_in_the_scheduler() -> None:
+    there = ephemeral("there", "b")
+    single = owned(claim("there-tmp", accessModes=["ReadWriteOncePod"]), "uid-team-a-there")
+    assert placed(using("p", "", "there-tmp"), single, volume(), there) == set()
+
+
 def test_a_moved_pod_takes_its_volume_where_that_can_be_had() -> None:
     moved = using("m", "b")
     for zones, broken in ((("z1", "z2"), set[str]()), (("z2",), {"VolumeNodeMismatch"})):
@@ -269,6 +275,16 @@ def test_what_counts_for_an_attach_limit() -> None:
     assert rules_broken(objects, a_plan) == {"VolumeLimitExceeded"}
     disk["spec"]["volumes"] = [{"azureDisk": {"diskName": "d"}}]
     assert rules_broken(objects, a_plan) == set()
+
+
+def test_volumes_of_nominated_pods_count_for_their_priority() -> None:
+    arriving, nominated = using("p", "", "c1", priority=5), using("n", "", "c0", priority=5)
+    nominated["status"]["nominatedNodeName"] = "a"
+    objects = [*many("x", "y"), nominated]
+    assert placed(arriving, *objects, limit=2) == set()
+    assert placed(arriving, *objects, limit=1) == {"VolumeLimitExceeded"}
+    nominated["spec"]["priority"] = 4
+    assert placed(arriving, *objects, limit=1) == set()
 
 
 def test_a_move_frees_what_its_pod_had_attached() -> None:

@@ -57,23 +57,20 @@ class SpreadJudge:
             for where, many in self._state.placed.count(alike).items():
                 if where in domains:
                     counts[domains[where]] += many
-        itself = int(matches(spread.selector, pod.labels))
-        promised = self._state.promised.count(alike).get(node.name, 0)
-        for more in sorted({0, promised if node.name in domains else 0}):
-            found = counts | ({domain: counts[domain] + more} if domain in counts else {})
-            enough = bool(found) and len(found) >= spread.min_domains
-            least = min(found.values()) if enough else 0
-            after = found.get(domain, 0) + itself
-            if after - least > spread.max_skew:
-                rest = f"{least} in the emptiest of {len(found)} domains"
-                if not enough:
-                    rest = f"{len(found)} of minDomains {spread.min_domains} there"
-                message = (
-                    f"would make {after} pods of its spread in {spread.topology_key}={domain}, "
-                    f"{rest}, maxSkew {spread.max_skew}"
-                )
-                yield Rule.SPREAD_EXCEEDED, message
-                return
+        if node.name in domains:
+            counts[domain] += self._state.promised.count(alike).get(node.name, 0)
+        enough = bool(counts) and len(counts) >= spread.min_domains
+        least = min(counts.values()) if enough else 0
+        after = counts.get(domain, 0) + int(matches(spread.selector, pod.labels))
+        if after - least > spread.max_skew:
+            rest = f"{least} in the emptiest of {len(counts)} domains"
+            if not enough:
+                rest = f"{len(counts)} of minDomains {spread.min_domains} there"
+            message = (
+                f"would make {after} pods of its spread in {spread.topology_key}={domain}, "
+                f"{rest}, maxSkew {spread.max_skew}"
+            )
+            yield Rule.SPREAD_EXCEEDED, message
 
     def _counted(self, pod: Pod, spread: Spread) -> Mapping[str, str]:
         """Return the domain of each node that counts for one constraint of the pod."""

@@ -46,6 +46,10 @@ class Census:
             self._counts[question] = Counter(holds)
         return self._counts[question]
 
+    def __contains__(self, pod: Pod) -> bool:
+        """Whether a pod is counted here."""
+        return pod.key in self._pods
+
     def _shift(self, pod: Pod, node: str, by: int) -> None:
         for question, counts in self._counts.items():
             if question.holds(pod, self._cluster):

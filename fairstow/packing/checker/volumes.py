@@ -19,6 +19,9 @@ from fairstow.packing.checker.state import State
 from fairstow.packing.checker.storage import ZONE_LABELS, Claim, StorageClass, Volume
 from fairstow.packing.checker.verdict import Obstacle, Rule
 
+Disk = tuple[str, str]
+"""What is attached: CSI driver and handle."""
+
 _IN_TREE = "kubernetes.io/"
 
 
@@ -169,24 +172,38 @@ def _limit_obstacles(pod: Pod, node: Node, state: State) -> Iterator[Obstacle]:
         for key, other in _strangers(node, state):
             message = f"volumes on {node.name} can't be counted: claim {key} isn't {other.key}'s"
             yield Rule.VOLUME_NOT_BOUND, message
-    held = {disk for other in state.there(node) for disk in state.disks(other)}
+    placed = [other for other in state.there(node) if other not in state.promised]
+    ahead = [p for p in state.there(node) if p in state.promised and p.priority >= pod.priority]
+    for there in (placed, placed + ahead) if ahead else (placed,):
+        held = {disk for other in there for disk in state.disks(other)}
+        excess = list(_excess(node, wanted - held, held, state))
+        for driver, more, before, limit in excess:
+            message = (
+                f"needs {more} more volumes of {driver} on {node.name}, where {before} of {limit} "
+                "are attached"
+            )
+            yield Rule.VOLUME_LIMIT_EXCEEDED, message
+        if excess:
+            return
+
+
+def _excess(
+    node: Node, new: set[Disk], held: set[Disk], state: State
+) -> Iterator[tuple[str, int, int, int]]:
+    """Yield driver, new volumes, attached ones and limit where they are too many together."""
+    storage = state.cluster.storage
     attached = held | {
         (driver, volume.handle)
         for driver, name in storage.attached.get(node.name, ())
         if (volume := storage.volumes.get(name)) is not None
         if volume.driver and not volume.in_tree
     }
-    new = wanted - held
     for driver in sorted({driver for driver, _ in new}):
-        limit = installed.get(driver)
+        limit = storage.installed.get(node.name, {}).get(driver)
         before = sum(of == driver for of, _ in attached)
         more = sum(of == driver for of, _ in new)
         if limit is not None and before + more > limit:
-            message = (
-                f"needs {more} more volumes of {driver} on {node.name}, where {before} of {limit} "
-                "are attached"
-            )
-            yield Rule.VOLUME_LIMIT_EXCEEDED, message
+            yield driver, more, before, limit
 
 
 def _strangers(node: Node, state: State) -> Iterator[tuple[str, Pod]]:
