@@ -13,6 +13,7 @@ and the objective picks the largest.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from ortools.sat.python import cp_model
@@ -27,7 +28,8 @@ from fairstow.packing.problem import Site
 Linear = Any
 # ortools' own LinearExprT spans numpy scalars, with which `+` doesn't type-check.
 
-_SAFE_WEIGHT = 1 << 50
+_SAFE_WEIGHT = 1 << 40
+"""Weights times counts stay far from int64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,12 @@ class Solved:
 
     Attributes:
         changes: counts on the model's nodes, or None if no layout was found in time.
-        bound: proved bound on the objective as it was set, without constants.
+        bound: proved bound on the objective as it was set, without constants; None if unknown.
         optimal: whether the layout is proved best.
     """
 
     changes: dict[Site, int] | None
-    bound: int
+    bound: int | None
     optimal: bool
 
 
@@ -89,7 +91,7 @@ class PlacementModel:
             return
         self._span += movable
         before = incumbent.placed[index]
-        placed = sum(here) + (before - inside)
+        placed = _sum([*here, before - inside])
         most = min(group.most, self._limits.caps.get(index, group.most))
         self._model.add(placed <= max(most, before))
         self._placed[index] = placed
@@ -101,7 +103,7 @@ class PlacementModel:
 
     def _departed(self, index: int) -> Linear:
         incumbent = self._incumbent
-        total: Linear = incumbent.left[index]
+        parts: list[Linear] = [incumbent.left[index]]
         running = self._problem.groups[index].running
         for node in self._nodes:
             now = running.get(node, 0)
@@ -110,8 +112,8 @@ class PlacementModel:
             gone = max(0, now - incumbent.count((index, node)))
             left = self._variable(now, gone)
             self._model.add(left >= now - self._x[index, node])
-            total += left - gone
-        return total
+            parts.append(left - gone)
+        return _sum(parts)
 
     def _eviction(self, index: int, placed: Linear) -> cp_model.IntVar:
         group = self._problem.groups[index]
@@ -180,15 +182,14 @@ class PlacementModel:
 
     def _arrived(self, groups: Iterable[int], domain: Mapping[int, str], value: str) -> Linear:
         """Return arrivals of some groups in a domain: this model's, and the incumbent's outside."""
-        total: Linear = 0
+        parts: list[Linear] = []
         for index in groups:
             for node, pods in self._incumbent.at[index].items():
                 if domain.get(node) == value and (index, node) not in self._x:
-                    total += pods
-            for node in self._nodes:
-                if domain.get(node) == value and (index, node) in self._x:
-                    total += self._x[index, node]
-        return total
+                    parts.append(pods)
+            here = [n for n in self._nodes if domain.get(n) == value]
+            parts += [self._x[index, n] for n in here if (index, n) in self._x]
+        return _sum(parts)
 
     def _presence(self, count: Linear) -> cp_model.IntVar:
         """Return a Boolean that is true where a count is above 0."""
@@ -200,11 +201,9 @@ class PlacementModel:
         limits, incumbent = self._limits, self._incumbent
         everyone = range(len(self._problem.groups))
         if limits.moves is not None and self._placed:
-            total: Linear = 0
-            for i in everyone:
-                total += self._departures.get(i, incumbent.left[i])
-                total -= self._evicted.get(i, incumbent.evictions(i))
-            self._model.add(total <= limits.moves)
+            parts = [self._departures.get(i, incumbent.left[i]) for i in everyone]
+            parts += [-self._evicted.get(i, incumbent.evictions(i)) for i in everyone]
+            self._model.add(_sum(parts) <= limits.moves)
         for priority, most in limits.tier_caps.items():
             tier = Level(places=True, priority=priority)
             placed, constant = self._expression(tier)
@@ -218,15 +217,12 @@ class PlacementModel:
                     self._model.add(self._lost(under) <= allowed)
 
     def _lost(self, groups: Iterable[int]) -> Linear:
-        total: Linear = 0
-        for i in groups:
-            total += self._evicted.get(i, self._incumbent.evictions(i))
-        return total
+        return _sum([self._evicted.get(i, self._incumbent.evictions(i)) for i in groups])
 
     def _expression(self, level: Level) -> tuple[Linear, int]:
         """Return a level as (expression over this model's groups, constant of all others)."""
         rules, incumbent = self._problem.rules, self._incumbent
-        total: Linear = 0
+        parts: list[Linear] = []
         constant = 0
         for index, group in enumerate(self._problem.groups):
             if not level.covers(group.priority):
@@ -236,12 +232,12 @@ class PlacementModel:
                     incumbent.placed[index] if level.places else incumbent.disturbance(index)
                 )
             elif level.places:
-                total += self._placed[index]
+                parts.append(self._placed[index])
             else:
-                lost = self._evicted.get(index, 0)
-                total += rules.move_cost * self._departures[index]
-                total += (rules.eviction_cost - rules.move_cost) * lost
-        return total, constant
+                lost = self._evicted.get(index, incumbent.evictions(index))
+                parts.append(rules.move_cost * self._departures[index])
+                parts.append((rules.eviction_cost - rules.move_cost) * lost)
+        return _sum(parts), constant
 
     def hold(self, level: Level, at_least: int) -> None:
         """Keep a level no worse than a value."""
@@ -253,23 +249,25 @@ class PlacementModel:
         else:
             self._model.add(total <= at_least - constant)
 
-    def scalarise(self, order: Sequence[Level]) -> bool:
-        """Set the lexicographic order as one weighted sum; False if weights would overflow.
+    def scalarise(self, order: Sequence[Level]) -> None:
+        """Set the lexicographic order as one weighted sum, or as much of it as weights allow.
 
         A level's weight exceeds all that the levels below it can change together inside this
         model: counts by `span`, units by `span` times the dearest unit.
         """
-        dearest = max(self._problem.rules.move_cost, self._problem.rules.eviction_cost)
-        dearest = dearest if self._evicted else self._problem.rules.move_cost
-        weight, objective = 1, 0
-        for level in reversed(order):
-            if weight > _SAFE_WEIGHT:
-                return False
+        rules = self._problem.rules
+        dearest = max(rules.move_cost, rules.eviction_cost) if self._evicted else rules.move_cost
+        factors = [2 * self._span * (1 if level.places else dearest) + 1 for level in order]
+        kept = len(order)
+        while kept > 1 and prod(factors[1:kept]) > _SAFE_WEIGHT:
+            kept -= 1
+        weight = 1
+        parts: list[Linear] = []
+        for level, factor in zip(reversed(order[:kept]), reversed(factors[:kept]), strict=True):
             total, _ = self._expression(level)
-            objective += weight * total if level.places else -weight * total
-            weight *= 2 * self._span * (1 if level.places else dearest) + 1
-        self._model.maximize(objective)
-        return True
+            parts.append(total * (weight if level.places else -weight))
+            weight *= factor
+        self._model.maximize(_sum(parts))
 
     def optimise(self, level: Level) -> int:
         """Set one level as the objective and return its constant part."""
@@ -289,8 +287,10 @@ class PlacementModel:
         on_changes: Callable[[dict[Site, int]], None] | None = None,
     ) -> Solved:
         """Solve within `seconds`, starting from the incumbent."""
+        if seconds <= 0:
+            return Solved(None, None, False)
         solver = cp_model.CpSolver()
-        solver.parameters.max_time_in_seconds = max(seconds, 0.001)
+        solver.parameters.max_time_in_seconds = seconds
         solver.parameters.num_workers = workers
         solver.parameters.random_seed = seed & 0x7FFFFFFF
         for variable, now in self._hints:
@@ -298,7 +298,8 @@ class PlacementModel:
         callback = _Improvements(self, on_changes) if on_changes else None
         status = solver.solve(self._model, callback)
         if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-            return Solved(None, round(solver.best_objective_bound), False)
+            # Without a solution CP-SAT reports 0 as the bound, which proves nothing.
+            return Solved(None, None, False)
         bound = round(solver.best_objective_bound)
         return Solved(self.read(solver.value), bound, status == cp_model.OPTIMAL)
 
@@ -306,6 +307,13 @@ class PlacementModel:
         """Return the counts of a solution that differ from the incumbent's."""
         counts = {site: value(variable) for site, variable in self._x.items()}
         return {s: c for s, c in counts.items() if c != self._incumbent.count(s)}
+
+
+def _sum(parts: Sequence[Linear]) -> Linear:
+    """Add expressions up into a new one; `+=` would change the first of them in place."""
+    if all(isinstance(part, int) for part in parts):
+        return sum(parts)
+    return cp_model.LinearExpr.sum(list(parts))
 
 
 class _Improvements(cp_model.CpSolverSolutionCallback):

@@ -109,6 +109,8 @@ class Incumbent:
         )
         for index in order:
             wanted = min(groups[index].most, limits.caps.get(index, groups[index].most))
+            if groups[index].priority in limits.tier_caps:
+                continue  # such tiers may only keep what they have
             for node in self._fitting(index):
                 while self.placed[index] < wanted and self._may_take((index, node)):
                     self.apply({(index, node): self.count((index, node)) + 1})

@@ -75,7 +75,7 @@ def decide(request: Request, solve: Solver, now: Clock, workers: int = 1) -> Dec
     """
     found = find(request, solve, now, workers)
     steps = schedule(request.snapshot, found.problem, found.roster, found.layout.at)
-    return _decision(request, found.problem, found.roster, steps, found.bounds)
+    return _decision(request, found, steps)
 
 
 def find(request: Request, solve: Solver, now: Clock, workers: int = 1) -> Solution:
@@ -93,6 +93,7 @@ def find(request: Request, solve: Solver, now: Clock, workers: int = 1) -> Solut
         start={},
         order=levels(request.order, problem.priorities),
         limits=_limits(request, problem),
+        proof_limits=_most_liberal(request, problem),
         seed=request.seed,
         workers=workers,
     )
@@ -104,7 +105,10 @@ def find(request: Request, solve: Solver, now: Clock, workers: int = 1) -> Solut
             task = evicting
             outcome = solve(task, (deadline - now()) / (1 + len(phases) - done))
     bounds = dict(zip(task.order, outcome.bounds, strict=True))
-    return Solution(problem, roster, Incumbent(problem, outcome.changes), bounds)
+    layout, unchanged = Incumbent(problem, outcome.changes), Incumbent(problem, {})
+    if layout.score(task.order) < unchanged.score(task.order):
+        layout = unchanged
+    return Solution(problem, roster, layout, bounds)
 
 
 def _limits(request: Request, problem: Problem) -> Limits:
@@ -116,6 +120,16 @@ def _limits(request: Request, problem: Problem) -> Limits:
         evictions=sum(problem.groups[i].placed for i in running),
         evictable=running - problem.pinned,
     )
+
+
+def _most_liberal(request: Request, problem: Problem) -> Limits:
+    """Return what any plan may do at all: bounds proved under it hold for every phase."""
+    limits = _limits(request, problem)
+    phases = _eviction_phases(request, problem)
+    if not phases:
+        return limits
+    lower = (i for i, g in enumerate(problem.groups) if g.placed and g.priority < phases[0])
+    return replace(limits, evictions=request.max_evictions, evictable=frozenset(lower))
 
 
 def _eviction_phases(request: Request, problem: Problem) -> list[int]:
@@ -145,7 +159,12 @@ def _with_evictions(task: Task, outcome: Outcome, priority: int, most: int) -> T
     limits = replace(
         task.limits,
         evictions=most,
-        evictable=frozenset(i for i, g in enumerate(groups) if g.placed and g.priority < priority),
+        # Groups that lost pods for a higher priority stay open: they may get them back.
+        evictable=frozenset(
+            i
+            for i, g in enumerate(groups)
+            if g.placed and (g.priority < priority or now.evictions(i))
+        ),
         caps={i: now.placed[i] for i, g in enumerate(groups) if not g.preempts},
         tier_caps={
             level.priority: now.value(level)
@@ -156,29 +175,34 @@ def _with_evictions(task: Task, outcome: Outcome, priority: int, most: int) -> T
     return replace(task, start=outcome.changes, limits=limits)
 
 
-def _decision(
-    request: Request,
-    problem: Problem,
-    roster: Roster,
-    done: Schedule,
-    bounds: Mapping[Level, int],
-) -> Decision:
+def _decision(request: Request, found: Solution, done: Schedule) -> Decision:
     rules = request.rules
     cost = rules.move_cost * len(done.moves) + rules.eviction_cost * len(done.evictions)
-    tiers = _tiers(problem, roster, done, bounds)
-    disturbed = [v for level, v in bounds.items() if not level.places]
+    disturbed = [bound for level, bound in found.bounds.items() if not level.places]
+    whole = done.layout == found.layout.at
     return Decision(
         request=request,
         placements=done.placements,
         moves=done.moves,
         evictions=done.evictions,
         steps=done.steps,
-        tiers=tiers,
+        tiers=_tiers(found.problem, found.roster, done, found.bounds),
         cost=cost,
-        proved_least_cost=cost == 0 or (bool(disturbed) and disturbed[-1] == cost),
-        not_considered=(*_cut(done), *not_considered(request.snapshot, roster)),
+        proved_least_cost=cost == 0 or (whole and bool(disturbed) and disturbed[-1] == cost),
+        not_considered=(
+            *_cut(done),
+            *_over(found.problem),
+            *not_considered(request.snapshot, found.roster),
+        ),
         budgets_known="PodDisruptionBudget" in request.snapshot.known,
     )
+
+
+def _over(problem: Problem) -> tuple[str, ...]:
+    names = [problem.nodes[n] for n, over in enumerate(problem.over) if over]
+    if not names:
+        return ()
+    return (f"{_count(names, 'node')} over capacity: nothing is placed there {_some(names)}",)
 
 
 def _cut(done: Schedule) -> tuple[str, ...]:
@@ -197,8 +221,8 @@ def _tiers(
         after[group.priority] += sum(at.values())
         most[group.priority] += group.most
         waiting[group.priority] += group.pending
-    for pod, _ in roster.unplaceable:
-        waiting[pod.shape.priority] += 1
+    left_out = Counter(pod.shape.priority for pod, _ in roster.unplaceable)
+    waiting.update(left_out)
     tiers: list[Tier] = []
     for priority in sorted(before.keys() | waiting.keys(), reverse=True):
         level = bounds.get(Level(places=True, priority=priority))
@@ -212,6 +236,7 @@ def _tiers(
                 after=after[priority],
                 pending=before[priority] + waiting[priority] - after[priority],
                 bound=max(after[priority], most[priority] if bound is None else bound),
+                left_out=left_out[priority],
             )
         )
     return tuple(tiers)

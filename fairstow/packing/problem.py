@@ -99,6 +99,11 @@ class Problem:
         """Tiers that the groups form, highest first."""
         return tuple(sorted({g.priority for g in self.groups}, reverse=True))
 
+    @property
+    def pairs(self) -> int:
+        """Pairs of a group and a node that may take it: the problem's size."""
+        return sum(len(g.targets) for g in self.groups)
+
     def current(self) -> Layout:
         """The layout as it is."""
         return [dict(g.running) for g in self.groups]

@@ -34,8 +34,9 @@ from fairstow.packing.problem import Problem, Site
 BY_NODE = 40_000
 """Most (group, node) pairs for which the program is stated by nodes rather than by cells."""
 
-MAX_COLUMNS = 400_000
-"""Beyond this the program is too slow to be worth it; levels are then bounded by counting."""
+COLUMNS_PER_SECOND = 30_000
+"""About how large a program can be stated and solved in a second. Larger ones are left out, and
+levels are then bounded by counting."""
 
 _EPSILON = 1e-6
 _SCALE = 1 << 44
@@ -44,10 +45,20 @@ _SCALE = 1 << 44
 class Relaxation:
     """The linear program of a problem; levels are optimised and then held one by one."""
 
-    def __init__(self, problem: Problem, limits: Limits) -> None:
-        self._problem, self._limits = problem, limits
-        by_node = sum(len(g.targets) for g in problem.groups) <= BY_NODE
-        self._cells = [[n] for n in range(len(problem.nodes))] if by_node else cells(problem)
+    @classmethod
+    def within(cls, problem: Problem, limits: Limits, seconds: float) -> "Relaxation | None":
+        """Return the program if it can be stated and solved in about that time, else None."""
+        by_node = problem.pairs <= BY_NODE
+        found = [[n] for n in range(len(problem.nodes))] if by_node else cells(problem)
+        columns = problem.pairs if by_node else len(found) * len(problem.groups)
+        if columns > COLUMNS_PER_SECOND * seconds:
+            return None
+        return cls(problem, limits, found, by_node=by_node)
+
+    def __init__(
+        self, problem: Problem, limits: Limits, found: list[list[int]], *, by_node: bool
+    ) -> None:
+        self._problem, self._limits, self._cells = problem, limits, found
         self._cell_of = {n: cell for cell, nodes in enumerate(self._cells) for n in nodes}
         self._by_node = by_node
         self._rows: list[tuple[dict[int, int], float, float]] = []
@@ -62,10 +73,9 @@ class Relaxation:
                 self._group(index)
         self._room()
         self._limit()
-        self._program = _Program(self._upper) if self.columns <= MAX_COLUMNS else None
+        self._program = _Program(self._upper)
         for row, low, high in self._rows:
-            if self._program:
-                self._program.add(row, low, high)
+            self._program.add(row, low, high)
 
     @property
     def columns(self) -> int:
@@ -170,7 +180,7 @@ class Relaxation:
             level: one that places is bounded from above, one that disturbs from below.
             seconds: most time to spend.
         """
-        if self._program is None or seconds <= 0:
+        if seconds <= 0:
             return None
         sign = 1 if level.places else -1
         objective = {c: sign * v for c, v in self._coefficients(level).items()}
@@ -195,16 +205,14 @@ class Relaxation:
             row = self._coefficients(level)
             self._held[level] = len(self._rows)
             self._rows.append((row, low, high))
-        if self._program:
-            self._program.put(self._held[level], row, low, high)
+        self._program.put(self._held[level], row, low, high)
 
     def release(self) -> None:
         """Hold no level any more."""
         for index in self._held.values():
             row = self._rows[index][0]
             self._rows[index] = (row, -inf, inf)
-            if self._program:
-                self._program.put(index, row, -inf, inf)
+            self._program.put(index, row, -inf, inf)
 
     def active_nodes(self) -> frozenset[int]:
         """Nodes whose pods the last solution changes; none where it was stated by cells."""

@@ -12,8 +12,9 @@ Departures only make room and every arrival goes to its final slot, so taking al
 down at once always works, but for disruption budgets: pods of one budget in one step may not
 exceed what it allows. Where that forbids the rest, the rest is left out; what has been
 scheduled stands on its own, since each step is legal in the state the ones before it left. So a
-schedule can be cut after any step. It is cut where a plan would get too long, and always after its
-last placement: moves that nothing follows would serve nobody.
+schedule can be cut after any step. It is cut where a plan would get too long, and always after the
+last placement with which it is worth carrying out: moves that nothing follows would serve nobody,
+and an eviction is for a pod of higher priority that does get its place, or isn't done.
 """
 
 import itertools
@@ -25,7 +26,7 @@ from fairstow.cluster.model import Pod
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.state import State
 from fairstow.packing.incumbent import Incumbent
-from fairstow.packing.model import Eviction, Move, Placement, Step
+from fairstow.packing.model import Eviction, Move, Placement, RuleSet, Step
 from fairstow.packing.objective import evictions
 from fairstow.packing.problem import Layout, Problem, Roster, Site
 
@@ -152,8 +153,21 @@ class _Scheduler:
                 self._bind_waiting() or self._move_one() or self._move_together() or self._evict()
             ):
                 break
-            if len(self._placements) > placed:
+            if len(self._placements) > placed and self._worthwhile():
                 self.useful = len(self.steps)
+
+    def _worthwhile(self) -> bool:
+        """Whether the steps so far place more, by tier, and evict nobody without cause."""
+        gained = Counter(p.pod.shape.priority for p in self._placements)
+        gained.subtract(Counter(e.pod.shape.priority for e in self._evictions))
+        if [gained[tier] for tier in sorted(gained, reverse=True)] <= [0] * len(gained):
+            return False
+        if not self._evictions or self._problem.rules is RuleSet.PAPER:
+            return True
+        highest = max(e.pod.shape.priority for e in self._evictions)
+        return any(
+            p.pod.shape.preempts and p.pod.shape.priority > highest for p in self._placements
+        )
 
     def result(self, *, cut: bool = False) -> Schedule:
         """Return what was done."""

@@ -45,6 +45,12 @@ _PATIENCE = 40
 _FIRST_PATIENCE = 8
 _FIRST_SHARE = 0.2
 
+_REPORT_EVERY = 0.25
+"""Seconds between reports from the middle of a solve."""
+
+_WHOLE_SHARE = 0.7
+"""Share of what is left that one level of the whole cluster may take."""
+
 _TIGHTEN_SHARE = 0.1
 """Share of the window kept for bounding the levels once the layout is final."""
 
@@ -56,10 +62,12 @@ class Outcome:
     Attributes:
         changes: how the best layout differs from the current placement.
         bounds: by level, the proved bound given what the levels above reached.
+        complete: whether the search ended by itself, not cut off or lost.
     """
 
     changes: dict[Site, int]
     bounds: tuple[int, ...]
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +77,15 @@ class Task:
     Attributes:
         start: the changes to begin with.
         order: levels, most important first.
+        limits: what this search may do.
+        proof_limits: what a plan may do at all; bounds are proved under these.
     """
 
     problem: Problem
     start: dict[Site, int]
     order: tuple[Level, ...]
     limits: Limits
+    proof_limits: Limits
     seed: int
     workers: int
 
@@ -88,25 +99,24 @@ class Search:
         self._best = Incumbent(task.problem, task.start)
         self._score = self._best.score(task.order)
         self._bounds = [_by_counting(level, task) for level in task.order]
-        self._relaxation = Relaxation(task.problem, task.limits)
+        self._relaxation: Relaxation | None = None
         self._assumed: list[int] = []
         self._round = 0
+        # What CP-SAT proves holds for plans if it may do all they may, and no rule is too strict.
+        self._proves = task.limits == task.proof_limits and exact(task.problem.between)
+        self._reported = now()
 
     def run(self) -> Outcome:
         """Search until the deadline, or until nothing better can be had."""
         self._fit()
         self._neighbourhoods([], _FIRST_PATIENCE, self._now() + _FIRST_SHARE * self._left())
         active = self._relax()
-        small = sum(len(g.targets) for g in self._task.problem.groups) <= _WHOLE_CLUSTER
+        small = self._task.problem.pairs <= _WHOLE_CLUSTER
         if not self._done() and active:
             self._guided(sorted(active))
         while not self._done():
             better = self._neighbourhoods(sorted(active), _PATIENCE, self._deadline)
-            if small and not self._done():
-                self._whole()
-            elif not better:
-                break
-            if small and not better:
+            if (small and not self._done() and self._whole()) or not (small or better):
                 break
         self._tighten()
         return self._outcome()
@@ -132,7 +142,7 @@ class Search:
         inverse = self._best.apply(changes)
         self._best.undo()
         score = self._best.score(self._task.order)
-        if score < self._score or not self._valid(changes):
+        if score < self._score or not self._valid(self._best, changes):
             self._restore(before, inverse)
             return False
         better = score > self._score
@@ -160,9 +170,9 @@ class Search:
         running = [g.running for g in self._task.problem.groups]
         self._best.apply({(g, n): before.get((g, n), running[g].get(n, 0)) for g, n in touched})
 
-    def _valid(self, changes: dict[Site, int]) -> bool:
+    def _valid(self, best: Incumbent, changes: dict[Site, int]) -> bool:
         """Whether what holds over all nodes holds, where two solves changed different ones."""
-        best, task, groups = self._best, self._task, self._task.problem.groups
+        task, groups = self._task, self._task.problem.groups
         for index in {g for g, _ in changes}:
             most = min(groups[index].most, task.limits.caps.get(index, groups[index].most))
             if best.placed[index] > most or not best.keeps_apart(index):
@@ -192,13 +202,18 @@ class Search:
 
     def _relax(self) -> frozenset[int]:
         """Bound every level as if those above reached their bounds; return where to act."""
-        relaxation = self._relaxation
+        relaxation = Relaxation.within(
+            self._task.problem, self._task.proof_limits, self._left() / 3
+        )
+        if relaxation is None:
+            return frozenset()
         for level in self._task.order:
             bound = relaxation.bound(level, self._left() / 3)
             if bound is None:
                 return frozenset()
             self._assumed.append(bound)
             relaxation.hold(level, bound)
+        self._relaxation = relaxation
         self._bounds[0] = _tighter(self._task.order[0], self._bounds[0], self._assumed[0])
         self._take_assumed()
         self._report(self._outcome())
@@ -215,14 +230,13 @@ class Search:
         """Bound every level given what the levels above it reached; skips what is known."""
         order = self._task.order
         self._take_assumed()
-        if all(self._met(i) for i in range(len(order))):
-            return
         relaxation = self._relaxation
+        if relaxation is None or all(self._met(i) for i in range(len(order))):
+            return
         relaxation.release()
-        seconds = max(self._deadline - self._now(), 0.05)
         for index, level in enumerate(order):
             if not self._met(index):
-                bound = relaxation.bound(level, seconds / 2)
+                bound = relaxation.bound(level, (self._deadline - self._now()) / 2)
                 if bound is None:
                     return
                 self._bounds[index] = _tighter(level, self._bounds[index], bound)
@@ -275,62 +289,68 @@ class Search:
         first = next((i for i in range(len(task.order)) if not self._met(i)), 0)
         for level in task.order[:first]:
             model.hold(level, self._best.value(level))
-        if not model.scalarise(task.order[first:]):
-            model.optimise(task.order[first])
+        model.scalarise(task.order[first:])
         return model
 
     def _report_only(self, changes: dict[Site, int]) -> None:
-        """Report a layout in the middle of a solve, so that it isn't lost if time ends there.
+        """Report a layout in the middle of a long solve, so that it isn't lost if time ends there.
 
         Called from the solver's thread: the incumbent is read, never changed.
         """
-        bounds = known_without_search(self._task).bounds
-        self._report(Outcome(self._best.changes() | changes, bounds))
+        if self._now() - self._reported < _REPORT_EVERY:
+            return
+        self._reported = self._now()
+        task = self._task
+        layout = Incumbent(task.problem, self._best.changes() | changes)
+        layout.undo()
+        if layout.score(task.order) > self._score and self._valid(layout, changes):
+            bounds = known_without_search(task).bounds
+            self._report(Outcome(layout.changes(), bounds, complete=False))
 
-    def _whole(self) -> None:
-        """Give CP-SAT the whole cluster, level by level, from the first open one."""
+    def _whole(self) -> bool:
+        """Give CP-SAT the whole cluster, level by level, from the first open one.
+
+        Returns whether it solved them all: what this search may do, it has done.
+        """
         task = self._task
         self._tighten()
         for index, level in enumerate(task.order):
             if self._left() <= 0:
-                return
+                return False
             if self._met(index):
                 continue
             model = PlacementModel(self._best, range(len(task.problem.nodes)), task.limits)
             for above in task.order[:index]:
                 model.hold(above, self._best.value(above))
             constant = model.optimise(level)
-            still_open = sum(not self._met(i) for i in range(index, len(task.order)))
+            last = index == len(task.order) - 1
             solved = model.solve(
-                seconds=self._left() / still_open,
+                seconds=self._left() * (1 if last else _WHOLE_SHARE),
                 workers=task.workers,
                 seed=task.seed,
                 on_changes=self._report_only,
             )
             self._offer(solved.changes)
-            if exact(task.problem.between):
+            if solved.bound is not None and self._proves:
                 bound = solved.bound + constant
                 self._bounds[index] = _tighter(level, self._bounds[index], bound)
-            if self._best.value(level) != self._bounds[index]:
-                return  # what is below rests on this level
+            if not solved.optimal:
+                return False  # what is below rests on this level
             self._tighten()
+        return True
 
 
 def known_without_search(task: Task) -> Outcome:
     """Return what is known before any search: the start, and bounds by counting."""
-    return Outcome(task.start, tuple(_by_counting(level, task) for level in task.order))
+    bounds = tuple(_by_counting(level, task) for level in task.order)
+    return Outcome(task.start, bounds, complete=False)
 
 
 def _by_counting(level: Level, task: Task) -> int:
     """Bound a level: nobody places more pods than there are, nor disturbs less than nothing."""
     if not level.places:
         return 0
-    most = sum(
-        min(g.most, task.limits.caps.get(i, g.most))
-        for i, g in enumerate(task.problem.groups)
-        if level.covers(g.priority)
-    )
-    return min(most, task.limits.tier_caps.get(level.priority, most))
+    return sum(g.most for g in task.problem.groups if level.covers(g.priority))
 
 
 def _tighter(level: Level, one: int, other: int) -> int:

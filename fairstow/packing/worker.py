@@ -10,17 +10,23 @@ import multiprocessing
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Any
 
-from fairstow.packing.search import Outcome, Search, Task, known_without_search
+from fairstow.packing.search import Outcome, Report, Search, Task, known_without_search
 
-_GRACE = 0.25
-"""Seconds a search may be late before its process is killed, plus 2 % of its window."""
+_MARGIN = 0.1
+"""Seconds the search is told to end before it is cut off; less of a window under a second."""
+
+
+class SolverError(RuntimeError):
+    """The search failed by a fault of ours; the message is its traceback."""
 
 
 class Worker:
@@ -55,24 +61,39 @@ class Worker:
         return self._ready
 
     def __call__(self, task: Task, seconds: float) -> Outcome:
-        """Run one search; returns within `seconds` plus a grace, with the best known."""
-        latest: Outcome = known_without_search(task)
-        if seconds <= 0:
-            return latest
+        """Run one search; returns within `seconds` with the best known.
+
+        A process that dies is replaced once, and the search goes on from what it had reported.
+
+        Raises:
+            SolverError: the search failed by a fault of ours, not of time.
+        """
         deadline = time.monotonic() + seconds
-        last_call = deadline + _GRACE + 0.02 * seconds
-        try:
-            if not self.ready(max(0.0, deadline - time.monotonic())):
-                return latest
-            self._pipe.send((task, deadline - time.monotonic()))
-            while self._pipe.poll(max(0.0, last_call - time.monotonic())):
-                latest, final = self._pipe.recv()
-                if final:
-                    return latest
-        except (EOFError, OSError):
-            pass  # the solver died: what it had reported stands
-        self._restart()
+        latest = known_without_search(task)
+        for _ in range(2):
+            try:
+                latest = self._search(replace(task, start=latest.changes), deadline, latest)
+            except (EOFError, OSError):
+                self._restart()  # it died: what it had reported stands
+                continue
+            if not latest.complete:
+                self._restart()  # it is late: it would answer into the next search
+            break
         return latest
+
+    def _search(self, task: Task, deadline: float, latest: Outcome) -> Outcome:
+        if not self.ready(max(0.0, deadline - time.monotonic())):
+            return latest
+        seconds = deadline - time.monotonic()
+        self._pipe.send((task, seconds - _MARGIN * min(1.0, seconds)))
+        while self._pipe.poll(max(0.0, deadline - time.monotonic())):
+            answer = self._pipe.recv()
+            if isinstance(answer, str):
+                raise SolverError(answer)
+            latest, final = answer
+            if final:
+                return latest
+        return replace(latest, complete=False)
 
     def close(self) -> None:
         """End the process; idempotent."""
@@ -115,12 +136,15 @@ def _serve(pipe: "Connection[Any, Any]") -> None:
         pipe.send(True)
         while True:
             task, seconds = pipe.recv()
-            search = Search(
-                task,
-                time.monotonic,
-                time.monotonic() + seconds,
-                report=lambda outcome: pipe.send((outcome, False)),
-            )
-            pipe.send((search.run(), True))
+            pipe.send(_answer(task, seconds, lambda outcome: pipe.send((outcome, False))))
     except (EOFError, OSError):
         return
+
+
+def _answer(task: Task, seconds: float, report: Report) -> tuple[Outcome, bool] | str:
+    try:
+        return Search(task, time.monotonic, time.monotonic() + seconds, report).run(), True
+    except (EOFError, OSError):
+        raise  # the other end went away in the middle of a search
+    except Exception:  # noqa: BLE001 - whatever it is, the other end tells the user
+        return traceback.format_exc()

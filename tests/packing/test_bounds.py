@@ -1,0 +1,81 @@
+"""Bounds and the CP-SAT model, seen from inside: what no plan's text would show.
+
+Covered: no layout beats its own bound on any level, in either order and with limits; a level's
+expression says what the incumbent says, however often it is asked; a model that found nothing
+proves nothing. Not covered: that bounds are tight (benchmarks).
+"""
+
+import time
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fairstow.packing.cpsat import PlacementModel
+from fairstow.packing.formulate import formulate
+from fairstow.packing.incumbent import Incumbent
+from fairstow.packing.limits import Limits
+from fairstow.packing.model import Order, Request, RuleSet
+from fairstow.packing.objective import levels
+from fairstow.packing.planner import find, inline
+from fairstow.packing.relaxation import Relaxation
+from tests.packing.checker_clusters import Json, node, pod
+from tests.packing.clusters import clusters, snapshot
+
+slow = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+
+
+@slow
+@given(
+    clusters(preempting=True),
+    st.sampled_from(Order),
+    st.sampled_from(RuleSet),
+    st.sampled_from((None, 1)),
+    st.integers(0, 2),
+)
+def test_no_layout_beats_its_bound(
+    objects: list[Json], order: Order, rules: RuleSet, moves: int | None, evictions: int
+) -> None:
+    request = Request(
+        snapshot(objects), rules, order, window=1.0, max_moves=moves, max_evictions=evictions
+    )
+    found = find(request, inline(time.monotonic), time.monotonic)
+    for level, bound in found.bounds.items():
+        value = found.layout.value(level)
+        assert value <= bound if level.places else value >= bound
+
+
+@slow
+@given(clusters(preempting=True), st.sampled_from(Order))
+def test_an_expression_says_the_same_however_often_it_is_asked(
+    objects: list[Json], order: Order
+) -> None:
+    problem, _ = formulate(snapshot(objects))
+    evictable = frozenset(i for i, g in enumerate(problem.groups) if g.placed)
+    limits = Limits(moves=3, evictions=2, evictable=evictable, tier_caps={0: 2, 100: 3})
+    model = PlacementModel(Incumbent(problem, {}), range(len(problem.nodes)), limits)
+    asked = levels(order, problem.priorities)
+    once = [str(model._expression(level)) for level in asked]
+    model.scalarise(asked)
+    assert [str(model._expression(level)) for level in asked] == once
+
+
+CHAIN = [
+    *(node(f"n{i}", gpu=1) for i in range(3)),
+    *(pod(f"p{i}", f"n{i}", gpu=1) for i in range(2)),
+    pod("w", gpu=1, nodeSelector={"host": "n0"}, priority=100),
+]
+
+
+def test_a_solve_without_time_proves_nothing() -> None:
+    problem, _ = formulate(snapshot(CHAIN))
+    model = PlacementModel(Incumbent(problem, {}), range(3), Limits())
+    model.optimise(levels(Order.PLACE_FIRST, problem.priorities)[0])
+    for seconds in (-1.0, 0.0, 1e-9):
+        solved = model.solve(seconds=seconds, workers=1, seed=0)
+        assert solved.bound is None or solved.changes is not None
+
+
+def test_a_program_too_large_for_the_time_is_left_out() -> None:
+    problem, _ = formulate(snapshot(CHAIN))
+    assert Relaxation.within(problem, Limits(), 1.0) is not None
+    assert Relaxation.within(problem, Limits(), 0.0) is None
