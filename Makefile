@@ -51,6 +51,11 @@ format: $(SYNCED) ## Format the code.
 	.venv/bin/ruff check --fix --quiet .
 	.venv/bin/ruff format --quiet .
 
+.PHONY: benchmark-packing
+benchmark-packing: $(SYNCED) ## Run the packing benchmarks, the short way (five minutes).
+	@$(PHASE) paper-grid $(PYTHON) -m benchmarks.paper_grid --seeds 3 --priorities 4
+	@$(PHASE) scale $(PYTHON) -m benchmarks.scale
+
 .PHONY: cluster-up
 cluster-up: $(SYNCED) ## Start a local Kubernetes and say how to reach it.
 	@$(PYTHON) -m e2e.controlplane up

@@ -21,7 +21,7 @@ _SAMPLE = 48
 _HIGHEST_FIRST = 0.6
 """How often a neighbourhood is for a waiting pod of the highest priority."""
 
-_SIZES = (3, 5, 8, 12)
+_SIZES = (2, 3, 4, 6)
 
 
 @dataclass(frozen=True, slots=True)

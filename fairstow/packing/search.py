@@ -38,7 +38,7 @@ _WHOLE_CLUSTER = 60_000
 
 _GUIDED_NODES = 60
 _GUIDED_SHARE = 0.3
-_NEIGHBOURHOOD_SECONDS = 0.4
+_NEIGHBOURHOOD_SECONDS = 0.2
 _PATIENCE = 40
 """Neighbourhoods in a row without a gain before the search moves on."""
 
