@@ -54,6 +54,11 @@ def test_the_skew_counts_the_arrival_itself() -> None:
     assert judged(spread(maxSkew=2), a=1, b=1) == {"SpreadExceeded"}
 
 
+def test_a_constraint_that_does_not_say_what_to_do_must_hold() -> None:
+    assert judged(spread(whenUnsatisfiable=None), b=1) == {"SpreadExceeded"}
+    assert judged(spread(whenUnsatisfiable="ScheduleAnyway"), b=1) == set()
+
+
 def test_an_arrival_that_is_not_one_of_the_spread_adds_nothing() -> None:
     assert judged(spread(labels={}), b=1) == set()
     assert judged(spread(labels={}), a=1, b=1) == {"SpreadExceeded"}

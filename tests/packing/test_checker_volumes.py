@@ -210,10 +210,13 @@ def test_a_claim_for_one_pod_at_a_time() -> None:
     assert rules_broken(objects, plan(objects, evict, first, second)) == {"VolumeInUse"}
 
 
-def test_the_claim_of_an_ephemeral_volume_has_no_user_as_in_the_scheduler() -> None:
+def test_the_claim_of_an_ephemeral_volume_is_not_taken_as_in_the_scheduler() -> None:
     there = ephemeral("there", "b")
     single = owned(claim("there-tmp", accessModes=["ReadWriteOncePod"]), "uid-team-a-there")
     assert placed(using("p", "", "there-tmp"), single, volume(), there) == set()
+    arriving, user = ephemeral("p"), using("q", "b", "p-tmp")
+    single = owned(claim("p-tmp", accessModes=["ReadWriteOncePod"]), "uid-team-a-p")
+    assert placed(arriving, single, volume(), user) == set()
 
 
 def test_a_moved_pod_takes_its_volume_where_that_can_be_had() -> None:
