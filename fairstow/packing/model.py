@@ -114,6 +114,7 @@ class Tier:
         after: those that have one after the plan.
         pending: those that still wait.
         bound: proved upper bound on `after`, given what the tiers above got.
+        left_out: of those that still wait, pods that the planner doesn't try.
     """
 
     priority: int
@@ -121,6 +122,7 @@ class Tier:
     after: int
     pending: int
     bound: int
+    left_out: int = 0
 
     @property
     def proof(self) -> Proof:
