@@ -1,8 +1,8 @@
 """Explanations: each verdict, the funnel's counts, the nearest nodes, changes that really help.
 
 A relaxation is checked by doing what it says to the objects and asking the rules anew. Not
-covered: the filters themselves (tests/cluster/test_rules), and the plans that are explained,
-which are made by hand here.
+covered: the filters themselves (tests/cluster/test_rules), rules between pods, ports and volumes
+(test_explain_between), and the plans that are explained, which are made by hand here.
 """
 
 import copy
@@ -37,6 +37,9 @@ ANTI = {
         ]
     }
 }
+
+
+CLAIMS_A_DEVICE: dict[str, Any] = {"resourceClaims": [{"name": "gpu"}]}
 
 
 def gpus(count: int, **more: Any) -> dict[str, Any]:
@@ -99,12 +102,13 @@ def fitting(found: Snapshot, wanted: Pod) -> list[str]:
         ),
         (pod("wants"), State.FITS, "1 node has room (a), so the scheduler should place it"),
         (pod("wants", schedulerName="volcano"), State.FITS, "its scheduler (volcano)"),
-        (pod("wants", affinity=ANTI), State.UNKNOWN, "whether it fits isn't known"),
+        (pod("wants", affinity=ANTI), State.FITS, "1 node has room (a)"),
+        (pod("wants", **CLAIMS_A_DEVICE), State.UNKNOWN, "it isn't known whether it fits"),
         (pod("wants", requests={"cpu": "9"}), State.BLOCKED, "large enough even when empty"),
         (
-            pod("wants", requests={"cpu": "9"}, affinity=ANTI),
+            pod("wants", requests={"cpu": "9"}, **CLAIMS_A_DEVICE),
             State.BLOCKED,
-            "it also uses required pod anti-affinity, which isn't modelled here",
+            "it also uses resource claims (DRA), which isn't judged here",
         ),
     ],
 )
@@ -288,11 +292,18 @@ def test_nothing_is_offered_where_no_single_sensible_change_helps(blocker: Objec
     assert said(blocker, pod("wants")).relaxations == ()
 
 
-def test_nothing_is_offered_to_a_pod_with_rules_that_are_not_modelled() -> None:
+def test_nothing_is_offered_to_a_pod_with_rules_that_nobody_judges() -> None:
     cordoned = node("a", spec={"unschedulable": True})
-    found = said(cordoned, pod("wants", affinity=ANTI))
+    found = said(cordoned, pod("wants", **CLAIMS_A_DEVICE))
     assert found.relaxations == ()
-    assert any("anti-affinity" in s for s in found.not_considered)
+    assert [str(near) for near in found.nearest] == ["a has room, but is cordoned"]
+    assert found.not_considered[0] == "resource claims (DRA): used by this pod, not judged yet"
+
+
+def test_nothing_is_offered_to_a_gated_pod_that_has_a_node_to_go_to() -> None:
+    cordoned = node("b", spec={"unschedulable": True})
+    found = said(node("a"), cordoned, pod("wants", schedulingGates=[{"name": "quota"}]))
+    assert (found.relaxations, found.nearest) == ((), ())
 
 
 def test_a_cordon_is_lifted_with_the_taint_that_comes_with_it() -> None:
@@ -457,7 +468,7 @@ def chain(**request: Any) -> Decision:
         full("low", "d", 3),
         pod("wants", priority=1000, **gpus(2)),
         pod("more", priority=1000, **gpus(4)),
-        pod("odd", priority=1000, affinity=ANTI, **gpus(4)),
+        pod("odd", priority=1000, **CLAIMS_A_DEVICE, **gpus(4)),
         pod("huge", priority=1000, **gpus(64)),
         pod("lost", priority=1000, nodeSelector={"pool": "none"}),
         priority_class("prod", 1000),
@@ -533,7 +544,7 @@ def test_a_proof_below_other_tiers_says_what_it_takes_as_given() -> None:
 
 def test_no_plan_is_promised_where_moves_cannot_help() -> None:
     decision = chain()
-    assert "which isn't modelled" in fix("odd", decision).text
+    assert "resource claims (DRA), which the planner doesn't model" in fix("odd", decision).text
     assert fix("huge", decision).text.endswith("large enough even when empty.")
     assert "not labels, taints or cordons" in fix("lost", decision).text
 

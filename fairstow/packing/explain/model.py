@@ -19,7 +19,7 @@ class State(StrEnum):
     FITS = "Fits"
     BLOCKED = "Blocked"
     UNKNOWN = "Unknown"
-    """Nodes have room, but the pod also uses rules that aren't modelled."""
+    """Nodes have room, but not all that decides is known or judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,18 @@ class Near:
 
 
 class Change(StrEnum):
-    """A kind of relaxation."""
+    """A kind of relaxation, the smallest first."""
 
     REQUEST = "AskForLess"
     UNCORDON = "Uncordon"
     TOLERATE = "Tolerate"
     SELECTOR = "DropNodeSelector"
     AFFINITY = "DropNodeAffinity"
+    PORT = "DropHostPort"
+    SKEW = "RaiseMaxSkew"
+    SPREAD = "DropTopologySpread"
+    NEAR = "DropPodAffinity"
+    APART = "DropPodAntiAffinity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +79,10 @@ class Relaxation:
     """One change that alone would let the pod run now.
 
     Attributes:
-        key: the resource, the taint's or label's key, or the node's name ("" for AFFINITY).
-        value: the taint's or label's value, or the new amount in the scheduler's unit.
+        key: the resource, the taint's or label's key, the node's name, the port as `53/UDP`, or
+            the topology key ("" for AFFINITY).
+        value: the taint's or label's value, the new amount in the scheduler's unit, the new
+            maxSkew, or the place of the term of (anti-)affinity among its like, from 0.
         nodes: those that would then have room, by name.
         text: "ask for 3 instead of 4 nvidia.com/gpu → fits on gpu-07".
     """
@@ -117,8 +124,8 @@ class Explanation:
     Attributes:
         verdict: one sentence.
         scheduler_says: the scheduler's own last message, verbatim, or "".
-        funnel: filters in the scheduler's order, those that removed nodes; empty for a pod that
-            has its node.
+        funnel: filters in the scheduler's order (room last), those that removed nodes; empty for
+            a pod that has its node.
         nearest: at most three nodes.
         relaxations: the smallest first; each is checked against the rules.
         plan_fixes: None without a plan.

@@ -3,12 +3,17 @@
 from collections.abc import Mapping
 
 from fairstow.cluster.model import Pod
+from fairstow.cluster.shapes import ANY_ADDRESS
+from fairstow.packing.between import MODELLED
 from fairstow.packing.explain.model import PlanFix
 from fairstow.packing.model import Decision, Eviction, Move, Order, Proof, RuleSet
 
 
-def plan_fix(decision: Decision, pod: Pod) -> PlanFix | None:
-    """Return what the plan does to a pod; None for a pod that has its node and keeps it."""
+def plan_fix(decision: Decision, pod: Pod, *, tried: bool) -> PlanFix | None:
+    """Return what the plan does to a pod; None for a pod that has its node and keeps it.
+
+    `tried` says whether the planner considers the pod, if it is pending.
+    """
     placement = next((p for p in decision.placements if p.pod.uid == pod.uid), None)
     if placement is not None:
         return _placed(decision, pod, placement.node)
@@ -23,14 +28,25 @@ def plan_fix(decision: Decision, pod: Pod) -> PlanFix | None:
     if eviction is not None:
         text = f"The plan evicts it from {eviction.source} for good{_when(decision, pod)}."
         return PlanFix(text, "", (), (eviction,))
-    return PlanFix(waiting(decision, pod)) if pod.pending else None
+    if not pod.pending:
+        return None
+    return PlanFix(waiting(decision, pod) if tried else f"The plan doesn't try it: {untried(pod)}.")
+
+
+def untried(pod: Pod) -> str:
+    """Say why the planner doesn't consider a pending pod (`between.considered`)."""
+    shape = pod.shape
+    if unmodelled := [name for name in shape.unmodelled if name not in MODELLED]:
+        return f"it uses {', '.join(unmodelled)}, which the planner doesn't model yet"
+    if len(shape.affinity) > 1:
+        return "it has several terms of required pod affinity"
+    if any(port.address != ANY_ADDRESS for port in shape.host_ports):
+        return "it takes a host port on one address alone"
+    return "it must be near a pod that waits too"
 
 
 def waiting(decision: Decision, pod: Pod) -> str:
-    """Say why a plan leaves a pending pod waiting, as far as it is proved."""
-    if pod.shape.unmodelled:
-        rules = ", ".join(pod.shape.unmodelled)
-        return f"The plan doesn't try it: it uses {rules}, which isn't modelled yet."
+    """Say why a plan that tries a pending pod leaves it waiting, as far as it is proved."""
     tier = next((t for t in decision.tiers if t.priority == pod.shape.priority), None)
     if tier is None:
         return "The plan leaves it waiting."
@@ -53,9 +69,11 @@ def allowed(decision: Decision) -> str:
     request = decision.request
     if request.rules is RuleSet.PAPER:
         return "moves and evictions, by the rules of the paper,"
-    moves = "moves" if request.max_moves is None else f"at most {request.max_moves} moves"
+    moves = (
+        "moves" if request.max_moves is None else f"at most {_some_of(request.max_moves, 'move')}"
+    )
     if request.max_evictions:
-        return f"{moves} and at most {request.max_evictions} evictions for good"
+        return f"{moves} and at most {_some_of(request.max_evictions, 'eviction')} for good"
     return f"{moves} only"
 
 
@@ -129,7 +147,11 @@ def _given(decision: Decision) -> str:
 
 
 def _count(entries: list[Move] | list[Eviction], noun: str) -> str:
-    return f"{len(entries)} {noun}{'' if len(entries) == 1 else 's'}"
+    return _some_of(len(entries), noun)
+
+
+def _some_of(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _some(told: list[str]) -> str:
