@@ -243,6 +243,14 @@ def test_nothing_moves_where_nothing_helps() -> None:
     assert moved(nodes, [(WHOLE, 0), (WHOLE, 1)], HALF) == 0
 
 
+def test_no_exchange_brings_a_pod_to_a_node_without_cpu_for_it() -> None:
+    nodes = (Node(2000, 8, 1, "A"), Node(8000, 8, 1, "A"))
+    three, six = Pod(500, 1, 1, 300, ""), Pod(500, 1, 1, 600, "")
+    five, four = Pod(1500, 1, 1, 500, ""), Pod(1500, 1, 1, 400, "")
+    running = [(six, 0), (three, 0), (five, 1), (four, 1)]
+    assert moved(nodes, running, Pod(1000, 1, 1, 200, "")) == 0
+
+
 def test_a_rehearsed_gpu_is_expected_to_keep_no_more_than_it_has() -> None:
     table = rehearse(workload(1, nodes=8), rounds=2).remainder
     assert table[0] == 0
