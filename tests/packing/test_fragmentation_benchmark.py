@@ -246,7 +246,7 @@ def test_nothing_moves_where_nothing_helps() -> None:
 def test_no_exchange_brings_a_pod_to_a_node_without_cpu_for_it() -> None:
     nodes = (Node(2000, 8, 1, "A"), Node(8000, 8, 1, "A"))
     three, six = Pod(500, 1, 1, 300, ""), Pod(500, 1, 1, 600, "")
-    five, four = Pod(1500, 1, 1, 500, ""), Pod(1500, 1, 1, 400, "")
+    five, four = Pod(1600, 1, 1, 500, ""), Pod(1600, 1, 1, 400, "")
     running = [(six, 0), (three, 0), (five, 1), (four, 1)]
     assert moved(nodes, running, Pod(1000, 1, 1, 200, "")) == 0
 
