@@ -90,6 +90,7 @@ def test_members_that_end_do_not_run() -> None:
     assert placing(1, members, pod_group(3)) == set()
     members[0]["status"]["phase"] = "Succeeded"
     assert placing(1, members, pod_group(3)) == {"GangSplit"}
+    assert placing(1, members) == set()
     members[0]["status"]["phase"] = "Running"
     members[0]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert placing(1, members, pod_group(3)) == {"GangSplit"}

@@ -280,6 +280,33 @@ def test_what_counts_for_an_attach_limit() -> None:
     assert rules_broken(objects, a_plan) == set()
 
 
+@pytest.mark.parametrize("source", [{"nfs": {"server": "s"}}, {"cinder": {"volumeID": "v"}}])
+def test_attachments_of_volumes_that_are_not_csi_do_not_count(source: Json) -> None:
+    attachment = item("VolumeAttachment", "va") | {
+        "spec": {"attacher": DRIVER, "nodeName": "a", "source": {"persistentVolumeName": "other"}}
+    }
+    other = item("PersistentVolume", "other", spec=source)
+    assert placed(using("p"), claim(), volume(), attachment, other, limit=1) == set()
+
+
+def test_a_volume_still_to_be_made_by_an_in_tree_class_counts_for_its_csi_driver() -> None:
+    ebs = "ebs.csi.aws.com"
+    old = claim("old", None, storageClassName="old")
+    mine = volume(csi={"driver": ebs, "volumeHandle": "v"})
+    objects = [late("old", "kubernetes.io/aws-ebs"), old, using("there", "a", "old"), mine, claim()]
+    arriving = using("p")
+    for limit, broken in ((2, set[str]()), (1, {"VolumeLimitExceeded"})):
+        everything = [NODES[0], csi_node("a", limit, ebs), DRIVER_OBJECT, *objects, arriving]
+        a_plan = plan(everything, step(bind=[(arriving, "a")]))
+        assert rules_broken(everything, a_plan) == broken
+
+
+def test_the_class_may_be_an_annotation_as_it_once_was() -> None:
+    old = claim("data", None, storageClassName="gone")
+    old["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"] = "late"
+    assert placed(using("p"), old) == set()
+
+
 def test_volumes_of_nominated_pods_count_for_their_priority() -> None:
     arriving, nominated = using("p", "", "c1", priority=5), using("n", "", "c0", priority=5)
     nominated["status"]["nominatedNodeName"] = "a"
@@ -325,8 +352,13 @@ def test_an_ephemeral_volume_has_a_claim_named_after_pod_and_volume() -> None:
     assert placed(arriving, owned(claim("p-tmp", None), uid)) == set()
     assert placed(arriving, owned(claim("p-tmp", None), "other")) == {"VolumeNotBound"}
     assert placed(arriving, owned(claim("other", None), uid)) == {"VolumeNotBound"}
-    mine = owned(claim("p-tmp"), uid)
+    child = owned(claim("p-tmp", None), uid)
+    child["metadata"]["ownerReferences"][0]["controller"] = False
+    assert placed(arriving, child) == {"VolumeNotBound"}
+    mine, labelled = owned(claim("p-tmp"), uid), volume()
     assert placed(arriving, mine, volume(nodeAffinity=only_in("z2"))) == {"VolumeNodeMismatch"}
+    labelled["metadata"]["labels"][ZONE] = "z2"  # which the scheduler doesn't look at here
+    assert placed(arriving, mine, labelled) == set()
 
 
 def test_a_claim_of_someone_else_where_an_ephemeral_volumes_should_be_stops_the_counting() -> None:
@@ -334,6 +366,8 @@ def test_a_claim_of_someone_else_where_an_ephemeral_volumes_should_be_stops_the_
     objects = [claim(), volume(), there, owned(claim("there-tmp", None), "other")]
     assert placed(arriving, *objects) == set()
     assert placed(arriving, *objects, limit=9) == {"VolumeNotBound"}
+    nfs = volume(csi=None, nfs={"server": "s"})
+    assert placed(arriving, claim(), nfs, *objects[2:], limit=9) == set()
     owned(objects[-1], there["metadata"]["uid"])
     assert placed(arriving, *objects, limit=9) == set()
 
