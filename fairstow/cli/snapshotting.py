@@ -8,7 +8,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -21,6 +20,7 @@ from fairstow.cluster import dump
 from fairstow.cluster.errors import InputError
 from fairstow.cluster.items import Item, sentence
 from fairstow.cluster.project import Builder
+from fairstow.cluster.trim import trimmed
 
 STDOUT = "-"
 _KINDS = frozenset(
@@ -33,11 +33,15 @@ _KINDS = frozenset(
         "Namespace",
         "ReplicaSet",
         "StatefulSet",
+        "PersistentVolumeClaim",
+        "PersistentVolume",
+        "StorageClass",
+        "CSIDriver",
+        "CSINode",
+        "VolumeAttachment",
     }
 )
-"""What `dump.FETCH` fetches."""
-
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""What decides where pods may run, and who owns them."""
 
 
 def snapshot(output: str, files: Sequence[str], live: Live) -> None:
@@ -101,7 +105,7 @@ def _write(path: str, files: Sequence[str], live: Live) -> Mapping[str, int]:
         finally:
             connection.close()
     for warning in warnings:
-        terminal.note(f"Warning: {warning}")
+        terminal.warn(warning)
     return counts
 
 
@@ -120,7 +124,7 @@ def _clean(files: Sequence[str], path: str) -> Mapping[str, int]:
             kind = item.kind.removesuffix("List")
             if kind not in _KINDS:
                 continue
-            file.write(separator + _trimmed(item))
+            file.write(separator + _json(item))
             separator = b",\n"
             counts[kind] += item.kind == kind
         builder.build()
@@ -128,19 +132,8 @@ def _clean(files: Sequence[str], path: str) -> Mapping[str, int]:
     return counts
 
 
-def _trimmed(item: Item) -> bytes:
-    """Return an object as JSON without managed fields and the environment of containers."""
+def _json(item: Item) -> bytes:
     try:
-        content: dict[str, Any] = item.decode(dict[str, Any])
-        meta, spec = content.get("metadata") or {}, content.get("spec") or {}
-        meta.pop("managedFields", None)
-        (meta.get("annotations") or {}).pop(_LAST_APPLIED, None)
-        for pod in (spec, (spec.get("template") or {}).get("spec") or {}):
-            for containers in ("containers", "initContainers", "ephemeralContainers"):
-                for container in pod.get(containers) or ():
-                    container.pop("env", None)
-        return msgspec.json.encode({"apiVersion": item.api_version, "kind": item.kind, **content})
+        return msgspec.json.encode(trimmed(item))
     except (ValueError, OverflowError, RecursionError) as error:
         raise InputError(item.where, sentence(error)) from error
-    except (AttributeError, TypeError) as error:  # a kind whose form nobody has checked
-        raise InputError(item.where, f"has an unexpected form ({error})") from error

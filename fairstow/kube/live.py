@@ -21,6 +21,7 @@ from fairstow.cluster.errors import InputError
 from fairstow.cluster.items import Item
 from fairstow.cluster.project import Builder
 from fairstow.cluster.snapshot import Snapshot
+from fairstow.cluster.trim import trimmed
 from fairstow.kube.client import ApiError, Connection
 
 Say = Callable[[str], None]
@@ -28,7 +29,6 @@ T = TypeVar("T")
 
 PAGE = 500
 _RESTARTS = 3
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def write_dump(
             separator = b"\n"
             for kind in (*READ, *OWNERS):
                 for item in _listed(connection, kind, progress, warn):
-                    content = _trimmed(item)
+                    content = trimmed(item)
                     if not _on_a_node(content, nodes):
                         continue
                     counts[kind.name] = counts.get(kind.name, 0) + (item.kind == kind.name)
@@ -223,21 +223,6 @@ def _on_a_node(content: dict[str, Any], nodes: set[str]) -> bool:
         return True
     node = content["spec"].get("nodeName")
     return not node or node in nodes
-
-
-def _trimmed(item: Item) -> dict[str, Any]:
-    """Return an object without what no plan reads."""
-    content: dict[str, Any] = item.decode(dict[str, Any])
-    meta = content.get("metadata") or {}
-    meta.pop("managedFields", None)
-    (meta.get("annotations") or {}).pop(_LAST_APPLIED, None)
-    spec = content.get("spec") or {}
-    template = (spec.get("template") or {}).get("spec") or {}
-    for pod_spec in (spec, template):
-        for containers in ("containers", "initContainers", "ephemeralContainers"):
-            for container in pod_spec.get(containers) or ():
-                container.pop("env", None)
-    return {"apiVersion": item.api_version, "kind": item.kind, **content}
 
 
 @contextmanager

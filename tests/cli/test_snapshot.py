@@ -11,7 +11,7 @@ import pytest
 
 from fairstow.cluster import dump as dumps
 from fairstow.cluster.project import build
-from tests.cli.program import run, stuck, write_dump
+from tests.cli.program import Json, run, stuck, write_dump
 from tests.packing.checker_clusters import node, pod
 
 
@@ -55,6 +55,40 @@ def test_what_may_be_confidential_is_left_out(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "hush" not in done.stdout
     assert len(json.loads(done.stdout)["items"]) == 4 + 2
+
+
+def test_what_decides_where_volumes_go_is_kept_without_what_drivers_are_told(
+    tmp_path: Path,
+) -> None:
+    storage: list[Json] = [
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "data", "namespace": "team-a"},
+            "spec": {"volumeName": "pv"},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": "pv"},
+            "spec": {
+                "csi": {"driver": "d", "volumeHandle": "1", "volumeAttributes": {"k": "hush"}}
+            },
+        },
+        {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {"name": "disk"},
+            "provisioner": "d",
+            "parameters": {"k": "hush"},
+        },
+        {"apiVersion": "storage.k8s.io/v1", "kind": "CSINodeList", "items": []},
+    ]
+    path = write_dump(tmp_path / "x.json", [node("a"), *storage])
+    out = tmp_path / "out.json"
+    assert run("snapshot", "-f", str(path), "-o", str(out)).returncode == 0
+    assert "hush" not in out.read_text()
+    assert hash_of(out) == hash_of(path)
 
 
 def test_several_parts_become_one(tmp_path: Path) -> None:
