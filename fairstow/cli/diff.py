@@ -3,6 +3,7 @@
 from collections import Counter
 
 from fairstow.cli.evidence import accelerators
+from fairstow.cli.layout import one_line
 from fairstow.cluster.model import Pod
 from fairstow.cluster.quantity import render
 from fairstow.packing.model import Decision
@@ -42,7 +43,7 @@ def _by_name(changes: list[tuple[Pod, str]]) -> list[tuple[Pod, str]]:
 
 def _line(sign: str, pod: Pod, why: str) -> str:
     owner = f" ({pod.owner})" if pod.owner else ""
-    return f"{sign}{pod.ref}{owner}: {why}"
+    return one_line(f"{sign}{pod.ref}{owner}: {why}")
 
 
 def _room(

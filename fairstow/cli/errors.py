@@ -13,6 +13,7 @@ from enum import IntEnum
 import typer
 
 from fairstow.cli import terminal
+from fairstow.cli.layout import one_line
 from fairstow.cluster.errors import InputError
 
 
@@ -82,7 +83,7 @@ def _interrupted(error: BaseException | None) -> bool:
 def _say(error: InputError, debug: bool, code: Code) -> None:
     if debug:
         traceback.print_exc()
-    terminal.complain(f"error: {error.where}: {error.problem}")
+    terminal.complain(one_line(f"error: {error.where}: {error.problem}"))
     if error.hint:
         terminal.complain(error.hint)
     raise typer.Exit(code)

@@ -5,7 +5,7 @@ from typing import Any
 
 from fairstow.cli import terminal
 from fairstow.cli.finding import find_pod
-from fairstow.cli.layout import listed, wrapped
+from fairstow.cli.layout import listed, one_line, wrapped
 from fairstow.cli.live import Live
 from fairstow.cli.making import make
 from fairstow.cli.options import Output
@@ -22,6 +22,8 @@ from fairstow.packing import explain as explanations
 from fairstow.packing.worker import Worker
 
 _MOVES = 8
+_MESSAGE = 1000
+"""Most characters shown of a scheduler's message."""
 
 
 def explain(
@@ -47,7 +49,7 @@ def explain(
                 decision = make(source, question.of(source), worker).decision
     said = explanations.explain(source.snapshot, pod, decision, source=source.flags)
     for warning in source.warnings:
-        terminal.note(f"Warning: {warning}")
+        terminal.warn(warning)
     if output is Output.JSON:
         terminal.write(as_json(explanation_object(said)))
     else:
@@ -84,7 +86,9 @@ def _head(said: explanations.Explanation, snapshot: Snapshot, look: Look) -> Ite
     yield wrapped(f"pod/{pod.ref} ({owner}priority {tier}) asks for {_asks(pod)}.", look.width)
     yield wrapped(said.verdict, look.width)
     if said.scheduler_says:
-        yield wrapped(f"The scheduler's own words: {said.scheduler_says}", look.width)
+        words = said.scheduler_says[:_MESSAGE]
+        more = "…" if len(said.scheduler_says) > _MESSAGE else ""
+        yield wrapped(f"The scheduler's own words: {words}{more}", look.width)
 
 
 def _asks(pod: Pod) -> str:
@@ -117,7 +121,7 @@ def _next(said: explanations.Explanation, look: Look, program: str) -> Iterator[
         if step.startswith("fairstow "):
             step = program + step.removeprefix("fairstow")
         yield wrapped(f"Next ({said.next_why}):", look.width)
-        yield f"  {step}"
+        yield f"  {one_line(step)}"
 
 
 def explanation_object(said: explanations.Explanation) -> dict[str, Any]:

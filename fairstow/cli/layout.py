@@ -1,13 +1,22 @@
 """Laying text out: aligned tables, wrapped sentences, lists cut to a screen.
 
 Pure; `width` is a number of columns, or None where lines may be of any length. Names are never
-cut or broken: a line that is too long stays whole.
+cut or broken: a line that is too long stays whole. Cells and sentences may hold what strangers
+wrote (labels, messages): nothing in them can steer a terminal or pass for a line of our own.
 """
 
 import textwrap
 from collections.abc import Sequence
 
+from fairstow.cluster.errors import printable
+
 GAP = "  "
+_BREAKS = str.maketrans(dict.fromkeys("\n\r\t", " "))
+
+
+def one_line(text: str) -> str:
+    """Return text on one line, with nothing in it that isn't printable."""
+    return printable(text.translate(_BREAKS), len(text))
 
 
 def table(
@@ -24,6 +33,7 @@ def table(
         width: columns there are.
         right: a letter per column, `r` for one aligned to the right; `l` where it is too short.
     """
+    rows = [[one_line(cell) for cell in row] for row in rows]
     sides = right.ljust(len(headers), "l")
     stacked = [h.split(" ") for h in headers]
     for heads in ([[h] for h in headers], stacked):
@@ -53,6 +63,7 @@ def _laid(rows: Sequence[Sequence[str]], sides: str) -> list[str]:
 
 def wrapped(text: str, width: int | None, indent: str = "", hanging: str | None = None) -> str:
     """Return a sentence over as many lines as it takes, between words only."""
+    text = one_line(text)
     if width is None:
         return indent + text
     return textwrap.fill(

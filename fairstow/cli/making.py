@@ -17,7 +17,7 @@ from fairstow.cluster.errors import InputError
 from fairstow.packing.checker import CheckError, Verdict, check
 from fairstow.packing.model import Decision, Request
 from fairstow.packing.planner import decide
-from fairstow.packing.worker import Worker
+from fairstow.packing.worker import SolverError, Worker
 
 if TYPE_CHECKING:
     from fairstow.api import PackingPlan
@@ -44,7 +44,10 @@ def make(source: Source, request: Request, worker: Worker) -> Made:
         InternalError: the checker refuses the plan.
     """
     worker.ready(_LOADING)
-    decision = decide(request, worker, time.monotonic, os.cpu_count() or 1)
+    try:
+        decision = decide(request, worker, time.monotonic, os.cpu_count() or 1)
+    except SolverError as error:
+        raise InternalError("the search for a plan failed", str(error).splitlines()) from error
     plan = _written(decision)
     wire = plan.to_object()
     verdict = judge(source, wire)
@@ -81,7 +84,12 @@ def judge(source: Source, plan: dict[str, Any]) -> Verdict:
         InputError: the checker can't read the source.
     """
     try:
-        return check(source.objects, plan, budgets_known=source.budgets_known)
+        return check(
+            source.objects,
+            plan,
+            budgets_known=source.budgets_known,
+            kinds_known=source.snapshot.known,
+        )
     except CheckError as error:
         raise InputError(
             "input", f"the independent checker can't read it, so no plan can be shown ({error})"

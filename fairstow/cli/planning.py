@@ -127,7 +127,7 @@ def _named(names: set[str]) -> str:
 
 def _warn(source: Source, made: Made, output: PlanOutput) -> None:
     for warning in source.warnings:
-        terminal.note(f"Warning: {warning}")
+        terminal.warn(warning)
     said = output in (PlanOutput.TEXT, PlanOutput.WIDE)
     if not said and not made.decision.budgets_known:
         terminal.note("Warning: " + "\n".join(unknown_budgets(source.flags)))
@@ -143,7 +143,7 @@ def check(path: str, files: Sequence[str], live: Live, output: PlanOutput) -> No
         progress.say("checking")
         verdict = judge(source, written)
     for warning in source.warnings:
-        terminal.note(f"Warning: {warning}")
+        terminal.warn(warning)
     if output is PlanOutput.JSON:
         terminal.write(as_json(verdict_object(verdict)))
     elif output is PlanOutput.YAML:

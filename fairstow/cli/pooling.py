@@ -61,7 +61,7 @@ def pools(files: Sequence[str], live: Live, output: Output) -> None:
         source = load(files, live, keep=False, progress=progress.say)
     found = find_pools(source.snapshot)
     for warning in source.warnings:
-        terminal.note(f"Warning: {warning}")
+        terminal.warn(warning)
     if output is Output.JSON:
         terminal.write(as_json([_object(pool) for pool in found]))
     else:

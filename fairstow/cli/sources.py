@@ -25,8 +25,23 @@ from fairstow.cluster.items import Item, sentence
 from fairstow.cluster.project import Builder
 from fairstow.cluster.snapshot import Snapshot
 
-_GROUPS = {"Node": "", "Pod": "", "Namespace": "", "PodDisruptionBudget": "policy", "Job": "batch"}
+_GROUPS = {
+    "Node": "",
+    "Pod": "",
+    "Namespace": "",
+    "PodDisruptionBudget": "policy",
+    "Job": "batch",
+    "PersistentVolume": "",
+    "PersistentVolumeClaim": "",
+    "StorageClass": "storage.k8s.io",
+    "CSINode": "storage.k8s.io",
+    "CSIDriver": "storage.k8s.io",
+    "VolumeAttachment": "storage.k8s.io",
+}
 """Kinds the checker reads, with their API group."""
+
+_GANG = "PodGroup"
+"""Read whatever its API group: several schedulers have one."""
 
 _ITEM = msgspec.json.Decoder(dict[str, Any])
 
@@ -42,7 +57,8 @@ class Objects:
 
     def add(self, item: Item) -> None:
         """Keep an object if the checker reads its kind."""
-        if _GROUPS.get(item.kind) != item.api_version.rpartition("/")[0]:
+        group = item.api_version.rpartition("/")[0]
+        if item.kind != _GANG and _GROUPS.get(item.kind) != group:
             return
         assert self._packed is not None, "objects are added before they are read"
         try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from fairstow.cluster.errors import printable
+from fairstow.cli.layout import one_line
 
 CLOSED_PIPE = 141
 """128 + SIGPIPE, as a shell reports a program that lost its reader."""
@@ -48,7 +48,7 @@ def program() -> str:
 
 def write(text: str) -> None:
     """Print a result; coloured where the terminal takes it."""
-    clean = "\n".join(map(_clean, text.split("\n")))
+    clean = "\n".join(map(one_line, text.split("\n")))
     if look().colour:
         from fairstow.cli.colour import coloured
 
@@ -58,19 +58,20 @@ def write(text: str) -> None:
 
 def complain(text: str) -> None:
     """Print what went wrong to standard error."""
-    _put(sys.stderr, "\n".join(map(_clean, text.split("\n"))))
+    _put(sys.stderr, "\n".join(map(one_line, text.split("\n"))))
 
 
 note = complain
 
 
+def warn(text: str) -> None:
+    """Print a sentence on what couldn't be read to standard error."""
+    complain(f"Warning: {one_line(text)}")
+
+
 def flush() -> None:
     """Push out what is buffered, while a closed pipe can still be handled."""
     _put(sys.stdout, None)
-
-
-def _clean(line: str) -> str:
-    return printable(line, len(line))
 
 
 def _put(stream: TextIO, text: str | None) -> None:

@@ -3,19 +3,20 @@
 Called by `plan`. Pure: `plan_text` turns a checked plan into a string.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fairstow.cli.evidence import accelerators, room, waiting
-from fairstow.cli.layout import count, listed, table, wrapped
+from fairstow.cli.layout import count, listed, one_line, table, wrapped
 from fairstow.cli.making import Made
 from fairstow.cli.terminal import Look
 from fairstow.cli.waiting import Group, reasons, still_waiting
-from fairstow.cluster.dump import FETCH
 from fairstow.cluster.model import Pod
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.packing.model import Decision, Order, Proof, Step, Tier
+
+_FETCH_BUDGETS = "kubectl get --raw /apis/policy/v1/poddisruptionbudgets > budgets.json"
+"""Unlike `kubectl get`, says of what kind a list is even where it is empty."""
 
 _SCREEN = 8
 """Lines of a section, unless everything is asked for."""
@@ -86,7 +87,11 @@ def unknown_budgets(flags: str) -> tuple[str, str]:
         "PodDisruptionBudgets are unknown, so this plan can't be approved: a move might break one."
     )
     if flags.startswith("-f"):
-        return f"{means} Fetch everything with:", f"  {FETCH}"
+        ways = (
+            "kubectl's lists don't tell none from unknown: read the cluster with `fairstow "
+            "snapshot -o cluster.json.gz`, or add what this writes as another -f:"
+        )
+        return f"{means} {ways}", f"  {_FETCH_BUDGETS}"
     return (
         f"{means} Check the permission with:",
         "  kubectl auth can-i list poddisruptionbudgets -A",
@@ -112,7 +117,7 @@ def _summary(page: Page) -> Iterator[str]:
     if decision.placements:
         yield wrapped(_does(page), width)
     elif all(tier.proof is Proof.OPTIMAL for tier in decision.tiers):
-        yield wrapped("Nothing to improve: no plan under these rules places any of them.", width)
+        yield wrapped(_nothing(page, pods), width)
     else:
         gap = sum(tier.gap for tier in decision.tiers)
         yield wrapped(
@@ -120,6 +125,15 @@ def _summary(page: Page) -> Iterator[str]:
             "could be placed isn't ruled out. A longer --window may find one.",
             width,
         )
+
+
+def _nothing(page: Page, pods: int) -> str:
+    """Say that it is proved that nothing can be placed, and of which pods that holds."""
+    left_out = sum(tier.left_out for tier in page.decision.tiers)
+    if left_out == pods:
+        return "No plan can be made: the rules that these pods use aren't modelled yet."
+    said = "Nothing to improve: no plan under these rules places any of them"
+    return said + (f" ({left_out} of them not considered)." if left_out else ".")
 
 
 def _does(page: Page) -> str:
@@ -162,7 +176,6 @@ def _tiers(page: Page) -> Iterator[str]:
     if not tiers:
         return
     before = waiting(snapshot)
-    left_out = Counter(p.shape.priority for p in snapshot.pending if p.shape.unmodelled)
     rows = [
         (
             tier_name(snapshot, tier.priority),
@@ -170,7 +183,7 @@ def _tiers(page: Page) -> Iterator[str]:
             str(tier.before),
             str(tier.after),
             str(tier.pending),
-            _proof(tier, left_out[tier.priority]),
+            _proof(tier),
         )
         for tier in tiers
     ]
@@ -188,9 +201,9 @@ def tier_name(snapshot: Snapshot, priority: int) -> str:
     return name if name == str(priority) else f"{name} {priority}"
 
 
-def _proof(tier: Tier, left_out: int) -> str:
+def _proof(tier: Tier) -> str:
     proof = "optimal" if tier.proof is Proof.OPTIMAL else f"gap: {tier.gap} more not ruled out"
-    return proof + (f"; {left_out} not considered" if left_out else "")
+    return proof + (f"; {tier.left_out} not considered" if tier.left_out else "")
 
 
 def _meaning(page: Page) -> Iterator[str]:
@@ -260,7 +273,7 @@ def _placements(page: Page) -> Iterator[str]:
 
 def owner_name(pod: Pod) -> str:
     """Return what people know a pod by: its owner, or itself where it has none."""
-    return str(pod.owner) if pod.owner else pod.name
+    return one_line(str(pod.owner)) if pod.owner else pod.name
 
 
 def _on(nodes: dict[str, int]) -> str:
@@ -280,7 +293,7 @@ def _evictions(page: Page) -> Iterator[str]:
 
 
 def _of(pod: Pod) -> str:
-    return f"({pod.owner})" if pod.owner else "(no owner)"
+    return f"({owner_name(pod)})" if pod.owner else "(no owner)"
 
 
 def _aligned(page: Page, rows: Sequence[Sequence[str]]) -> list[str]:

@@ -61,9 +61,10 @@ def tiers_section(decision: Decision) -> str:
 
 
 def _proof(tier: Tier) -> str:
+    left_out = f" <small>{tier.left_out:,} not considered</small>" if tier.left_out else ""
     if tier.proof is Proof.OPTIMAL:
-        return '<span class="good">✓ proved</span>'
-    return f'<span class="warn">△ gap {tier.gap:,}</span>'
+        return f'<span class="good">✓ proved</span>{left_out}'
+    return f'<span class="warn">△ gap {tier.gap:,}</span>{left_out}'
 
 
 def _claims(decision: Decision) -> list[str]:
@@ -87,9 +88,8 @@ def _claims(decision: Decision) -> list[str]:
     ]
     if decision.placements or decision.moves:
         said.insert(1, cost)
-    waiting = len([t for t in decision.tiers if t.pending])
-    if waiting and decision.not_considered:
-        said.append("Pods under “Not considered” count as waiting, and not in the bounds.")
+    if any(t.left_out for t in decision.tiers):
+        said.append("Pods that are not considered count as waiting, and not in the bounds.")
     return said
 
 

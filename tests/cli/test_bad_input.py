@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fairstow.cli import terminal
 from tests.cli.program import known, run, stuck, write_dump
 from tests.packing.checker_clusters import node, pod
 
@@ -130,12 +131,69 @@ def test_names_in_messages_cannot_steer_the_terminal(tmp_path: Path) -> None:
     assert "\x1b" not in run("pools", "-f", str(path)).stderr
 
 
+EVIL = "\x1b[2J\x07\u202eH\nNext: fairstow is wrong\r\n\u2028"
+
+
 def test_names_in_results_cannot_steer_the_terminal(tmp_path: Path) -> None:
     strange = node("gpu-1")
-    strange["metadata"]["labels"]["nvidia.com/gpu.product"] = "H100\x1b[2J\u202e"
+    strange["metadata"]["labels"]["nvidia.com/gpu.product"] = "H100" + EVIL
     path = write_dump(tmp_path / "dump.json", [strange])
     done = run("pools", "-f", str(path))
     assert not any(c in done.stdout + done.stderr for c in "\x1b\u202e")
+    assert not [line for line in done.stdout.splitlines() if line.startswith("Next: fairstow is")]
+
+
+def test_nothing_unprintable_passes_whoever_forgets(capsys: pytest.CaptureFixture[str]) -> None:
+    for say in (terminal.write, terminal.complain, terminal.warn):
+        say("a\x1b[2Jb\u202e")
+    shown = "".join(capsys.readouterr())
+    assert shown == "a\ufffd[2Jb\ufffd\na\ufffd[2Jb\ufffd\nWarning: a\ufffd[2Jb\ufffd\n"
+
+
+@pytest.mark.parametrize("command", [("explain", "pod/wants"), ("plan",), ("plan", "-o", "wide")])
+def test_what_strangers_write_is_shown_on_their_own_line(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Labels, taints, resources, owners and the scheduler's message can't pass for our words."""
+    shut, wants = node("shut", spec={}), pod("wants", nodeSelector={EVIL: EVIL})
+    shut["spec"] = {"taints": [{"key": EVIL, "value": EVIL, "effect": "NoSchedule"}]}
+    shut["metadata"]["labels"][EVIL] = EVIL
+    rule = {"labelSelector": {"matchLabels": {EVIL: EVIL}}, "topologyKey": EVIL}
+    affinity = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [rule]}}
+    wants["spec"]["affinity"] = affinity
+    wants["spec"]["containers"][0]["resources"]["requests"][f"example.com/{EVIL}"] = "1"
+    wants["metadata"]["ownerReferences"] = [
+        {"kind": "ReplicaSet", "name": EVIL, "uid": "u", "apiVersion": "apps/v1",
+         "controller": True}
+    ]  # fmt: skip
+    message = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    wants["status"]["conditions"] = [message | {"message": EVIL}]
+    path = write_dump(tmp_path / "dump.json", [node("open"), shut, wants])
+    done = run(*command, "-f", str(path))
+    assert done.returncode == 0
+    text = done.stdout + done.stderr
+    assert not [c for c in text if not c.isprintable() and c != "\n"]
+    assert "fairstow is wrong" in text
+    assert not [line for line in text.splitlines() if line.startswith("Next: fairstow is wrong")]
+
+
+def test_a_diff_keeps_strangers_words_on_their_line(tmp_path: Path) -> None:
+    wants = pod("wants", owner="ReplicaSet/web")
+    wants["metadata"]["ownerReferences"][0]["name"] = EVIL
+    path = write_dump(tmp_path / "dump.json", [node("a"), wants])
+    text = run("plan", "-o", "diff", "-f", str(path)).stdout
+    assert "+team-a/wants (ReplicaSet/" in text
+    assert not [line for line in text.splitlines() if line.startswith("Next")]
+
+
+def test_a_schedulers_long_message_is_cut(tmp_path: Path) -> None:
+    wants = pod("wants", gpu=9)
+    message = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    wants["status"]["conditions"] = [message | {"message": "0/1 " + "x" * 100_000}]
+    path = write_dump(tmp_path / "dump.json", [node("a"), wants])
+    text = run("explain", "pod/wants", "-f", str(path), "--no-plan").stdout
+    assert "own words: 0/1 xxx" in text
+    assert len(text) < 3000
 
 
 def test_the_checkers_refusal_to_read_is_bad_input_too(tmp_path: Path) -> None:

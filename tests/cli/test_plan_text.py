@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.program import environment, run, run_on_terminal, stuck, write_dump
+from tests.cli.program import Json, environment, run, run_on_terminal, stuck, write_dump
 from tests.packing.checker_clusters import budget, node, pod
 
 STUCK = """\
@@ -98,11 +98,27 @@ def test_evictions_for_good_only_when_allowed_and_named_as_such(tmp_path: Path) 
     assert "at most 1 eviction for good" in text
 
 
-def test_unknown_budgets_come_first_with_the_line_that_fetches_them(tmp_path: Path) -> None:
+def test_unknown_budgets_come_first_with_the_ways_to_know_them(tmp_path: Path) -> None:
     path = write_dump(tmp_path / "part.json", stuck(), unknown=["PodDisruptionBudget"])
     lines = run("plan", "-f", str(path)).stdout.splitlines()
     assert lines[0].startswith("Warning: PodDisruptionBudgets are unknown, so this plan can't be")
-    assert lines[1].startswith("  kubectl get nodes,pods,poddisruptionbudgets,")
+    assert "`fairstow snapshot -o cluster.json.gz`" in lines[0]
+    raw = "kubectl get --raw /apis/policy/v1/poddisruptionbudgets > budgets.json"
+    assert lines[1] == f"  {raw}"
+
+
+def test_an_empty_list_of_budgets_makes_them_known(tmp_path: Path) -> None:
+    """What `kubectl get --raw` writes where there are none; `kubectl get` wouldn't say so."""
+    path = write_dump(tmp_path / "cluster.json", stuck(), unknown=["PodDisruptionBudget"])
+    budgets = tmp_path / "budgets.json"
+    budgets.write_text(
+        '{"kind":"PodDisruptionBudgetList","apiVersion":"policy/v1",'
+        '"metadata":{"resourceVersion":"7"},"items":[]}\n'
+    )
+    done = run("plan", "-f", str(path), "-f", str(budgets), "-o", "json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"budgets": "Known"' in done.stdout
+    assert '"budgets": "Unknown"' in run("plan", "-f", str(path), "-o", "json").stdout
 
 
 def test_the_order_is_named_and_obeyed(dump: Path) -> None:
@@ -114,10 +130,32 @@ def test_the_order_is_named_and_obeyed(dump: Path) -> None:
 
 def test_what_is_not_considered_is_told_apart_from_what_is_proved(tmp_path: Path) -> None:
     port = {"name": "main", "ports": [{"hostPort": 80, "containerPort": 80}]}
-    objects = [node("a"), pod("web"), pod("edge", containers=[port])]
-    text = run("plan", "-f", str(write_dump(tmp_path / "x.json", objects))).stdout
+    claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+    edge, stateful = pod("edge", containers=[port]), pod("db", volumes=[claim])
+    path = write_dump(tmp_path / "x.json", [node("a"), pod("web"), edge, stateful])
+    text = run("plan", "-f", str(path)).stdout
     assert "optimal; 1 not considered" in text
-    assert "Not considered (1)\n  - 1 pending pod with host ports" in text
+    assert "This plan places 2 of them without disturbing any running pod" in text
+    assert "Not considered (1)\n  - 1 pending pod with persistentVolumeClaim volume" in text
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ([], "No plan can be made: the rules that these pods use aren't modelled yet.\n"),
+        (
+            [pod("big", gpu=9)],
+            "no plan under these rules places any of them (1 of them not considered).\n",
+        ),
+    ],
+    ids=["all", "some"],
+)
+def test_nothing_is_proved_of_pods_that_are_not_considered(
+    others: list[Json], said: str, tmp_path: Path
+) -> None:
+    claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+    objects = [node("a"), pod("db", volumes=[claim]), *others]
+    assert said in run("plan", "-f", str(write_dump(tmp_path / "x.json", objects))).stdout
 
 
 def test_narrow_terminal_keeps_lines_short_and_names_whole(tmp_path: Path) -> None:

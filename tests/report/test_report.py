@@ -154,6 +154,14 @@ def test_the_page_says_what_is_proved_what_waits_and_what_to_run() -> None:
     assert "Disruption budgets are unknown" in html(replace(decided(), budgets_known=False))
 
 
+def test_pods_that_are_not_considered_are_counted_apart_from_the_proof() -> None:
+    left_out = replace(decided().tiers[0], left_out=1)
+    text = Reader(html(replace(decided(), tiers=(left_out,)))).text
+    assert "1 not considered" in text
+    assert "Pods that are not considered count as waiting, and not in the bounds." in text
+    assert "not in the bounds" not in Reader(html(decided())).text
+
+
 def test_pods_alike_are_told_once_and_others_are_named() -> None:
     twins = [pod(f"twin-{i}", requests={"cpu": "9"}) for i in range(3)]
     decision = decided(*twins)
