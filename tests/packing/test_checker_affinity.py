@@ -174,6 +174,17 @@ def test_who_has_left_is_near_nobody() -> None:
     assert rules_broken(objects, plan(objects, move, beside)) == {"AffinityUnmet"}
 
 
+def test_who_has_left_is_no_longer_avoided_nor_first() -> None:
+    web = near("web", "b", app="web")
+    shy, shier = (near(name, kind="podAntiAffinity") for name in ("shy", "shier"))
+    shier["spec"]["priority"] = 9
+    objects = [in_zone("a", "z1"), *ZONES, web, shy, shier]
+    away = step(bind=[(shy, "c")])
+    instead, move = step([web], [(shier, "b")]), step([web], [(web, "a")])
+    assert rules_broken(objects, plan(objects, away, instead)) == set()
+    assert rules_broken(objects, plan(objects, away, move)) == set()
+
+
 def test_a_moved_pod_is_judged_with_itself_gone() -> None:
     alone, other = near("one", "b", app="web"), near("two", "b", app="web")
     objects = [*ZONES, alone]

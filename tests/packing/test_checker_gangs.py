@@ -82,6 +82,9 @@ def test_kueues_total_count_includes_pods_that_are_not_there_yet() -> None:
     assert placing(3, gang(3, **about)) == {"GangSplit"}
     assert placing(4, gang(4, **about)) == set()
     assert placing(3, gang(3, **NAMES[2], annotations={TOTAL: "many"})) == set()
+    differ = gang(2, **about)
+    differ[0]["metadata"]["annotations"][TOTAL] = "2"
+    assert placing(2, differ) == {"GangSplit"}
     assert placing(3, gang(3, **about), pod_group(3)) == set()
 
 
