@@ -28,7 +28,11 @@ if [ ! -x "$uv" ]; then
         echo "  sudo apt-get install python3-venv" >&2
         exit 3
     fi
-    .tools/new/bin/python -m pip install --quiet --disable-pip-version-check "uv==$version"
+    if ! .tools/new/bin/python -m pip install --quiet --disable-pip-version-check "uv==$version"; then
+        echo "uv $version can't be fetched. Set-up needs a package index: network access, or" >&2
+        echo "PIP_INDEX_URL and UV_INDEX_URL naming a mirror." >&2
+        exit 3
+    fi
     # Renamed only when complete, so that an interrupted install is done again. uv is a native
     # program: unlike a script it does not care where its venv lies.
     rm -rf ".tools/uv-$version" && mv .tools/new ".tools/uv-$version"

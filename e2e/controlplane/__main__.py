@@ -21,7 +21,7 @@ from e2e.controlplane.build import (
     ensure,
 )
 from e2e.controlplane.cache import cache_dir, locked
-from e2e.controlplane.client import Cluster, WaitTimeoutError
+from e2e.controlplane.client import Cluster, KubectlError, WaitTimeoutError
 from e2e.controlplane.cluster import LocalCluster
 from e2e.controlplane.processes import ComponentError, running
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GoMissingError as error:
         print(error, file=sys.stderr)
         return NO_GO
-    except (BuildError, ComponentError, WaitTimeoutError) as error:
+    except (BuildError, ComponentError, KubectlError, OSError, WaitTimeoutError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -29,9 +29,9 @@ KUBERNETES = "1.37.2"
 KWOK = "0.8.0"
 _NEEDED = "Go 1.26 or newer builds Kubernetes from source for the end-to-end tests"
 _HOW = (
-    "Install it from https://go.dev/dl/ (one folder, no root needed) and put its bin/ on PATH; "
-    "or point FAIRSTOW_E2E_KUBECONFIG at a cluster you may use; "
-    "or, with Docker and kind, set E2E_CLUSTER=kind."
+    "Install it from https://go.dev/dl/ (one folder, no root needed) and put its bin/ on PATH. "
+    "Tests can do without: FAIRSTOW_E2E_KUBECONFIG names a cluster they may use, E2E_CLUSTER=kind "
+    "has them make one with Docker and kind."
 )
 
 

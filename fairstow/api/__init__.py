@@ -16,6 +16,7 @@ from fairstow.api.gpu_pool import (
 )
 from fairstow.api.model import GROUP, VERSION, ObjectMeta, problems
 from fairstow.api.packing_plan import (
+    OWNER_TEXT,
     PLAN_MAX_BYTES,
     PLAN_MAX_ENTRIES,
     Approval,
@@ -48,6 +49,7 @@ KINDS = (GpuPool, PackingPolicy, PackingPlan)
 __all__ = [
     "GROUP",
     "KINDS",
+    "OWNER_TEXT",
     "PLAN_MAX_BYTES",
     "PLAN_MAX_ENTRIES",
     "VERSION",

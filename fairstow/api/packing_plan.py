@@ -4,6 +4,7 @@ Made by `fairstow plan` and the packing controller, approved by a person, carrie
 controller. The spec never changes after creation except that `approval` can be set once.
 """
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -42,11 +43,14 @@ PodName = Annotated[ObjectName, Field(description="The pod's name.")]
 PodUid = Annotated[Uid, Field(description="The pod's metadata.uid.")]
 FromNode = Annotated[ObjectName, Field(description="The node the pod runs on now.")]
 ToNode = Annotated[ObjectName, Field(description="The node the pod gets.")]
+OWNER_TEXT = re.compile("^([A-Z][A-Za-z0-9]{0,62}/[a-z0-9][-.a-z0-9]{0,252})?$")
+"""How a plan names an owner."""
+
 Owner = Annotated[
     str,
     Field(
         max_length=317,
-        pattern="^([A-Z][A-Za-z0-9]{0,62}/[^/]{1,253})?$",
+        pattern=OWNER_TEXT.pattern,
         description="The controller that recreates the pod, as Kind/name; empty for a bare pod.",
     ),
 ]

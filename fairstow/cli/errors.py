@@ -58,6 +58,8 @@ def reported(debug: bool) -> Iterator[None]:
         _say(error, debug, Code.INPUT)
     except ClusterError as error:
         _say(error.cause, debug, Code.CLUSTER)
+    except terminal.OutputError as error:
+        _say(InputError("standard output", f"can't be written: {error}"), debug, Code.INPUT)
     except InternalError as error:
         _say_internal(error, debug)
     except (typer.Exit, typer.Abort):

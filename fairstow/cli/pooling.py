@@ -148,11 +148,13 @@ def pools_text(
         )
         for pool in found
     ]
-    headers = ("PRODUCT", "RESOURCE", "NODES", "TOTAL", "USED", "FREE", "LARGEST HOLE",
-               "PODS WAITING", "ASKING FOR")  # fmt: skip
+    headers = ("PRODUCT", "RESOURCE", "NODES", "TOTAL", "USED", "FREE", "HOLE", "WAIT", "ASK")
     lines = [*table(headers, rows, look.width, "llrrrrrrr"), ""]
     closed = sum(pool.closed for pool in found)
-    meaning = "The largest hole is what one pod could get now, on one node."
+    meaning = (
+        "HOLE: the largest, what one pod could get now on one node. "
+        "WAIT: pods that wait for the resource; ASK: how much they ask for."
+    )
     if any(pool.pending_pods for pool in found):
         meaning += " A pod that may run in several pools counts as waiting in each."
     if closed:

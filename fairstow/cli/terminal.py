@@ -24,6 +24,10 @@ _PLAIN = str.maketrans(
 """For terminals that know ASCII only."""
 
 
+class OutputError(Exception):
+    """What was to be printed couldn't be; the message says why."""
+
+
 @dataclass(frozen=True)
 class Look:
     """How text may look. Attributes: width: columns, or None where lines may be of any length."""
@@ -81,6 +85,16 @@ def _put(stream: TextIO, text: str | None) -> None:
         stream.flush()
     except BrokenPipeError:
         reader_gone()
+    except OSError as error:
+        _silence(stream.fileno())
+        raise OutputError(error.strerror or str(error)) from error
+
+
+def _silence(*streams: int) -> None:
+    """Give Python something to flush to on its way out, where it will flush again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in streams:
+        os.dup2(nowhere, number)
 
 
 def _encodable(text: str, encoding: str) -> str:
@@ -94,8 +108,5 @@ def _encodable(text: str, encoding: str) -> str:
 
 def reader_gone() -> NoReturn:
     """End the program as a reader that went away (`| head`) ends any."""
-    # Python flushes again on its way out; there must be something to flush to.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for number in (1, 2):
-        os.dup2(nowhere, number)
+    _silence(1, 2)
     sys.exit(CLOSED_PIPE)

@@ -1,6 +1,6 @@
 """A decision as a PackingPlan, the object people read, check, approve and carry out."""
 
-from fairstow.api import PLAN_MAX_ENTRIES, PackingPlan
+from fairstow.api import OWNER_TEXT, PLAN_MAX_ENTRIES, PackingPlan
 from fairstow.cluster.model import Pod
 from fairstow.packing.model import Decision
 
@@ -73,4 +73,9 @@ def _pod(pod: Pod) -> dict[str, str]:
 
 
 def _owner(pod: Pod) -> str:
-    return str(pod.owner) if pod.owner else ""
+    """Return the owner, or nothing where it isn't named as Kubernetes names things.
+
+    The API server lets any text pass in an owner reference.
+    """
+    owner = str(pod.owner) if pod.owner else ""
+    return owner if OWNER_TEXT.fullmatch(owner) else ""

@@ -8,12 +8,12 @@ costs no more than that either.
 
 import multiprocessing
 import signal
-import threading
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
@@ -109,25 +109,25 @@ class Worker:
         self._ready = False
         self._pipe, theirs = self._context.Pipe()
         self._process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
-        with _interrupts_ignored():
+        with _interrupts_held():
             self._process.start()
         theirs.close()
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ctrl-C goes to every process of a terminal; one that is still loading would show a traceback.
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while a process starts, and keep it from that process for good.
 
-    A process inherits what its parent ignores. Only the main thread may set that.
+    It goes to every process of a terminal, and one that is still loading would answer with a
+    traceback. What is blocked stays pending for this process and is inherited as blocked by the
+    new one. Python's resource tracker is started first, since its start unblocks the signal.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(pipe: "Connection[Any, Any]") -> None:

@@ -3,6 +3,7 @@
 Leaves out what it prints. Times aren't asserted; what makes start-up slow (imports) is.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,7 +15,15 @@ import pytest
 import typer
 
 from fairstow.cli.errors import Code, InternalError, reported
-from tests.cli.program import FAIRSTOW, LIMIT, environment, listening_to_ctrl_c, run, write_dump
+from tests.cli.program import (
+    FAIRSTOW,
+    LIMIT,
+    environment,
+    listening_to_ctrl_c,
+    run,
+    stuck,
+    write_dump,
+)
 from tests.packing.checker_clusters import node, pod
 
 HEAVY = ("ortools", "numpy", "kubernetes", "rich.console", "yaml")
@@ -146,18 +155,22 @@ def test_a_signal_ends_it_cleanly_and_its_solver_with_it(
         preexec_fn=listening_to_ctrl_c,  # noqa: PLW1509
     )
     deadline = time.monotonic() + LIMIT
-    while len(_alive(process.pid)) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    if way is signal.SIGINT:
-        os.killpg(process.pid, way)  # as a terminal does it
-    else:
-        process.terminate()
-    out, err = process.communicate(timeout=LIMIT)
-    assert (process.returncode, out, err) == (128 + way, b"", b"")
-    while _alive(process.pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    try:
+        while len(_alive(process.pid)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        if way is signal.SIGINT:
+            os.killpg(process.pid, way)  # as a terminal does it
+        else:
+            process.terminate()
+        out, err = process.communicate(timeout=LIMIT)
+        assert (process.returncode, out, err) == (128 + way, b"", b"")
+        while _alive(process.pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _alive(session: int) -> list[int]:
@@ -171,3 +184,18 @@ def _alive(session: int) -> list[int]:
         if entry.name.isdigit() and fields[3] == str(session) and fields[0] != "Z":
             found.append(int(entry.name))
     return found
+
+
+def test_a_full_disk_under_the_output_is_no_fault_of_ours(tmp_path: Path) -> None:
+    dump = write_dump(tmp_path / "dump.json", stuck())
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [FAIRSTOW, "plan", "-f", str(dump), "-o", "json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "error: standard output: can't be written: No space left on device\n"

@@ -212,6 +212,14 @@ def test_moves_that_serve_no_placement_are_left_out() -> None:
     assert not plan(objects).steps
 
 
+@pytest.mark.parametrize("kind", ["lowerKind", "A b", "X" * 80])
+def test_an_owner_named_like_nothing_in_kubernetes_spoils_no_plan(kind: str) -> None:
+    odd = pod("odd", gpu=1)
+    odd["metadata"]["ownerReferences"][0] |= {"kind": kind, "name": "a/b\n"}
+    decision = plan([node("a"), odd])
+    assert to_plan(decision).spec.placements[0].owner == ""
+
+
 def test_nothing_pending_is_proved_at_once() -> None:
     decision = plan([node("a"), pod("x", "a")])
     assert not decision.steps

@@ -6,14 +6,16 @@ user gets. Without Go the same commands run on the bundled example instead of a 
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import tempfile
 from importlib.resources import files
 from pathlib import Path
 
 from e2e.controlplane.build import DEFAULT, BuildError, GoMissingError, ensure
 from e2e.controlplane.cache import cache_dir
-from e2e.controlplane.client import Cluster, WaitTimeoutError
+from e2e.controlplane.client import Cluster, KubectlError, WaitTimeoutError
 from e2e.controlplane.cluster import LocalCluster
 from e2e.controlplane.processes import ComponentError
 from tools.demo import scene
@@ -24,16 +26,23 @@ FAIRSTOW = Path(sys.executable).with_name("fairstow")
 
 def main() -> int:
     """Run the demo and return its exit code."""
-    OUT.mkdir(exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
+        OUT.mkdir(exist_ok=True)
         _live()
     except GoMissingError as error:
         print(
             f"{error}\n\nUntil then, here is the planner on the bundled example.", file=sys.stderr
         )
         _bundled()
-    except (BuildError, ComponentError, WaitTimeoutError) as error:
+    except (BuildError, ComponentError, KubectlError, WaitTimeoutError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(
+            f"{error}\nBuilt programs are kept in {cache_dir()}; FAIRSTOW_CACHE can name another.",
+            file=sys.stderr,
+        )
         return 1
     except subprocess.CalledProcessError as error:
         print(f"The command above ended with exit code {error.returncode}.", file=sys.stderr)
@@ -48,7 +57,10 @@ def _live() -> None:
     _title("A Kubernetes of its own, on this machine")
     for program in DEFAULT:
         ensure(program)
-    with LocalCluster(cache_dir() / "clusters" / "demo") as cluster:
+    with (
+        tempfile.TemporaryDirectory(prefix="fairstow-demo-") as folder,
+        LocalCluster(Path(folder)) as cluster,
+    ):
         print("Kubernetes is ready: API server, scheduler and controllers are the real ones,")
         print("nodes and GPUs are played by KWOK.")
         _fill(cluster)
@@ -98,7 +110,7 @@ def _bundled() -> None:
     _run("pools", "-f", example)
     _title("What would place them?")
     _plan("-f", example)
-    _closing(f"-f {example}")
+    _closing(f"-f {shlex.quote(example)}")
 
 
 def _plan(*source: str) -> None:
