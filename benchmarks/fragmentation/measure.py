@@ -51,10 +51,18 @@ class Measure:
     kappa: float
 
     @staticmethod
-    def of(workload: Workload, *, shared: bool = True) -> Measure:
-        """Build it from the workload's pods; without `shared`, only demands of whole GPUs count."""
+    def of(workload: Workload, *, free_shares: bool = True) -> Measure:
+        """Build it from the workload's pods.
+
+        Without `free_shares`, shared pods that may run on any model are left out: what a table of
+        remainders covers already.
+        """
         pods = distribution(workload)
-        demands = [(d, n) for d, n in pods.demands if d.gpus and (shared or d.share == GPU)]
+        demands = [
+            (d, n)
+            for d, n in pods.demands
+            if d.gpus and (free_shares or d.share == GPU or d.kinds is not None)
+        ]
         keys = sorted({(d.share, d.gpus) for d, _ in demands})
         cpu = np.array(sorted({d.cpu for d, _ in demands}), np.int64)
         table = np.zeros((len(workload.models), len(cpu) + 1, len(keys)))

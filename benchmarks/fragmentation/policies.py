@@ -172,12 +172,14 @@ class Unrehearsed:
 class Rehearsed:
     """Fairstow's: least rise of what a node is expected to leave unused in the end.
 
-    cost = Σ_g remainder[r_g]  +  stranded  +  F_whole / 10, in milli-GPUs:
+    cost = Σ_g remainder[r_g]  +  stranded  +  F_rest / 10, in milli-GPUs:
     what a GPU with r_g free was left with in rehearsals, the free GPU that the node's CPU can't
-    feed at the typical pods' CPU per GPU, and FGD's measure over demands of whole GPUs.
+    feed at the typical pods' CPU per GPU, and FGD's measure over the demands that the first part
+    doesn't know: of whole GPUs, and shares tied to models (without them, pods for any model take
+    the scarce ones).
 
     Attributes:
-        measure: over demands of whole GPUs.
+        measure: over all demands but shares for any model.
         remainder: (101,), by free milli-GPU in steps of 10, in milli-GPUs.
     """
 
@@ -204,21 +206,10 @@ class Rehearsed:
             return Scores(fall, np.zeros(len(rooms), np.int64))
         left = np.maximum(rooms.gpus - pod.share, 0)
         tables = self.remainder[rooms.gpus // 10] - self.remainder[left // 10]
-        # F_whole depends on whether the GPU was untouched, stranded not on the GPU at all
-        used, untouched = (self._others_after(rooms, pod, whole=w) for w in (False, True))
-        change = np.where(rooms.gpus == GPU, untouched[:, None], used[:, None])
-        fits = rooms.gpus >= pod.share
-        fall = np.where(fits, tables + self._others(rooms)[:, None] - change, NEVER)
-        return Scores(fall.max(axis=1), fall.argmax(axis=1))
-
-    def _others_after(self, rooms: Rooms, pod: Pod, *, whole: bool) -> Floats:
-        """Return the part of the cost that isn't remainders, with the pod on a GPU.
-
-        `whole` says whether that GPU was untouched; rooms without such a GPU give no meaning.
-        """
-        wanted = (rooms.gpus == GPU) if whole else (rooms.gpus >= pod.share) & (rooms.gpus < GPU)
-        slot = wanted.argmax(axis=1)
-        return self._others(after(rooms, pod, slot))
+        now = after(rooms, pod, tightest(rooms, pod))  # which GPU doesn't matter to `stranded`
+        split = self.measure.after_shared(rooms, pod.cpu, pod.share) / 10
+        others = (self._others(rooms) - stranded(now, self.measure.kappa))[:, None] - split
+        return _best_slot(tables + others, rooms, pod)
 
 
 def baselines(seed: int, measure: Measure) -> dict[str, Policy]:

@@ -29,7 +29,7 @@ MIX = 0.3
 
 def rehearse(workload: Workload, rounds: int = ROUNDS) -> Rehearsed:
     """Return the policy after some rounds of four seeds each."""
-    whole = Measure.of(workload, shared=False)
+    rest = Measure.of(workload, free_shares=False)
     policy: Policy = Gradient(Measure.of(workload))
     table: Floats | None = None
     per_round = len(SEEDS) // ROUNDS
@@ -41,7 +41,7 @@ def rehearse(workload: Workload, rounds: int = ROUNDS) -> Rehearsed:
             total, visits = total + left, visits + times
         mean = _mean(total, visits)
         table = mean if table is None else (1 - MIX) * table + MIX * mean
-        policy = Rehearsed(whole, table)
+        policy = Rehearsed(rest, table)
     assert isinstance(policy, Rehearsed)
     return policy
 

@@ -55,7 +55,7 @@ def workload(seed: int, nodes: int = 12, pods: int = 60) -> Workload:
 def flat(made: Workload) -> Rehearsed:
     """Fairstow's policy with a table that wants GPUs filled to the brim."""
     table = np.minimum(np.arange(101) * 10.0, 60.0)
-    return Rehearsed(Measure.of(made, shared=False), table)
+    return Rehearsed(Measure.of(made, free_shares=False), table)
 
 
 def policies(made: Workload) -> dict[str, Policy]:
