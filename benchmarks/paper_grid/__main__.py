@@ -121,7 +121,7 @@ def _print(
             *(f"{nodes}×{pods}", str(called), *shares, good, p95),
             " / ".join(map(str, paper)) if paper else "",
         )
-    Console().print(f"window {window:g} s; shares in % of all instances", table)
+    Console(width=130).print(f"window {window:g} s; shares in % of all instances", table)
 
 
 def _record(
