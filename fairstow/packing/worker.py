@@ -8,6 +8,7 @@ costs no more than that either.
 
 import multiprocessing
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ from fairstow.packing.search import Outcome, Report, Search, Task, known_without
 
 _MARGIN = 0.1
 """Seconds the search is told to end before it is cut off; less of a window under a second."""
+
+
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class SolverError(RuntimeError):
@@ -109,25 +113,36 @@ class Worker:
         self._ready = False
         self._pipe, theirs = self._context.Pipe()
         self._process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
-        with _interrupts_held():
+        with _signals_held():
             self._process.start()
         theirs.close()
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back while a process starts, and keep it from that process for good.
+def _signals_held() -> Iterator[None]:
+    """Hold back what would end this process while another starts; keep Ctrl-C from that for good.
 
-    It goes to every process of a terminal, and one that is still loading would answer with a
-    traceback. What is blocked stays pending for this process and is inherited as blocked by the
-    new one. Python's resource tracker is started first, since its start unblocks the signal.
+    Ended in the middle, this process would leave the other half-made, and that would complain. And
+    Ctrl-C goes to every process of a terminal: one that is still loading would answer it with a
+    traceback. What is blocked is inherited as blocked; but other threads of this process still
+    take the signal, hence the handlers. Python's resource tracker is started first, since its
+    start unblocks the signal.
     """
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    came: list[int] = []
+    before = {n: signal.signal(n, lambda n, _: came.append(n)) for n in _ENDING}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for arrived in came:
+            signal.raise_signal(arrived)
 
 
 def _serve(pipe: "Connection[Any, Any]") -> None:
