@@ -43,9 +43,8 @@ class Incumbent:
         """Pods of a group that have no place."""
         return self.problem.groups[index].most - self.placed[index]
 
-    def apply(self, changes: Changes) -> dict[Site, int]:
-        """Set counts and return what undoes it."""
-        inverse = {site: self.count(site) for site in changes}
+    def apply(self, changes: Changes) -> None:
+        """Set counts."""
         for (index, node), count in changes.items():
             now = self.problem.groups[index].running.get(node, 0)
             before = self.count((index, node))
@@ -57,7 +56,6 @@ class Incumbent:
             else:
                 self.at[index].pop(node, None)
             (self._changed.discard if count == now else self._changed.add)((index, node))
-        return inverse
 
     def changes(self) -> dict[Site, int]:
         """What differs from now."""

@@ -88,16 +88,16 @@ def find(request: Request, solve: Solver, now: Clock, workers: int = 1) -> Solut
         problem = pin_satisfied_tiers(problem)
     if not any(g.pending for g in problem.groups):
         return Solution(problem, roster, Incumbent(problem, {}), {})
+    limits, phases = _limits(request, problem), _eviction_phases(request, problem)
     task = Task(
         problem=problem,
         start={},
         order=levels(request.order, problem.priorities),
-        limits=_limits(request, problem),
-        proof_limits=_most_liberal(request, problem),
+        limits=limits,
+        proof_limits=_over_all(phases, limits, problem, request.max_evictions),
         seed=request.seed,
         workers=workers,
     )
-    phases = _eviction_phases(request, problem)
     outcome = solve(task, (deadline - now()) / (1 + len(phases)))
     for done, priority in enumerate(phases, 1):
         evicting = _with_evictions(task, outcome, priority, request.max_evictions)
@@ -122,14 +122,12 @@ def _limits(request: Request, problem: Problem) -> Limits:
     )
 
 
-def _most_liberal(request: Request, problem: Problem) -> Limits:
-    """Return what any plan may do at all: bounds proved under it hold for every phase."""
-    limits = _limits(request, problem)
-    phases = _eviction_phases(request, problem)
+def _over_all(phases: list[int], limits: Limits, problem: Problem, evictions: int) -> Limits:
+    """Return what any phase may do: bounds proved under it hold for the whole plan."""
     if not phases:
         return limits
     lower = (i for i, g in enumerate(problem.groups) if g.placed and g.priority < phases[0])
-    return replace(limits, evictions=request.max_evictions, evictable=frozenset(lower))
+    return replace(limits, evictions=evictions, evictable=frozenset(lower))
 
 
 def _eviction_phases(request: Request, problem: Problem) -> list[int]:

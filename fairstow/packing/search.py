@@ -11,8 +11,8 @@ placement and never "unknown":
 5. whole        where a level's bound isn't met: CP-SAT on the whole cluster, level by level,
                 which finds the optimum or a tighter bound given time.
 
-It ends early when every level meets its bound; without stage 5 (large clusters) also when
-neighbourhoods stop paying.
+It ends early when every level meets its bound or stage 5 has solved every level; on clusters too
+large for stage 5, when neighbourhoods stop paying.
 """
 
 from collections import Counter
@@ -139,11 +139,11 @@ class Search:
         if not changes:
             return False
         before = self._best.changes()
-        inverse = self._best.apply(changes)
+        self._best.apply(changes)
         self._best.undo()
         score = self._best.score(self._task.order)
         if score < self._score or not self._valid(self._best, changes):
-            self._restore(before, inverse)
+            self._restore(before)
             return False
         better = score > self._score
         self._forget_bounds(score)
@@ -165,8 +165,8 @@ class Search:
         for index in range(min(worse) + 1 if worse else len(score), len(score)):
             self._bounds[index] = _by_counting(self._task.order[index], self._task)
 
-    def _restore(self, before: dict[Site, int], inverse: dict[Site, int]) -> None:
-        touched = self._best.changes().keys() | before.keys() | inverse.keys()
+    def _restore(self, before: dict[Site, int]) -> None:
+        touched = self._best.changes().keys() | before.keys()
         running = [g.running for g in self._task.problem.groups]
         self._best.apply({(g, n): before.get((g, n), running[g].get(n, 0)) for g, n in touched})
 
@@ -214,7 +214,6 @@ class Search:
             self._assumed.append(bound)
             relaxation.hold(level, bound)
         self._relaxation = relaxation
-        self._bounds[0] = _tighter(self._task.order[0], self._bounds[0], self._assumed[0])
         self._take_assumed()
         self._report(self._outcome())
         return relaxation.active_nodes()
