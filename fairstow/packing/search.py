@@ -187,6 +187,8 @@ class Search:
             return False
         if task.problem.rules is RuleSet.PAPER:
             return True
+        if any(lost[i] and i not in task.limits.evictable for i in everyone):
+            return False
         under = Counter[int]()
         for i in everyone:
             if lost[i] and (budget := groups[i].budget) is not None:

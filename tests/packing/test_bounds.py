@@ -18,6 +18,7 @@ from fairstow.packing.model import Order, Request, RuleSet
 from fairstow.packing.objective import levels
 from fairstow.packing.planner import find, inline
 from fairstow.packing.relaxation import Relaxation
+from fairstow.packing.search import Search, Task
 from tests.packing.checker_clusters import Json, node, pod
 from tests.packing.clusters import clusters, snapshot
 
@@ -73,6 +74,18 @@ def test_a_solve_without_time_proves_nothing() -> None:
     for seconds in (-1.0, 0.0, 1e-9):
         solved = model.solve(seconds=seconds, workers=1, seed=0)
         assert solved.bound is None or solved.changes is not None
+
+
+def test_no_two_solves_together_cost_a_protected_pod_its_place() -> None:
+    problem, _ = formulate(snapshot(CHAIN))
+    order = levels(Order.PLACE_FIRST, problem.priorities)
+    group = next(i for i, g in enumerate(problem.groups) if g.placed)
+    gone = {(group, min(problem.groups[group].running)): 0}
+    for evictable in (frozenset({group}), frozenset[int]()):
+        limits = Limits(evictions=5, evictable=evictable)
+        task = Task(problem, {}, order, limits, limits, seed=0, workers=1)
+        search = Search(task, time.monotonic, time.monotonic() + 1, lambda _: None)
+        assert search._valid(Incumbent(problem, gone), gone) == bool(evictable)
 
 
 def test_a_program_too_large_for_the_time_is_left_out() -> None:
