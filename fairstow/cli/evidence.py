@@ -4,25 +4,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from fairstow.cluster.model import Node
+from fairstow.cluster.pools import is_accelerator
 from fairstow.cluster.quantity import render
 from fairstow.cluster.snapshot import Snapshot
-
-_VENDORS = (
-    "nvidia.com/",
-    "amd.com/",
-    "gpu.intel.com/",
-    "habana.ai/",
-    "aws.amazon.com/neuron",
-    "google.com/tpu",
-    "huawei.com/Ascend",
-    "cambricon.com/",
-    "tenstorrent.com/",
-)
-
-
-def is_accelerator(resource: str) -> bool:
-    """Whether a resource is a GPU or its like."""
-    return resource.startswith(_VENDORS)
 
 
 def accelerators(snapshot: Snapshot) -> tuple[str, ...]:

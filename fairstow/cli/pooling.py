@@ -17,19 +17,9 @@ from fairstow.cli.serialise import as_json
 from fairstow.cli.sources import load
 from fairstow.cli.terminal import Look
 from fairstow.cluster.model import Node, Pod
+from fairstow.cluster.pools import product
 from fairstow.cluster.rules import Rules
 from fairstow.cluster.snapshot import Snapshot
-
-_PRODUCT_LABELS = (
-    "nvidia.com/gpu.product",
-    "amd.com/gpu.product-name",
-    "gpu.intel.com/product",
-    "cloud.google.com/gke-accelerator",
-    "karpenter.k8s.aws/instance-gpu-name",
-    "cloud.google.com/gke-tpu-accelerator",
-    "node.kubernetes.io/instance-type",
-)
-"""Labels that name a node's accelerator, the most telling first."""
 
 
 @dataclass(frozen=True)
@@ -76,27 +66,22 @@ def find_pools(snapshot: Snapshot) -> tuple[Pool, ...]:
     for node in snapshot.nodes:
         for resource in offered:
             if node.allocatable.get(resource):
-                members.setdefault((_product(node), resource), []).append(node)
+                members.setdefault((product(node), resource), []).append(node)
     rules = Rules(snapshot)
     found = [
-        _pool(snapshot, rules, product, resource, tuple(nodes))
-        for (product, resource), nodes in members.items()
+        _pool(snapshot, rules, named, resource, tuple(nodes))
+        for (named, resource), nodes in members.items()
     ]
     return tuple(sorted(found, key=lambda p: (-p.total, p.product, p.resource)))
 
 
-def _product(node: Node) -> str:
-    named = (node.labels[label] for label in _PRODUCT_LABELS if node.labels.get(label))
-    return next(named, "")
-
-
 def _pool(
-    snapshot: Snapshot, rules: Rules, product: str, resource: str, nodes: tuple[Node, ...]
+    snapshot: Snapshot, rules: Rules, named: str, resource: str, nodes: tuple[Node, ...]
 ) -> Pool:
     here = room(snapshot, nodes, resource)
     waits = _waiting(snapshot, rules, resource, nodes)
     return Pool(
-        product=product,
+        product=named,
         resource=resource,
         nodes=len(nodes),
         closed=sum(not open_for_pods(node) for node in nodes),

@@ -1,6 +1,6 @@
 """Pools of accelerators: how many there are, how many are free, and how large the holes are.
 
-Who calls it: `fairstow pools`, the headers of plans and explanations, the report.
+Who calls it: the report; the command line takes from here what an accelerator and its product are.
 """
 
 from collections.abc import Mapping
@@ -20,6 +20,9 @@ _ACCELERATORS = (
     "google.com/tpu",
     "habana.ai/gaudi",
     "aws.amazon.com/neuron",
+    "huawei.com/Ascend",
+    "cambricon.com/",
+    "tenstorrent.com/",
 )
 """How the names of accelerator resources start, as their vendors' device plugins register them."""
 
@@ -29,6 +32,7 @@ _PRODUCTS = (
     "beta.amd.com/gpu.product-name",
     "gpu.intel.com/product",
     "cloud.google.com/gke-accelerator",
+    "karpenter.k8s.aws/instance-gpu-name",
     "cloud.google.com/gke-tpu-accelerator",
     "node.kubernetes.io/instance-type",
 )

@@ -200,7 +200,8 @@ def _over(problem: Problem) -> tuple[str, ...]:
     names = [problem.nodes[n] for n, over in enumerate(problem.over) if over]
     if not names:
         return ()
-    return (f"{_count(names, 'node')} over capacity: nothing is placed there {_some(names)}",)
+    rule = "nothing that asks for what they lack is placed there"
+    return (f"{_count(names, 'node')} over capacity: {rule} {_some(names)}",)
 
 
 def _cut(done: Schedule) -> tuple[str, ...]:
