@@ -157,6 +157,7 @@ class Pod(msgspec.Struct, frozen=True):
         nominated: the node kept for it by a preemption under way, else "".
         terminating: holds its room until it is gone, and counts in no tier.
         gated: waits for a scheduling gate, so it isn't pending.
+        gang: "namespace/name" of the gang it belongs to (`gangs`), else "".
         unschedulable: the scheduler's own last message on why it doesn't fit, else "".
     """
 
@@ -174,6 +175,7 @@ class Pod(msgspec.Struct, frozen=True):
     ready: bool
     mirror: bool
     unschedulable: str
+    gang: str = ""
 
     @property
     def ref(self) -> str:

@@ -81,6 +81,8 @@ def _identity(pod: Pod) -> str:
     for key, value in _NEVER.items():
         if annotations.get(key) == value:
             return f"it is annotated {key}={value}"
+    if pod.gang:
+        return f"it is a member of gang {pod.gang}, which would lose it"
     if shape.local_storage:
         return f"its {shape.local_storage} would be lost"
     if shape.unmodelled:

@@ -11,6 +11,7 @@ import msgspec
 
 from fairstow.cluster import wire
 from fairstow.cluster.errors import InputError, printable
+from fairstow.cluster.gangs import TOTAL_COUNT, gang_of
 from fairstow.cluster.items import FETCH, Item, sentence
 from fairstow.cluster.model import Budget, Labels, Node, Owner, Pod, Taint
 from fairstow.cluster.requests import parse_all
@@ -32,9 +33,12 @@ _KEPT_ANNOTATIONS = (
     "fairstow.dev/",
     "karpenter.sh/do-not-disrupt",
     "cluster-autoscaler.kubernetes.io/safe-to-evict",
+    TOTAL_COUNT,
 )
 _TWICE = "Leave one of the two out; dumps taken at two moments can't be put together."
 _KINDS_NOTED = 50
+_ANY_GROUP = "*"
+"""PodGroup: several schedulers have their own."""
 
 
 class Builder:
@@ -55,6 +59,7 @@ class Builder:
         self._priority_classes: dict[int, str] = {}
         self._disruptable_jobs: set[str] = set()
         self._namespaces: dict[str, Mapping[str, str]] = {}
+        self._gang_sizes: dict[str, int] = {}
         self._storage = StorageReader()
         self._found: set[str] = set()
         self._interned: dict[Hashable, Any] = {}
@@ -62,6 +67,7 @@ class Builder:
             "Node": ("", wire.Node, self._node),
             "Pod": ("", wire.Pod, self._pod),
             "Namespace": ("", wire.Namespace, self._namespace),
+            "PodGroup": (_ANY_GROUP, wire.PodGroup, self._pod_group),
             "PodDisruptionBudget": ("policy", wire.Budget, self._budget),
             "PriorityClass": ("scheduling.k8s.io", wire.PriorityClass, self._priority_class),
             "Job": ("batch", wire.Job, self._job),
@@ -80,7 +86,8 @@ class Builder:
             )
         kind = item.kind.removesuffix("List")
         group, into, take = self._readers.get(kind, ("", None, None))
-        if item.api_version and item.api_version.rpartition("/")[0] != group:
+        elsewhere = item.api_version and item.api_version.rpartition("/")[0] != group
+        if elsewhere and group != _ANY_GROUP:
             kind, into = item.api_version + " " + kind, None  # another API's kind, e.g. Volcano's
         if len(self._found) < _KINDS_NOTED:
             self._found.add(kind)
@@ -115,6 +122,7 @@ class Builder:
             namespaces=dict(sorted(self._namespaces.items())),
             known=frozenset(self._found & self._readers.keys()),
             storage=self._storage.storage,
+            gang_sizes=dict(sorted(self._gang_sizes.items())),
         )
 
     def _settled(self) -> tuple[Pod, ...]:
@@ -211,6 +219,7 @@ class Builder:
                 if scheduled is not None and scheduled.reason == "Unschedulable"
                 else ""
             ),
+            gang=self._intern(gang_of(namespace, meta.labels or {}, annotations)),
         )
 
     def _owner(self, meta: wire.Metadata) -> Owner | None:
@@ -254,6 +263,12 @@ class Builder:
                 for c in rule.on_pod_conditions or ()
             ):
                 self._disruptable_jobs.add(uid)
+
+    def _pod_group(self, raw: wire.PodGroup, _item: Item) -> None:
+        least = raw.spec.min_member if raw.spec else None
+        if least is not None:
+            name = f"{raw.metadata.namespace or DEFAULT_NAMESPACE}/{raw.metadata.name}"
+            self._gang_sizes[name] = max(least, self._gang_sizes.get(name, 0))
 
     def _namespace(self, raw: wire.Namespace, _item: Item) -> None:
         self._namespaces[raw.metadata.name] = dict(self._labels(raw.metadata.labels))

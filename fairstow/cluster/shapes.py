@@ -23,11 +23,8 @@ from fairstow.cluster.selectors import LABEL_OPERATORS, NODE_OPERATORS
 from fairstow.cluster.volumes import read_volumes
 
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - a host port's address, nothing binds to it
+# Gangs that aren't modelled; those that are: `gangs`.
 _GANG_LABELS = (
-    "scheduling.x-k8s.io/pod-group",
-    "pod-group.scheduling.sigs.k8s.io",
-    "scheduling.k8s.io/group-name",
-    "kueue.x-k8s.io/pod-group-name",
     "pod-group-name",  # KAI
     "yunikorn.apache.org/task-group-name",
     "leaderworkerset.sigs.k8s.io/name",

@@ -36,6 +36,7 @@ class Snapshot:
         namespaces: labels by namespace, for those in the input.
         known: the kinds that the input held. A kind that isn't here is unknown, not empty.
         storage: claims, volumes and what else decides where pods with claims may run.
+        gang_sizes: minMember of each PodGroup that has one, by "namespace/name".
     """
 
     nodes: tuple[Node, ...]
@@ -46,6 +47,7 @@ class Snapshot:
     namespaces: Mapping[str, Mapping[str, str]]
     known: frozenset[str]
     storage: Storage = field(default_factory=Storage)
+    gang_sizes: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def node_by_name(self) -> Mapping[str, Node]:
@@ -83,7 +85,12 @@ class Snapshot:
         """Provenance: 32 hex digits that differ when anything a decision reads differs."""
         digest = blake2b(digest_size=16)
         encoder = msgspec.json.Encoder(order="sorted")
-        others = (sorted(self.disruptable_jobs), self.namespaces, sorted(self.known))
+        others = (
+            sorted(self.disruptable_jobs),
+            self.namespaces,
+            sorted(self.known),
+            self.gang_sizes,
+        )
         records = (*self.nodes, None, *self.pods, None, *self.budgets, None)
         for part in (*records, *others, *self.storage.parts):
             digest.update(encoder.encode(part) + b"\n")

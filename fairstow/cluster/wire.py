@@ -325,6 +325,19 @@ class Job(Wire):
     spec: JobSpec | None = None
 
 
+class PodGroupSpec(Wire):
+    """PodGroupSpec of coscheduling, Volcano and others."""
+
+    min_member: Int32 | None = None
+
+
+class PodGroup(Wire):
+    """PodGroup of any API group."""
+
+    metadata: Metadata
+    spec: PodGroupSpec | None = None
+
+
 class Namespace(Wire):
     """core/v1 Namespace."""
 

@@ -23,7 +23,7 @@ from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
 from fairstow.packing.model import RuleSet
 from fairstow.packing.objective import Level
-from fairstow.packing.problem import Site
+from fairstow.packing.problem import Gang, Site
 
 Linear = Any
 # ortools' own LinearExprT spans numpy scalars, with which `+` doesn't type-check.
@@ -68,6 +68,8 @@ class PlacementModel:
             self._room(node)
         for rule in self._problem.between:
             self._between(rule)
+        for gang in self._problem.gangs:
+            self._gang(gang)
         self._limit()
 
     def _variable(self, most: int, now: int) -> cp_model.IntVar:
@@ -196,6 +198,17 @@ class PlacementModel:
         present = self._model.new_bool_var("")
         self._model.add(count == 0).only_enforce_if(~present)
         return present
+
+    def _gang(self, gang: Gang) -> None:
+        """Place none or enough, those counted that the incumbent has on other nodes."""
+        placed = self._incumbent.placed
+        total = _sum([self._placed.get(i, placed[i]) for i in gang.groups])
+        if isinstance(total, int):
+            return
+        runs = self._model.new_bool_var("")
+        self._hints.append((runs, int(any(placed[i] for i in gang.groups))))
+        self._model.add(total >= gang.need).only_enforce_if(runs)
+        self._model.add(total == 0).only_enforce_if(~runs)
 
     def _limit(self) -> None:
         limits, incumbent = self._limits, self._incumbent

@@ -15,6 +15,7 @@ from fairstow.cluster.rules import Rules
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.state import State
 from fairstow.packing.between import PORT, Watch, considered, rules_between, targets, watches
+from fairstow.packing.gangs import gangs_of, waiting_gangs, without_hopeless
 from fairstow.packing.model import RuleSet
 from fairstow.packing.problem import Group, Problem, Roster
 
@@ -40,6 +41,7 @@ def formulate(snapshot: Snapshot, rule_set: RuleSet = RuleSet.PRODUCT) -> tuple[
         allowed=tuple(b.allowed for b in snapshot.budgets),
         rules=rule_set,
         between=rules_between(snapshot, samples),
+        gangs=gangs_of(sorting.gangs, samples),
     )
     roster = Roster(
         pending=tuple(tuple(sorting.pending.get(key, ())) for key, _ in groups),
@@ -51,7 +53,7 @@ def formulate(snapshot: Snapshot, rule_set: RuleSet = RuleSet.PRODUCT) -> tuple[
         unplaceable=tuple(sorting.unplaceable),
         watched=tuple(sorting.watched),
     )
-    return problem, roster
+    return without_hopeless(problem), roster
 
 
 @dataclass
@@ -70,11 +72,16 @@ class _Sorting:
         waiting = [p for p in self.snapshot.pods if p.pending]
         tried = [p for p in waiting if considered(p, waiting, self.snapshot)]
         left_out = {p.uid for p in waiting} - {p.uid for p in tried}
+        self.gangs = waiting_gangs(self.snapshot, tried)
+        tried = [p for p in tried if p.gang not in self.gangs.short]
         self._watches = watches(self.snapshot, tried)
         index = {n.name: i for i, n in enumerate(self.snapshot.nodes)}
         for pod in self.snapshot.pods:
             if pod.uid in left_out:
-                self.unplaceable.append((pod, ", ".join(pod.shape.unmodelled)))
+                rules = ", ".join(pod.shape.unmodelled)
+                self.unplaceable.append((pod, f"with {rules}: placing them isn't modelled yet"))
+            elif pod.pending and pod.gang in self.gangs.short:
+                self.unplaceable.append((pod, self.gangs.short[pod.gang]))
             elif pod.pending:
                 self.pending.setdefault(self._key(pod), []).append(pod)
             elif not pod.node or pod.nominated or self.movability.refusal(pod):
@@ -92,7 +99,7 @@ class _Sorting:
         kept_out = tuple(sorted(self.rules.forbidden_domains(pod)))
         own = pod.namespace if pod.shape.unmodelled else ""
         seen = tuple(i for i, counts in enumerate(self._watches) if counts(pod))
-        return (pod.shape, kept_out, budgets, own, seen)
+        return (pod.shape, kept_out, budgets, own, seen, self.gangs.of(pod))
 
     def in_order(self) -> list[tuple[Key, Pod]]:
         """Return the groups' keys with a sample pod each, a pending one if there is one."""

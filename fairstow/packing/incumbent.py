@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from fairstow.packing.between import Arrivals
 from fairstow.packing.limits import Limits
 from fairstow.packing.objective import Level, disturbance, evictions
-from fairstow.packing.problem import Layout, Problem, Site
+from fairstow.packing.problem import Gang, Layout, Problem, Site
 
 Changes = Mapping[Site, int]
 """Pods of a group on a node at the end, where that differs from now."""
@@ -74,6 +74,11 @@ class Incumbent:
         """Whether the rules between pods that touch a group hold."""
         return self._arrivals.hold(index)
 
+    def whole(self, gang: Gang) -> bool:
+        """Whether a gang has no pod placed, or enough."""
+        placed = sum(self.placed[i] for i in gang.groups)
+        return placed == 0 or placed >= gang.need
+
     def slack(self, node: int) -> float:
         """A node's free shares summed over resources, a little above 0 at least."""
         shares = zip(self.room[node], self.problem.free[node], strict=True)
@@ -99,19 +104,38 @@ class Incumbent:
         return disturbance(self.problem, index, self.placed[index], self.left[index])
 
     def fit(self, limits: Limits) -> None:
-        """Place what fits as things are: highest priority, largest first, best fit."""
+        """Place what fits as things are: highest priority, largest first, best fit.
+
+        A gang comes as a whole when it is the turn of the first of its groups, or not at all.
+        """
         groups = self.problem.groups
+        gang_of = {g: gang for gang in self.problem.gangs for g in gang.groups}
         order = sorted(
             (i for i in range(len(groups)) if self.waiting(i)),
             key=lambda i: (-groups[i].priority, -sum(groups[i].requests.values()), i),
         )
+        done: set[int] = set()
         for index in order:
-            wanted = min(groups[index].most, limits.caps.get(index, groups[index].most))
-            if groups[index].priority in limits.tier_caps:
-                continue  # such tiers may only keep what they have
-            for node in self._fitting(index):
-                while self.placed[index] < wanted and self._may_take((index, node)):
-                    self.apply({(index, node): self.count((index, node)) + 1})
+            if index in done:
+                continue
+            gang = gang_of.get(index)
+            together = [i for i in order if i in gang.groups] if gang else [index]
+            done.update(together)
+            before = {i: dict(self.at[i]) for i in together}
+            for each in together:
+                self._fit_group(each, limits)
+            if gang and not self.whole(gang):
+                now = {(i, n): before[i].get(n, 0) for i in together for n in self.at[i]}
+                self.apply(now)
+
+    def _fit_group(self, index: int, limits: Limits) -> None:
+        group = self.problem.groups[index]
+        wanted = min(group.most, limits.caps.get(index, group.most))
+        if group.priority in limits.tier_caps:
+            return  # such tiers may only keep what they have
+        for node in self._fitting(index):
+            while self.placed[index] < wanted and self._may_take((index, node)):
+                self.apply({(index, node): self.count((index, node)) + 1})
 
     def undo(self) -> None:
         """Take back every departure whose old node still has room for the pod.

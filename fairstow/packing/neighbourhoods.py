@@ -45,6 +45,7 @@ class Neighbourhoods:
             self._of_the_plan,
             self._of_relaxation,
             self._anywhere,
+            *([self._of_a_gang] if incumbent.problem.gangs else []),
         )
         self._gain = [1.0] * len(self._arms)
 
@@ -94,6 +95,26 @@ class Neighbourhoods:
     def _of_relaxation(self, size: int) -> list[int]:
         """Nodes on which the linear relaxation acts."""
         return [*self.sample(self._active, size), *self._roomy(2)]
+
+    def _of_a_gang(self, size: int) -> list[int]:
+        """As many nodes as a waiting gang needs at least, and roomy ones for what it displaces."""
+        problem, room = self._incumbent.problem, self._incumbent.room
+        waiting = [g for g in problem.gangs if any(self._incumbent.waiting(i) for i in g.groups)]
+        if not waiting:
+            return self._anywhere(size)
+        chosen: list[int] = []
+        for index in self._random.choice(waiting).groups:
+            requests, left = problem.groups[index].requests, self._incumbent.waiting(index)
+            fits = {
+                n: min((max(room[n][r], 0) / q for r, q in requests.items()), default=left)
+                for n in problem.groups[index].targets
+            }
+            for node in sorted(fits, key=lambda n: (-fits[n] * self._random.uniform(0.8, 1), n)):
+                if left <= 0:
+                    break
+                chosen.append(node)
+                left -= max(1, int(fits[node]))
+        return [*chosen, *self._roomy(size)]
 
     def _anywhere(self, size: int) -> list[int]:
         return self.sample(range(len(self._incumbent.problem.nodes)), size)

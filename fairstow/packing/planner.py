@@ -253,8 +253,8 @@ def not_considered(snapshot: Snapshot, roster: Roster) -> tuple[str, ...]:
     watched = [p.ref for p in roster.watched]
     gated = [p.ref for p in snapshot.pods if p.gated and not p.home]
     said = [
-        f"{_count(refs, 'pending pod')} with {rule}: placing them isn't modelled yet {_some(refs)}"
-        for rule, refs in sorted(waiting.items())
+        f"{_count(refs, 'pending pod')} {reason} {_some(refs)}"
+        for reason, refs in sorted(waiting.items())
     ]
     said += [
         f"{_count(refs, 'running pod')} with {rule}: moving them isn't modelled yet {_some(refs)}"
@@ -264,6 +264,11 @@ def not_considered(snapshot: Snapshot, roster: Roster) -> tuple[str, ...]:
         said.append(
             f"{_count(watched, 'running pod')} that a waiting pod's rule counts: "
             f"not moved {_some(watched)}"
+        )
+    if "PodGroup" not in snapshot.known and any(p.pending and p.gang for p in snapshot.pods):
+        said.append(
+            "PodGroups are unknown: a gang is placed with all its pods there are, or not at all "
+            "(they are read from -f too: kubectl get podgroups -A -o json)"
         )
     if gated:
         said.append(f"{_count(gated, 'pod')} held by a scheduling gate {_some(gated)}")

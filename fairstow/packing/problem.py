@@ -69,6 +69,14 @@ class Group:
         return self.placed + self.pending
 
 
+@dataclass(frozen=True, slots=True)
+class Gang:
+    """Groups of waiting pods of which at least `need` are placed, or none (`gangs`)."""
+
+    groups: tuple[int, ...]
+    need: int
+
+
 @dataclass(frozen=True)
 class Problem:
     """A snapshot in integers.
@@ -82,6 +90,7 @@ class Problem:
         allowed: disruptions allowed by budget index.
         pinned: groups that stay as they are; `free` is what they leave.
         between: rules between pods that arrivals must keep.
+        gangs: see `Gang`; a group is in one at most.
     """
 
     nodes: tuple[str, ...]
@@ -93,6 +102,7 @@ class Problem:
     rules: RuleSet = RuleSet.PRODUCT
     pinned: frozenset[int] = frozenset()
     between: tuple[Between, ...] = ()
+    gangs: tuple[Gang, ...] = ()
 
     @property
     def priorities(self) -> tuple[int, ...]:
@@ -129,7 +139,7 @@ class Roster:
         pending: the pending pods of each group, in the order they are to be served.
         running: the movable pods of each group by node index.
         fixed: pods with a node that stay, by priority.
-        unplaceable: pending pods the planner doesn't try, with the rules it doesn't model.
+        unplaceable: pending pods the planner doesn't try, each with a phrase on why.
         watched: running pods that could be moved but stay, since a pending pod's rule counts them.
     """
 

@@ -72,6 +72,7 @@ class Relaxation:
             if index not in problem.pinned:
                 self._group(index)
         self._room()
+        self._gangs()
         self._limit()
         self._program = _Program(self._upper)
         for row, low, high in self._rows:
@@ -136,6 +137,21 @@ class Relaxation:
         for (cell, resource), row in rows.items():
             room = sum(problem.free[n][resource] for n in self._cells[cell])
             self._rows.append((row, -inf, room))
+
+    def _gangs(self) -> None:
+        """State that gangs are placed whole or not at all, a share standing for each choice."""
+        columns: dict[int, list[int]] = {g: [] for gang in self._problem.gangs for g in gang.groups}
+        for (index, _), column in self._x.items():
+            if index in columns:
+                columns[index].append(column)
+        for gang in self._problem.gangs:
+            share = self._column(1)
+            everyone: dict[int, int] = {}
+            for index in gang.groups:
+                row = dict.fromkeys(columns[index], 1)
+                everyone |= row
+                self._rows.append((row | {share: -self._problem.groups[index].most}, -inf, 0))
+            self._rows.append((everyone | {share: -gang.need}, 0, inf))
 
     def _limit(self) -> None:
         if self._limits.moves is not None and self._by_node:

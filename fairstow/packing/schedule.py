@@ -3,10 +3,11 @@
 The final layout fits, but the way there may not: between two full nodes nobody can go first.
 So, over what is left to do:
 
-1. bind a waiting pod wherever its slot has room now;
+1. bind a waiting pod wherever its slot has room now, and a gang in one step once all of it has;
 2. else move a pod whose slot has room now, for the highest-priority arrival that waits for it;
 3. else take the smallest set of pods down *together* that lets all of them arrive (a cycle);
-4. else evict for good one of those that are to be evicted.
+4. else evict for good one of those that are to be evicted;
+5. else bind a gang of which enough has room, though not all.
 
 Departures only make room and every arrival goes to its final slot, so taking all that is left
 down at once always works, but for disruption budgets: pods of one budget in one step may not
@@ -84,7 +85,7 @@ def schedule(
         return whole.result()
     cut = _Scheduler(snapshot, problem, roster, layout, most)
     cut.run(whole.useful)
-    return cut.result(cut=whole.full)
+    return cut.result(cut=whole.cut_short)
 
 
 class _Scheduler:
@@ -119,6 +120,9 @@ class _Scheduler:
         for site in sorted(self._slots):
             self._slots_by_group.setdefault(site[0], []).append(site)
         self._pending = [list(pods) for pods in roster.pending]
+        self._gangs = list(problem.gangs)
+        self._in_gang = {group for gang in self._gangs for group in gang.groups}
+        self._left_behind = False
         # Those not Ready go first: losing them costs least.
         self._running = {
             (index, node): sorted(pods, key=lambda p: (p.ready, p.name), reverse=True)
@@ -143,14 +147,28 @@ class _Scheduler:
     @property
     def full(self) -> bool:
         """Whether nothing more may be changed. A step of several pods may go over by those."""
-        return len(self._placements) + len(self._moves) + len(self._evictions) >= self._most
+        return self._changes >= self._most
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether a limit on changes keeps something from being done."""
+        return self.full or self._left_behind
+
+    @property
+    def _changes(self) -> int:
+        return len(self._placements) + len(self._moves) + len(self._evictions)
 
     def run(self, steps: int | None = None) -> None:
         """Go as far as can be gone, or so many steps."""
         while (steps is None or len(self.steps) < steps) and not self.full:
             placed = len(self._placements)
             if not (
-                self._bind_waiting() or self._move_one() or self._move_together() or self._evict()
+                self._bind_waiting()
+                or self._bind_gangs(whole=True)
+                or self._move_one()
+                or self._move_together()
+                or self._evict()
+                or self._bind_gangs(whole=False)
             ):
                 break
             if len(self._placements) > placed and self._worthwhile():
@@ -177,7 +195,7 @@ class _Scheduler:
             tuple(self._moves),
             tuple(self._evictions),
             self._state,
-            cut or self.full,
+            cut or self.cut_short,
         )
 
     # What changes the state
@@ -209,18 +227,76 @@ class _Scheduler:
         for resource, request in self._problem.groups[index].requests.items():
             self._room[node][resource] -= request * pods
 
-    # The four kinds of progress, each returns whether it made one
+    # The kinds of progress, each returns whether it made one
 
     def _bind_waiting(self) -> bool:
         for index, node in self._by_priority(self._slots):
-            if self._waiting[index] and self._fits((index, node)) and self._legal(index, node):
+            if index in self._in_gang:
+                continue
+            if not self._waiting[index] or not self._fits((index, node)):
+                continue
+            pod = self._pending[index][0]
+            if self._allows(pod, node):
                 self._waiting[index] -= 1
-                pod = self._pending[index].pop(0)
+                self._pending[index].remove(pod)
                 target = self._arrive((index, node), pod)
                 self._placements.append(Placement(pod, target))
                 self.steps.append(Step((), ((pod, target),)))
                 return True
         return False
+
+    def _bind_gangs(self, *, whole: bool) -> bool:
+        """Bind a gang in one step, so that no cut and no fault leaves a part of it: all or enough.
+
+        Whoever is left over of it then is bound like any other pod.
+        """
+        for gang in list(self._gangs):
+            slots = [s for g in gang.groups for s in self._slots_of(g)]
+            if whole and not all(self._fits(slot) for slot in slots):
+                continue
+            every = [slot for slot in slots for _ in range(self._slots[slot])]
+            arrivals = self._arrivals(every)
+            if len(arrivals) < max(gang.need, len(every) if whole else 0):
+                continue
+            self._gangs.remove(gang)
+            if self._changes + len(arrivals) > self._most:
+                self._left_behind = True
+                continue
+            self._in_gang -= {*gang.groups}
+            bound = []
+            for slot, pod in arrivals:
+                self._waiting[slot[0]] -= 1
+                self._pending[slot[0]].remove(pod)
+                bound.append((pod, self._arrive(slot, pod)))
+            self._placements += [Placement(pod, target) for pod, target in bound]
+            self.steps.append(Step((), tuple(bound)))
+            return True
+        return False
+
+    def _arrivals(self, slots: list[Site]) -> list[tuple[Site, Pod]]:
+        """Return those of the slots that can be filled now, in an order that rules allow."""
+        room, taken = _Overlay(self._room), Counter[int]()
+        found: list[tuple[Site, Pod]] = []
+        left = slots
+        while True:
+            later = []
+            for slot in left:
+                pod = self._pending[slot[0]][taken[slot[0]]]
+                if self._shortage(room, slot) > 0 or not self._allows(pod, slot[1]):
+                    later.append(slot)
+                    continue
+                if self._judge:
+                    self._judge.add(pod, self._nodes[slot[1]])
+                self._apply(room, slot, 1)
+                taken[slot[0]] += 1
+                found.append((slot, pod))
+            if len(later) == len(left):
+                break
+            left = later
+        if self._judge:
+            for _, pod in found:
+                self._judge.remove(pod)
+        return found
 
     def _move_one(self) -> bool:
         for site in self._departures():
@@ -320,14 +396,12 @@ class _Scheduler:
         down = Counter(b for index, _ in sites if (b := groups[index].budget) is not None)
         return all(n <= self._problem.allowed[b] - self._spent[b] for b, n in down.items())
 
-    def _legal(self, index: int, node: int) -> bool:
+    def _allows(self, pod: Pod, node: int) -> bool:
         """Whether all rules let a waiting pod arrive now; room alone decides where there are none.
 
         Pods that move have no such rules, nor does any rule that is stated count them.
         """
-        if self._judge is None:
-            return True
-        return self._judge.refusal(self._pending[index][0], self._nodes[node]) is None
+        return self._judge is None or self._judge.refusal(pod, self._nodes[node]) is None
 
     def _fits(self, slot: Site) -> bool:
         return self._shortage({slot[1]: self._room[slot[1]]}, slot) == 0

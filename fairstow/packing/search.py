@@ -177,6 +177,8 @@ class Search:
             most = min(groups[index].most, task.limits.caps.get(index, groups[index].most))
             if best.placed[index] > most or not best.keeps_apart(index):
                 return False
+        if not all(best.whole(gang) for gang in task.problem.gangs):
+            return False
         for priority, most in task.limits.tier_caps.items():
             if best.value(Level(places=True, priority=priority)) > most:
                 return False

@@ -134,8 +134,7 @@ INFEASIBLE = {
         ),
         ({"resourceClaims": [{"name": "gpu"}]}, "resource claims (DRA)"),
         ({"schedulingGroup": {"podGroupName": "g"}}, "gang scheduling"),
-        ({"labels": {"scheduling.x-k8s.io/pod-group": "g"}}, "gang scheduling"),
-        ({"annotations": {"scheduling.k8s.io/group-name": "g"}}, "gang scheduling"),
+        ({"labels": {"pod-group-name": "g"}}, "gang scheduling"),
         ({"labels": {"leaderworkerset.sigs.k8s.io/name": "g"}}, "gang scheduling"),
         ({"volumes": [{"name": "d", "csi": {"driver": "x"}}]}, "csi volume"),
         (

@@ -5,6 +5,7 @@ movability and selectors only: what they leave out, the checker's own tests cove
 """
 
 import itertools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -68,15 +69,20 @@ class Best(NamedTuple):
     moves: int
 
 
-def best(objects: list[Json]) -> Best:
-    """Try every layout without evictions: most pods by tier, then fewest moves."""
+def best(
+    objects: list[Json], allowed: Callable[[list[Json], Sequence[str]], bool] | None = None
+) -> Best:
+    """Try every layout without evictions: most pods by tier, then fewest moves.
+
+    `allowed` is asked about layouts that have room: the pods, and the node of each or "".
+    """
     nodes = [o for o in objects if o["kind"] == "Node"]
     pods = [o for o in objects if o["kind"] == "Pod"]
     tiers = sorted({p["spec"].get("priority", 0) for p in pods}, reverse=True)
     choices = [_choices(p, nodes) for p in pods]
     found: list[tuple[tuple[int, ...], int]] = []
     for layout in itertools.product(*choices):
-        if all(_fits(n, pods, layout) for n in nodes):
+        if all(_fits(n, pods, layout) for n in nodes) and (not allowed or allowed(pods, layout)):
             placed = tuple(
                 sum(
                     bool(on) and p["spec"].get("priority", 0) == tier

@@ -1,6 +1,6 @@
 """Puts an explanation together: where the pod stands, a sentence on it, and what comes next."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from fairstow.cluster.model import Pod
 from fairstow.cluster.rules import Rule
@@ -12,6 +12,7 @@ from fairstow.packing.explain.next_step import next_step
 from fairstow.packing.explain.remedy import plan_fix
 from fairstow.packing.explain.survey import Cluster, Survey
 from fairstow.packing.explain.verdict import DEFAULT_SCHEDULER, unjudged, verdict
+from fairstow.packing.gangs import waiting_gangs
 from fairstow.packing.model import Decision
 
 _STORAGE = "persistentvolumeclaims,persistentvolumes,storageclasses,csinodes,csidrivers"
@@ -41,14 +42,21 @@ def explain_all(
     alike: dict[tuple[object, ...], list[Pod]] = {}
     for pod in asked:
         alike.setdefault(_kind(pod), []).append(pod)
+    short = _short(snapshot) if any(p.gang for p in asked) else ()
     told = {}
     for kind in alike.values():
         some = kind[0]
         survey = None if cluster is None or _settled(some) else Survey(cluster, some)
-        tried = considered(some, snapshot.pending, snapshot)
+        tried = considered(some, snapshot.pending, snapshot) and some.gang not in short
         for pod in kind:
             told[pod.uid] = _explain(pod, survey, decision, source, tried=tried)
     return tuple(told[pod.uid] for pod in asked)
+
+
+def _short(snapshot: Snapshot) -> Collection[str]:
+    """Return the gangs that the planner doesn't try, since too few of their pods can be placed."""
+    pending = snapshot.pending
+    return waiting_gangs(snapshot, [p for p in pending if considered(p, pending, snapshot)]).short
 
 
 def _settled(pod: Pod) -> bool:
@@ -60,7 +68,7 @@ def _kind(pod: Pod) -> tuple[object, ...]:
     """What pods share that nodes answer alike; ephemeral claims belong to one pod each."""
     own = any(claim.ephemeral for claim in pod.shape.claims)
     uid = pod.uid if own or _settled(pod) else ""
-    return (pod.namespace, pod.labels, pod.shape, uid)
+    return (pod.namespace, pod.labels, pod.shape, pod.gang, uid)
 
 
 def _explain(
@@ -96,7 +104,7 @@ def _state(pod: Pod, survey: Survey | None) -> State:
     if pod.gated:
         return State.GATED
     if survey is not None and survey.fitting:
-        return State.FITS
+        return State.UNKNOWN if pod.gang else State.FITS
     return State.UNKNOWN if survey is not None and survey.unsure else State.BLOCKED
 
 

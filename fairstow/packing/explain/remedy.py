@@ -34,7 +34,7 @@ def plan_fix(decision: Decision, pod: Pod, *, tried: bool) -> PlanFix | None:
 
 
 def untried(pod: Pod) -> str:
-    """Say why the planner doesn't consider a pending pod (`between.considered`)."""
+    """Say why the planner doesn't consider a pending pod (`between.considered`, `gangs`)."""
     shape = pod.shape
     if unmodelled := [name for name in shape.unmodelled if name not in MODELLED]:
         return f"it uses {', '.join(unmodelled)}, which the planner doesn't model yet"
@@ -42,6 +42,8 @@ def untried(pod: Pod) -> str:
         return "it has several terms of required pod affinity"
     if any(port.address != ANY_ADDRESS for port in shape.host_ports):
         return "it takes a host port on one address alone"
+    if pod.gang and not shape.affinity:
+        return f"too few pods of gang {pod.gang} can be placed"
     return "it must be near a pod that waits too"
 
 

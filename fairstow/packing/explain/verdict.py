@@ -23,7 +23,8 @@ _BETWEEN = {
 
 def unjudged(pod: Pod) -> tuple[str, ...]:
     """Return the rules a pod uses that nobody judges here."""
-    return tuple(name for name in pod.shape.unmodelled if name not in JUDGED)
+    gang = ("gang scheduling",) if pod.gang else ()
+    return (*(name for name in pod.shape.unmodelled if name not in JUDGED), *gang)
 
 
 def verdict(pod: Pod, state: State, survey: Survey | None) -> str:
@@ -61,7 +62,7 @@ def _waiting(pod: Pod, state: State, survey: Survey) -> str:
         case State.UNKNOWN:
             return (
                 f"Waits, and it isn't known whether it fits: by all that is judged "
-                f"{_have(maybe)}, but {_doubt(pod, survey)}."
+                f"{_have(fits or maybe)}, but {_doubt(pod, survey)}."
             )
         case State.FITS:
             own = pod.shape.scheduler
