@@ -192,6 +192,7 @@ class Blueprint:
             f"--config={path}",
             *self._served(serving, kubeconfig, self.ports.scheduler),
             *self._feature_gates(),
+            *self.options.scheduler_args,
         ]
 
     def _served(self, serving: KeyPair, kubeconfig: Path, port: int) -> list[str]:

@@ -17,6 +17,7 @@ class ClusterOptions:
     """Feature gates of all Kubernetes components."""
     apiserver_args: tuple[str, ...] = ()
     controller_manager_args: tuple[str, ...] = ()
+    scheduler_args: tuple[str, ...] = ()
     scheduler_config: Mapping[str, Any] = field(default_factory=dict)
     """Top-level fields of KubeSchedulerConfiguration: profiles, extenders, …"""
     bind_address: str = "127.0.0.1"
