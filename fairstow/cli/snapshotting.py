@@ -39,6 +39,7 @@ _KINDS = frozenset(
         "CSIDriver",
         "CSINode",
         "VolumeAttachment",
+        "PodGroup",
     }
 )
 """What decides where pods may run, and who owns them."""

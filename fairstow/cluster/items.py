@@ -12,9 +12,10 @@ from fairstow.cluster.errors import InputError, printable
 
 FETCH = (
     "kubectl get nodes,pods,poddisruptionbudgets,priorityclasses,replicasets,statefulsets,"
-    "jobs,namespaces -A -o json > cluster.json"
+    "jobs,namespaces,persistentvolumeclaims,persistentvolumes,storageclasses,csinodes,csidrivers,"
+    "volumeattachments -A -o json > cluster.json"
 )
-"""The line that fetches all that a plan looks at."""
+"""The line that fetches what a plan looks at: kinds that every cluster has, so not PodGroups."""
 
 
 class _Named(msgspec.Struct):

@@ -33,12 +33,18 @@ _RESTARTS = 3
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of object to list. Attributes: needed: without it there is no snapshot."""
+    """A kind of object to list.
+
+    Attributes:
+        needed: without it there is no snapshot.
+        extension: not every cluster has the kind; one that hasn't has no objects of it.
+    """
 
     name: str
     api_version: str
     resource: str
     needed: bool = False
+    extension: bool = False
 
     @property
     def path(self) -> str:
@@ -60,6 +66,14 @@ READ = (
     Kind("PriorityClass", "scheduling.k8s.io/v1", "priorityclasses"),
     Kind("Job", "batch/v1", "jobs"),
     Kind("Namespace", "v1", "namespaces"),
+    Kind("PersistentVolumeClaim", "v1", "persistentvolumeclaims"),
+    Kind("PersistentVolume", "v1", "persistentvolumes"),
+    Kind("StorageClass", "storage.k8s.io/v1", "storageclasses"),
+    Kind("CSINode", "storage.k8s.io/v1", "csinodes"),
+    Kind("CSIDriver", "storage.k8s.io/v1", "csidrivers"),
+    Kind("VolumeAttachment", "storage.k8s.io/v1", "volumeattachments"),
+    Kind("PodGroup", "scheduling.x-k8s.io/v1alpha1", "podgroups", extension=True),
+    Kind("PodGroup", "scheduling.volcano.sh/v1beta1", "podgroups", extension=True),
 )
 """What a snapshot is made of."""
 
@@ -167,7 +181,10 @@ def _listed(connection: Connection, kind: Kind, progress: Say, warn: Say) -> Ite
                 raise _ExpiredError from error
             if kind.needed or count:
                 raise _refused(connection, kind, error) from error
-            warn(_unknown(kind, error))
+            if kind.extension and error.status == 404:
+                break
+            if not kind.extension:  # a plan says it where a gang needs to know
+                warn(_unknown(kind, error))
             return
         page = _page(connection, kind, body)
         for content in page.items or ():

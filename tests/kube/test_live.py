@@ -16,7 +16,7 @@ import pytest
 from fairstow.cluster import dump, project
 from fairstow.cluster.errors import InputError
 from fairstow.kube.client import Connection, connect
-from fairstow.kube.live import PAGE, read_snapshot, write_dump
+from fairstow.kube.live import PAGE, READ, read_snapshot, write_dump
 from tests.kube.server import SILENCE, Reply, kubeconfig, serving
 
 
@@ -111,7 +111,9 @@ def test_only_what_a_plan_needs_is_listed(connected: Connected) -> None:
     with serving(cluster) as server:
         read_snapshot(connected(server))
     assert {path for path, _ in cluster.asked} == {
-        *("nodes", "pods", "poddisruptionbudgets", "priorityclasses", "jobs", "namespaces")
+        *("nodes", "pods", "poddisruptionbudgets", "priorityclasses", "jobs", "namespaces"),
+        *("persistentvolumeclaims", "persistentvolumes", "storageclasses", "csinodes"),
+        *("csidrivers", "volumeattachments", "podgroups"),
     }
 
 
@@ -142,6 +144,20 @@ def test_a_kind_that_cannot_be_listed_is_unknown(connected: Connected, status: i
     assert len(warnings) == 1
     assert "poddisruptionbudgets are unknown" in warnings[0]
     assert ("auth can-i list poddisruptionbudgets.policy -A" in warnings[0]) == (status == 403)
+
+
+@pytest.mark.parametrize(("status", "known"), [(403, False), (404, True), (200, True)])
+def test_a_kind_of_an_extension_that_is_not_there_is_empty(
+    connected: Connected, status: int, *, known: bool
+) -> None:
+    cluster = Cluster()
+    if status != 200:
+        cluster.always["podgroups"] = refusal(status, "no")
+    warnings: list[str] = []
+    with serving(cluster) as server:
+        snapshot = read_snapshot(connected(server), warn=warnings.append)
+    assert ("PodGroup" in snapshot.known) == known
+    assert not warnings
 
 
 @pytest.mark.parametrize("resource", ["nodes", "pods"])
@@ -243,7 +259,7 @@ def test_a_dump_reads_as_the_cluster_and_keeps_empty_apart_from_unknown(
         counts = write_dump(connected(server), path)
         live = read_snapshot(connected(server))
     assert project.build(dump.read([str(path)])) == live
-    assert live.known == {"Node", "Pod", "PodDisruptionBudget", "PriorityClass", "Namespace"}
+    assert live.known == {kind.name for kind in READ} - {"Job"}
     assert (counts["Node"], counts["Pod"]) == (PAGE + 1, 2)
     whole = json.dumps([i.decode(dict[str, Any]) for i in dump.read([str(path)])])
     assert "hunter2" not in whole
