@@ -19,6 +19,7 @@ from fairstow.api.packing_plan import (
     OWNER_TEXT,
     PLAN_MAX_BYTES,
     PLAN_MAX_ENTRIES,
+    WHAT_IF,
     Approval,
     Bind,
     Evict,
@@ -31,6 +32,7 @@ from fairstow.api.packing_plan import (
     PlanSummary,
     Step,
     Tier,
+    what_if_plan,
 )
 from fairstow.api.packing_policy import (
     Limits,
@@ -53,6 +55,7 @@ __all__ = [
     "PLAN_MAX_BYTES",
     "PLAN_MAX_ENTRIES",
     "VERSION",
+    "WHAT_IF",
     "Approval",
     "Bind",
     "Condition",
@@ -82,4 +85,5 @@ __all__ = [
     "Triggers",
     "duration_milliseconds",
     "problems",
+    "what_if_plan",
 ]

@@ -5,6 +5,7 @@ controller. The spec never changes after creation except that `approval` can be 
 """
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -28,6 +29,11 @@ PLAN_MAX_ENTRIES = 2_000
 
 PLAN_MAX_BYTES = 1_400_000
 """Most bytes of a plan's JSON: etcd refuses requests above 1.5 MiB, and status needs some room."""
+
+WHAT_IF = "fairstow.dev/what-if"
+"""Annotation of a plan that supposes pods which nobody has submitted: the manifests they are in."""
+
+_WHAT_IF_NAME = "what-if-"
 
 Order = Literal["PlaceFirst", "TierByTier"]
 
@@ -397,6 +403,14 @@ class PackingPlan(CustomResource):
     As JSON it has to stay below etcd's limit of 1.5 MiB.
     """
 
+    validations = (
+        Rule(
+            cel=f"!self.metadata.name.startsWith('{_WHAT_IF_NAME}')"
+            " || !has(self.spec.approval) || self.spec.approval.decision != 'Approved'",
+            message="a what-if plan can't be approved: it is about pods that nobody has submitted",
+            holds=lambda self: not (self.what_if and self.spec.approved),
+        ),
+    )
     resource: ClassVar[Resource] = Resource(
         plural="packingplans",
         short_name="pplan",
@@ -418,3 +432,19 @@ class PackingPlan(CustomResource):
     status: Annotated[
         PackingPlanStatus | None, Field(description="How far it is; written by Fairstow.")
     ] = None
+
+    @property
+    def what_if(self) -> bool:
+        """Whether it supposes pods that nobody has submitted."""
+        marked = WHAT_IF in (self.metadata.annotations or {})
+        return marked or self.metadata.name.startswith(_WHAT_IF_NAME)
+
+
+def what_if_plan(plan: PackingPlan, manifests: Iterable[str]) -> PackingPlan:
+    """Return a plan marked as one that supposes the pods of some manifests.
+
+    Marked by annotation, for readers, and by name, which nobody can change once it is in a cluster.
+    """
+    mark = {"name": f"{_WHAT_IF_NAME}{plan.spec.snapshot_hash[:8]}",
+            "annotations": {WHAT_IF: ", ".join(manifests)}}  # fmt: skip
+    return plan.model_copy(update={"metadata": plan.metadata.model_copy(update=mark)})

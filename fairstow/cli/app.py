@@ -39,6 +39,7 @@ def fairstow() -> None:
 @app.command(cls=Command, short_help="Find places for pending pods by moving running ones.")
 def plan(
     filename: options.Files = None,
+    manifests: options.With = None,
     output: Annotated[
         options.PlanOutput, typer.Option("-o", "--output", help="How to show the plan.")
     ] = options.PlanOutput.TEXT,
@@ -93,13 +94,16 @@ statefulsets,jobs,namespaces -A -o json > cluster.json
       # Keep the plan, and check it against the cluster an hour later
       {program} plan -o json > plan.json
       {program} plan --check plan.json
+
+      # Would this run if I submitted it?
+      {program} plan --with job.yaml
     """
     from fairstow.cli import planning
 
     live = options.live(kubeconfig, context)
     shown = options.only(namespace, all_namespaces)
     if check is not None:
-        planning.check(check, filename or (), live, output)
+        planning.check(check, filename or (), live, output, manifests or ())
         return
     question = planning.Question(
         window=options.seconds(window),
@@ -108,15 +112,21 @@ statefulsets,jobs,namespaces -A -o json > cluster.json
         max_moves=max_moves,
         max_evictions=max_evictions,
     )
-    planning.plan(question, filename or (), live, output, report, shown)
+    planning.plan(question, filename or (), live, output, report, shown, manifests or ())
 
 
 @app.command(cls=Command, short_help="Say why a pod waits and what would let it run.")
 def explain(
     what: Annotated[
-        list[str], typer.Argument(metavar="pod/NAME", help="The pod; pod/NAMESPACE/NAME works too.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="pod/NAME",
+            help="The pod; pod/NAMESPACE/NAME works too. Not needed with --with.",
+            show_default=False,
+        ),
+    ] = None,
     filename: options.Files = None,
+    manifests: options.With = None,
     output: Annotated[
         options.Output, typer.Option("-o", "--output", help="How to show it.")
     ] = options.Output.TEXT,
@@ -139,17 +149,21 @@ def explain(
 
       # The same from a dump, without looking for a plan
       {program} explain pod/team-a/trainer-0 -f cluster.json --no-plan
+
+      # Would this run if I submitted it, and if not, why?
+      {program} explain --with job.yaml
     """
     from fairstow.cli import explaining
     from fairstow.cli.planning import Question
 
     explaining.explain(
-        what,
+        what or (),
         options.only(namespace, all_namespaces),
         filename or (),
         options.live(kubeconfig, context),
         None if no_plan else Question(window=options.seconds(window), seed=seed),
         output,
+        manifests or (),
     )
 
 

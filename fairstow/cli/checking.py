@@ -1,21 +1,24 @@
 """The verdict on a plan as text and as an object."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from fairstow.api import WHAT_IF
 from fairstow.cli.layout import count, wrapped
 from fairstow.cli.making import describe
+from fairstow.cli.sources import Source
 from fairstow.cli.terminal import Look
 from fairstow.packing.checker import Verdict
 
 
 def verdict_text(
-    verdict: Verdict, plan: dict[str, Any], snapshot_hash: str, path: str, look: Look
+    verdict: Verdict, plan: dict[str, Any], source: Source, path: str, look: Look
 ) -> str:
     """Return the verdict as a person reads it."""
-    lines = []
+    lines = list(_supposes(plan, source))
     spec = plan.get("spec")
-    if isinstance(spec, dict) and spec.get("snapshotHash") != snapshot_hash:
+    if isinstance(spec, dict) and spec.get("snapshotHash") != source.snapshot.hash:
         lines.append(
             "The cluster isn't the one the plan was made from, or has changed since; the plan is "
             "checked against it as it is here."
@@ -27,16 +30,38 @@ def verdict_text(
             f"{count(verdict.moves, 'move')}, {count(verdict.evictions, 'eviction')} for good, "
             f"cost {verdict.cost}."
         )
-        return "\n".join(wrapped(line, look.width) for line in lines)
+        lines += [f"- not checked: {note}" for note in verdict.notes]
+        return _laid(lines, look)
     total = len(verdict.violations) + verdict.omitted
     lines.append(f"{path}: refused, with {count(total, 'violation')}:")
     lines += [f"- {describe(v)}" for v in verdict.violations]
     if verdict.omitted:
         lines.append(f"  ... and {verdict.omitted} more")
+    lines += [f"- not checked: {note}" for note in verdict.notes]
     lines.append("Don't carry it out. Make a new plan: fairstow plan")
+    return _laid(lines, look)
+
+
+def _laid(lines: Sequence[str], look: Look) -> str:
     return "\n".join(
         wrapped(line, look.width, hanging="  " if line.startswith("- ") else "") for line in lines
     )
+
+
+def _supposes(plan: dict[str, Any], source: Source) -> Iterator[str]:
+    """Say where one of plan and cluster supposes pods that nobody has submitted."""
+    metadata = plan.get("metadata")
+    notes = metadata.get("annotations") if isinstance(metadata, dict) else None
+    files = notes.get(WHAT_IF) if isinstance(notes, dict) else None
+    if files is not None and source.what_if is None:
+        yield (
+            f"This is a what-if plan: it supposes that {files} was submitted, so without those "
+            "pods it can't hold. Give them to the check too, with --with."
+        )
+    elif files is None and source.what_if is not None:
+        yield ("The plan is of a cluster without the pods of --with. Leave --with out to check it.")
+    elif source.what_if is not None:
+        yield f"What if {source.what_if} submitted: no plan of the cluster as it is."
 
 
 def verdict_object(verdict: Verdict) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """`explain`: one pod, why it waits and what would help; as text and as an object."""
 
+import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from fairstow.cli import terminal
@@ -12,7 +15,8 @@ from fairstow.cli.options import Output
 from fairstow.cli.planning import Question
 from fairstow.cli.progress import Progress
 from fairstow.cli.serialise import as_json
-from fairstow.cli.sources import load
+from fairstow.cli.sources import Source, WhatIf, load
+from fairstow.cli.supposing import Outcome, heading, new_pods, outcome_object, suppose
 from fairstow.cli.terminal import Look
 from fairstow.cli.text import tier_name
 from fairstow.cluster.model import Pod
@@ -33,29 +37,65 @@ def explain(
     live: Live,
     question: Question | None,
     output: Output,
+    manifests: Sequence[str] = (),
 ) -> None:
-    """Explain a pod; `question` None looks for no plan."""
-    if question is None:
-        with Progress() as progress:
-            source = load(files, live, keep=False, progress=progress.say)
-        pod, decision = find_pod(source.snapshot, what, namespace), None
-    else:
-        with Worker() as worker, Progress() as progress:
-            source = load(files, live, keep=True, progress=progress.say)
-            pod = find_pod(source.snapshot, what, namespace)
-            decision = None
-            if pod.pending:
-                progress.say("looking for a plan", question.window)
-                decision = make(source, question.of(source), worker).decision
-    said = explanations.explain(source.snapshot, pod, decision, source=source.flags)
+    """Explain a pod, or those of the manifests; `question` None looks for no plan."""
+    supposed: Outcome = ()
+    with _solver(question) as worker, Progress() as progress:
+        source = load(
+            files, live, keep=worker is not None, progress=progress.say, manifests=manifests
+        )
+        pods = _asked(source, what, namespace)
+        decision = None
+        if worker is not None and question is not None and any(pod.pending for pod in pods):
+            progress.say("looking for a plan", question.window)
+            request = question.of(source)
+            decision = make(source, request, worker).decision
+            supposed = suppose(source, request, decision, worker)
+    explained = explanations.explain_all(source.snapshot, pods, decision, source=source.flags)
     for warning in source.warnings:
         terminal.warn(warning)
+    said = [_submitting(e, source) for e in explained]
     if output is Output.JSON:
-        terminal.write(as_json(explanation_object(said)))
+        terminal.write(as_json(_object(said, source.what_if, supposed)))
+        return
+    look = terminal.look()
+    texts = [explanation_text(e, source.snapshot, look, terminal.program()) for e in said]
+    texts[0] = "\n".join((*heading(source, supposed, decision, look, wide=True), texts[0]))
+    terminal.write("\n\n\n".join(texts))
+
+
+@contextmanager
+def _solver(question: Question | None) -> Iterator[Worker | None]:
+    """Start the solver where a plan is asked for."""
+    if question is None:
+        yield None
     else:
-        look = terminal.look()
-        text = explanation_text(said, source.snapshot, look, terminal.program())
-        terminal.write(text)
+        with Worker() as worker:
+            yield worker
+
+
+def _asked(source: Source, what: Sequence[str], namespace: str | None) -> tuple[Pod, ...]:
+    """Return the pod that is meant, or of the new ones one of each workload."""
+    if what or source.what_if is None:
+        return (find_pod(source.snapshot, what, namespace),)
+    kinds: dict[object, Pod] = {}
+    for pod in new_pods(source):
+        kinds.setdefault((pod.namespace, pod.owner.uid if pod.owner else pod.uid, pod.shape), pod)
+    return tuple(kinds.values())
+
+
+def _submitting(said: explanations.Explanation, source: Source) -> explanations.Explanation:
+    """Return an explanation whose next step fits pods that nobody has submitted."""
+    what_if = source.what_if
+    if what_if is None:
+        return said
+    if said.next_step.startswith("fairstow pools"):
+        return replace(said, next_step=f"fairstow pools {source.cluster}".rstrip())
+    if said.pod.uid not in what_if.uids or said.next_step.startswith("fairstow"):
+        return said
+    files = " ".join(f"-f {shlex.quote(f)}" for f in what_if.files)
+    return replace(said, next_step=f"kubectl create {files}", next_why="submits it")
 
 
 def explanation_text(
@@ -122,6 +162,23 @@ def _next(said: explanations.Explanation, look: Look, program: str) -> Iterator[
             step = program + step.removeprefix("fairstow")
         yield wrapped(f"Next ({said.next_why}):", look.width)
         yield f"  {one_line(step)}"
+
+
+def _object(
+    said: Sequence[explanations.Explanation], what_if: WhatIf | None, supposed: Outcome
+) -> Any:
+    """Return explanations as JSON types; several where they are of what is supposed."""
+    if what_if is None:
+        return explanation_object(said[0])
+    return {
+        "whatIf": {
+            "manifests": list(what_if.files),
+            "pods": len(what_if.uids),
+            "notConsidered": list(what_if.notes),
+            "workloads": outcome_object(supposed),
+        },
+        "explanations": [explanation_object(each) for each in said],
+    }
 
 
 def explanation_object(said: explanations.Explanation) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairstow.cli.errors import InternalError
 from fairstow.cli.layout import count
-from fairstow.cli.sources import Source
+from fairstow.cli.sources import Source, WhatIf
 from fairstow.cluster.errors import InputError
 from fairstow.packing.checker import CheckError, Verdict, check
 from fairstow.packing.model import Decision, Request
@@ -43,12 +43,8 @@ def make(source: Source, request: Request, worker: Worker) -> Made:
     Raises:
         InternalError: the checker refuses the plan.
     """
-    worker.ready(_LOADING)
-    try:
-        decision = decide(request, worker, time.monotonic, os.cpu_count() or 1)
-    except SolverError as error:
-        raise InternalError("the search for a plan failed", str(error).splitlines()) from error
-    plan = _written(decision)
+    decision = decided(request, worker)
+    plan = _written(decision, source.what_if)
     wire = plan.to_object()
     verdict = judge(source, wire)
     if not verdict.accepted:
@@ -61,14 +57,28 @@ def make(source: Source, request: Request, worker: Worker) -> Made:
     return Made(decision, plan, wire, verdict)
 
 
-def _written(decision: Decision) -> PackingPlan:
+def decided(request: Request, worker: Worker) -> Decision:
+    """Return the planner's answer.
+
+    Raises:
+        InternalError: the search failed.
+    """
+    worker.ready(_LOADING)
+    try:
+        return decide(request, worker, time.monotonic, os.cpu_count() or 1)
+    except SolverError as error:
+        raise InternalError("the search for a plan failed", str(error).splitlines()) from error
+
+
+def _written(decision: Decision, what_if: WhatIf | None) -> PackingPlan:
     from pydantic import ValidationError
 
-    from fairstow.api import problems
+    from fairstow.api import problems, what_if_plan
     from fairstow.packing.plan import to_plan
 
     try:
-        return to_plan(decision)
+        plan = to_plan(decision)
+        return plan if what_if is None else what_if_plan(plan, what_if.files)
     except ValidationError as error:
         raise InternalError(
             f"the plan that was made ({count(len(decision.placements), 'placement')}, "

@@ -20,6 +20,16 @@ Files = Annotated[
         show_default=False,
     ),
 ]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="MANIFEST",
+        help="What if this were submitted: the manifest of a Pod, Deployment, Job, ... whose pods "
+        "are added as pending; - for standard input; can be given several times.",
+        show_default=False,
+    ),
+]
 Context = Annotated[
     str | None,
     typer.Option("--context", help="The kubeconfig context to use.", show_default=False),

@@ -19,6 +19,7 @@ from fairstow.cli.options import Order, PlanOutput
 from fairstow.cli.progress import Progress
 from fairstow.cli.serialise import as_json, as_yaml
 from fairstow.cli.sources import Source, load, read_plan
+from fairstow.cli.supposing import Outcome, heading, suppose
 from fairstow.cli.text import Page, plan_text, unknown_budgets
 from fairstow.cluster.errors import InputError
 from fairstow.packing import model
@@ -60,27 +61,35 @@ def plan(
     output: PlanOutput,
     report: str | None,
     namespace: str | None,
+    manifests: Sequence[str] = (),
 ) -> None:
-    """Make a plan and show it."""
+    """Make a plan and show it; `manifests` hold pods that the cluster is supposed to have too."""
     if report is not None:
         writable(report)
     with Worker() as worker, Progress() as progress:
-        source = load(files, live, keep=True, progress=progress.say)
+        source = load(files, live, keep=True, progress=progress.say, manifests=manifests)
         if namespace is not None:
             _known_namespace(source, namespace)
         progress.say("looking for a plan", question.window)
-        made = make(source, question.of(source), worker)
+        request = question.of(source)
+        made = make(source, request, worker)
+        supposed = suppose(source, request, made.decision, worker)
         progress.say("writing")
         if report is not None:
             write_whole(report, _page(made, source).encode())
     _warn(source, made, output)
-    terminal.write(_shown(made, source, output, namespace, report))
+    terminal.write(_shown(made, source, supposed, output, namespace, report))
     if report is not None:
         terminal.note(f"The nodes before and after: {report}")
 
 
 def _shown(
-    made: Made, source: Source, output: PlanOutput, namespace: str | None, report: str | None
+    made: Made,
+    source: Source,
+    supposed: Outcome,
+    output: PlanOutput,
+    namespace: str | None,
+    report: str | None,
 ) -> str:
     """Return a plan in the form asked for."""
     match output:
@@ -93,14 +102,17 @@ def _shown(
 
             return diff(made.decision, made.wire["metadata"]["name"])
         case _:
+            look, wide = terminal.look(), output is PlanOutput.WIDE
             page = Page(
                 made=made,
                 flags=source.flags,
+                cluster=source.cluster,
                 program=terminal.program(),
-                look=terminal.look(),
-                wide=output is PlanOutput.WIDE,
+                look=look,
+                wide=wide,
                 namespace=namespace,
                 report=report,
+                heading=tuple(heading(source, supposed, made.decision, look, wide=wide)),
             )
             return plan_text(page)
 
@@ -111,7 +123,8 @@ def _page(made: Made, source: Source) -> str:
     explained = explain_all(
         source.snapshot, source.snapshot.pending, made.decision, source=source.flags
     )
-    return page(made.decision, made.plan, explained, title="Packing plan", source=source.flags)
+    title = f"What if {source.what_if} submitted" if source.what_if else "Packing plan"
+    return page(made.decision, made.plan, explained, title=title, source=source.flags)
 
 
 def _known_namespace(source: Source, namespace: str) -> None:
@@ -129,17 +142,25 @@ def _warn(source: Source, made: Made, output: PlanOutput) -> None:
     for warning in source.warnings:
         terminal.warn(warning)
     said = output in (PlanOutput.TEXT, PlanOutput.WIDE)
+    if not said and source.what_if is not None:
+        terminal.note(f"What if {source.what_if} submitted: no plan of the cluster as it is.")
     if not said and not made.decision.budgets_known:
         terminal.note("Warning: " + "\n".join(unknown_budgets(source.flags)))
 
 
-def check(path: str, files: Sequence[str], live: Live, output: PlanOutput) -> None:
+def check(
+    path: str,
+    files: Sequence[str],
+    live: Live,
+    output: PlanOutput,
+    manifests: Sequence[str] = (),
+) -> None:
     """Check a plan and show the verdict; a refusal is exit code 1."""
     from fairstow.cli.checking import verdict_object, verdict_text
 
     written: dict[str, Any] = read_plan(path)
     with Progress() as progress:
-        source = load(files, live, keep=True, progress=progress.say)
+        source = load(files, live, keep=True, progress=progress.say, manifests=manifests)
         progress.say("checking")
         verdict = judge(source, written)
     for warning in source.warnings:
@@ -149,6 +170,6 @@ def check(path: str, files: Sequence[str], live: Live, output: PlanOutput) -> No
     elif output is PlanOutput.YAML:
         terminal.write(as_yaml(verdict_object(verdict)))
     else:
-        terminal.write(verdict_text(verdict, written, source.snapshot.hash, path, terminal.look()))
+        terminal.write(verdict_text(verdict, written, source, path, terminal.look()))
     if not verdict.accepted:
         raise typer.Exit(Code.REFUSED)

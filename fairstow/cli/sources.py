@@ -9,9 +9,10 @@ import gzip
 import io
 import shlex
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ import msgspec
 from fairstow.cli.errors import ClusterError
 from fairstow.cli.live import Live
 from fairstow.cluster import dump
-from fairstow.cluster.errors import InputError
+from fairstow.cluster.errors import InputError, printable
 from fairstow.cluster.items import Item, sentence
 from fairstow.cluster.project import Builder
 from fairstow.cluster.snapshot import Snapshot
+from fairstow.cluster.what_if import NewPods
 
 _GROUPS = {
     "Node": "",
@@ -39,6 +41,8 @@ _GROUPS = {
     "VolumeAttachment": "storage.k8s.io",
 }
 """Kinds the checker reads, with their API group."""
+
+_WRITE_PLAN = "Write one with: fairstow plan -f DUMP -o json > plan.json"
 
 _GANG = "PodGroup"
 """Read whatever its API group: several schedulers have one."""
@@ -78,19 +82,51 @@ class Objects:
 
 
 @dataclass(frozen=True)
+class WhatIf:
+    """Pods that nobody has submitted.
+
+    Attributes:
+        files: the manifests.
+        uids: of the pods.
+        notes: what was passed over or can't be known, a sentence each.
+    """
+
+    files: tuple[str, ...]
+    uids: frozenset[str]
+    notes: tuple[str, ...]
+
+    @property
+    def flags(self) -> str:
+        """How to name them on a command line."""
+        return " ".join(f"--with {shlex.quote(f)}" for f in self.files)
+
+    def __str__(self) -> str:
+        verb = "were" if len(self.files) > 1 else "was"
+        return f"{', '.join(map(printable, self.files))} {verb}"
+
+
+@dataclass(frozen=True)
 class Source:
     """A cluster's state.
 
     Attributes:
         objects: what the checker reads; empty unless it was asked for.
-        flags: how to name the same source on a command line.
+        cluster: how to name the same cluster on a command line.
         warnings: what couldn't be read, a sentence each.
+        what_if: what the cluster is supposed to hold besides, if anything.
     """
 
     snapshot: Snapshot
     objects: Objects
-    flags: str
+    cluster: str
     warnings: tuple[str, ...] = ()
+    what_if: WhatIf | None = None
+
+    @property
+    def flags(self) -> str:
+        """How to name the cluster on a command line, with what it is supposed to hold besides."""
+        supposed = self.what_if.flags if self.what_if else ""
+        return f"{self.cluster} {supposed}".strip()
 
     @property
     def budgets_known(self) -> bool:
@@ -98,7 +134,14 @@ class Source:
         return "PodDisruptionBudget" in self.snapshot.known
 
 
-def load(files: Sequence[str], live: Live, *, keep: bool, progress: Say) -> Source:
+def load(
+    files: Sequence[str],
+    live: Live,
+    *,
+    keep: bool,
+    progress: Say,
+    manifests: Sequence[str] = (),
+) -> Source:
     """Read the given dumps, or the running cluster where there are none.
 
     Args:
@@ -106,28 +149,40 @@ def load(files: Sequence[str], live: Live, *, keep: bool, progress: Say) -> Sour
         live: which cluster.
         keep: whether the checker will want the objects.
         progress: told what is being read.
+        manifests: files whose pods the cluster is supposed to hold besides.
 
     Raises:
         InputError: input or flags can't be used.
         ClusterError: the cluster can't be reached or refuses access.
     """
+    if files and live != Live():
+        raise InputError("-f", "reads a dump, so --context and --kubeconfig have no meaning")
+    if dump.STDIN in files and dump.STDIN in manifests:
+        raise InputError("-f - and --with -", "both read standard input", "Give one as a file.")
+    new = NewPods(_manifests(manifests)) if manifests else None
+    flags = _flags(live, files)
     if files:
-        if live != Live():
-            raise InputError("-f", "reads a dump, so --context and --kubeconfig have no meaning")
         progress(f"reading {', '.join(files)}")
-        flags = " ".join(f"-f {shlex.quote(f)}" for f in files)
-        return _read(dump.read(files), Builder(), flags, keep=keep)
-    flags = " ".join(
-        f"--{name} {shlex.quote(value)}"
-        for name, value in (("kubeconfig", live.kubeconfig), ("context", live.context))
-        if value
-    )
+        return _read(dump.read(files), Builder(), flags, new, manifests, keep=keep)
     with _dumped(live, progress) as (path, name, warnings):
         try:
-            source = _read(dump.read([path]), Builder(live=True), flags, keep=keep)
+            source = _read(dump.read([path]), Builder(live=True), flags, new, manifests, keep=keep)
         except InputError as error:
+            if path not in error.where:
+                raise
             raise InputError(error.where.replace(path, name), error.problem) from error
-    return Source(source.snapshot, source.objects, flags, warnings)
+    return replace(source, warnings=warnings)
+
+
+def _flags(live: Live, files: Sequence[str]) -> str:
+    """Return the arguments that make a command read the same."""
+    given = [("-f", f) for f in files]
+    given += [
+        (f"--{name}", value)
+        for name, value in (("kubeconfig", live.kubeconfig), ("context", live.context))
+        if value
+    ]
+    return " ".join(f"{flag} {shlex.quote(value)}" for flag, value in given)
 
 
 @contextmanager
@@ -151,13 +206,44 @@ def _dumped(live: Live, progress: Say) -> Iterator[tuple[str, str, tuple[str, ..
         connection.close()
 
 
-def _read(items: Iterator[Item], builder: Builder, flags: str, *, keep: bool) -> Source:
+def _read(
+    items: Iterable[Item],
+    builder: Builder,
+    flags: str,
+    new: NewPods | None,
+    files: Sequence[str],
+    *,
+    keep: bool,
+) -> Source:
+    """Read a cluster, and what it is supposed to hold besides."""
     objects = Objects()
-    for item in items:
+    for item in chain(_seen(items, new), new.items() if new else ()):
         builder.add(item)
         if keep:
             objects.add(item)
-    return Source(builder.build(), objects, flags)
+    what_if = WhatIf(tuple(files), new.uids, new.notes) if new else None
+    return Source(builder.build(), objects, flags, what_if=what_if)
+
+
+def _seen(items: Iterable[Item], new: NewPods | None) -> Iterator[Item]:
+    for item in items:
+        if new is not None:
+            new.see(item)
+        yield item
+
+
+def _manifests(paths: Sequence[str]) -> Iterator[Item]:
+    with _hinting("Give the manifest of a Pod, Deployment, Job, ..., as for kubectl apply -f."):
+        yield from dump.read(paths)
+
+
+@contextmanager
+def _hinting(hint: str) -> Iterator[None]:
+    """Say what to write in place of how to fetch a dump."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(error.where, error.problem, hint) from error
 
 
 def read_plan(path: str) -> dict[str, Any]:
@@ -166,14 +252,15 @@ def read_plan(path: str) -> dict[str, Any]:
     Raises:
         InputError: the file can't be read, or holds something else.
     """
-    found = list(dump.read([path]))
+    with _hinting(_WRITE_PLAN):
+        found = list(dump.read([path]))
     plans = [item for item in found if item.kind == "PackingPlan"]
     if len(plans) != 1:
         kinds = ", ".join(sorted({item.kind or "no kind" for item in found})) or "nothing"
         raise InputError(
             path,
             f"holds {len(plans)} PackingPlans instead of one (found: {kinds})",
-            "Write one with: fairstow plan -f DUMP -o json > plan.json",
+            _WRITE_PLAN,
         )
     try:
         plan: dict[str, Any] = plans[0].decode(dict[str, Any])

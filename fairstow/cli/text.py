@@ -27,20 +27,24 @@ class Page:
     """What is to be shown, and how.
 
     Attributes:
-        flags: what names the source on a command line, such as `-f cluster.json`.
+        flags: what names the source on a command line, such as `-f cluster.json --with job.yaml`.
+        cluster: the same without what is only supposed.
         program: as the user calls it.
         wide: everything, instead of a screen.
         namespace: show the pods of this one only.
         report: the file that the picture was written to, if it was.
+        heading: lines that say what is supposed, if anything is.
     """
 
     made: Made
     flags: str
+    cluster: str
     program: str
     look: Look
     wide: bool = False
     namespace: str | None = None
     report: str | None = None
+    heading: tuple[str, ...] = ()
 
     @property
     def decision(self) -> Decision:
@@ -65,6 +69,7 @@ def plan_text(page: Page) -> str:
     """Return the text of a plan."""
     return "\n".join(
         [
+            *page.heading,
             *_unknown_budgets(page),
             *_summary(page),
             *_tiers(page),
@@ -366,4 +371,4 @@ def _next(page: Page) -> Iterator[str]:
         yield page.command("plan -o json") + " > plan.json"
     else:
         yield "Next: see where the free room is."
-        yield page.command("pools")
+        yield f"  {page.program} pools {page.cluster}".rstrip()

@@ -290,6 +290,8 @@ class PriorityClass(Wire):
 
     metadata: Metadata
     value: Int32
+    preemption_policy: str | None = None
+    global_default: bool | None = None
 
 
 class ConditionPattern(Wire):

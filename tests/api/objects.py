@@ -193,6 +193,15 @@ _PLAN_RULES = {
         "spec",
         "a plan under the paper's rules can't be approved",
     ),
+    "approved what-if": Bad(
+        "PackingPlan",
+        {
+            "metadata.name": "what-if-1a2b3c4d",
+            "spec.approval": {"decision": "Approved", "by": "jane"},
+        },
+        "object",
+        "a what-if plan can't be approved",
+    ),
     "wrong summary": Bad(
         "PackingPlan",
         {"spec.summary.moves": 2},

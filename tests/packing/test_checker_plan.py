@@ -128,6 +128,10 @@ def test_budgets_and_approval() -> None:
     assert rules_broken(OBJECTS, unknown, budgets_known=False) == {"NotApprovable"}
     assert rules_broken(OBJECTS, unknown) == {"BudgetsMismatch", "NotApprovable"}
     assert rules_broken(OBJECTS, plan(OBJECTS, rules="Paper", **approved)) == {"NotApprovable"}
+    for mark in ({"annotations": {"fairstow.dev/what-if": "a.yaml"}}, {"name": "what-if-1"}):
+        supposed = known | {"metadata": known["metadata"] | mark}
+        assert rules_broken(OBJECTS, supposed) == {"NotApprovable"}
+        assert rules_broken(OBJECTS, plan(OBJECTS) | {"metadata": supposed["metadata"]}) == set()
 
 
 def test_the_pods_are_those_of_the_cluster() -> None:

@@ -71,8 +71,13 @@ def _check_budgets(plan: Plan, known: bool, report: Report) -> None:
         says, is_ = ("Known", "unknown") if plan.budgets_known else ("Unknown", "known")
         message = f"the plan says budgets: {says}, but the input's disruption budgets are {is_}"
         report.add(Rule.BUDGETS_MISMATCH, message)
-    if plan.approved and (plan.paper or not plan.budgets_known):
-        why = "its rules are the paper's" if plan.paper else "the disruption budgets are unknown"
+    reasons = {
+        "its rules are the paper's": plan.paper,
+        "the disruption budgets are unknown": not plan.budgets_known,
+        "it supposes pods that nobody has submitted": plan.what_if,
+    }
+    why = next((said for said, so in reasons.items() if so), "")
+    if plan.approved and why:
         report.add(Rule.NOT_APPROVABLE, f"the plan is approved although {why}")
 
 

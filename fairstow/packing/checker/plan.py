@@ -14,6 +14,7 @@ _T = TypeVar("_T")
 API_VERSION = "fairstow.dev/v1alpha1"
 MAX_ENTRIES = 2_000
 _HASH = re.compile(r"[0-9a-f]{32}")
+_WHAT_IF = "fairstow.dev/what-if"
 _DURATION = re.compile(r"(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+")
 _CHOICES = {
     "rules": ("Product", "Paper"),
@@ -78,10 +79,14 @@ class Tier:
 
 @dataclass(frozen=True)
 class Plan:
-    """What of a plan can be checked."""
+    """What of a plan can be checked.
+
+    `what_if`: it supposes pods that nobody has submitted, as its name or annotation says.
+    """
 
     paper: bool
     budgets_known: bool
+    what_if: bool
     approved: bool
     cost: int
     tiers: tuple[Tier, ...]
@@ -117,6 +122,7 @@ class _Reader:
         return Plan(
             paper=spec.text("rules") == "Paper",
             budgets_known=spec.text("budgets") == "Known",
+            what_if=_supposes(root.map("metadata")),
             approved=spec.map("approval").text("decision") == "Approved",
             cost=spec.integer("cost"),
             tiers=tiers,
@@ -130,6 +136,7 @@ class _Reader:
         self._try(_choice, root, "kind", ("PackingPlan",))
         if metadata := self._try(root.map, "metadata"):
             self._try(_name, metadata, "name")
+            self._try(_supposes, metadata)
         for key in ("seed", "cost"):
             self._try(_count, spec, key)
         for key, allowed in _CHOICES.items():
@@ -206,6 +213,12 @@ def _name(parent: Fields, key: str) -> str:
     if not value:
         raise CheckError(f"{parent.where}: {parent.at(key)} is empty")
     return value
+
+
+def _supposes(metadata: Fields) -> bool:
+    """Whether a plan is marked as one about pods that nobody has submitted."""
+    marked = _WHAT_IF in metadata.text_map("annotations")
+    return marked or metadata.text("name").startswith("what-if-")
 
 
 def _read_ref(fields: Fields) -> PodRef:

@@ -16,7 +16,7 @@ class Rule(StrEnum):
     BUDGETS_MISMATCH = "BudgetsMismatch"
     """The plan says Known or Unknown of disruption budgets, and the input says otherwise."""
     NOT_APPROVABLE = "NotApprovable"
-    """An approved plan whose disruption budgets are unknown or whose rules are the paper's."""
+    """An approved plan with unknown disruption budgets, of the paper's rules, or a what-if plan."""
     POD_UNKNOWN = "PodUnknown"
     """No such pod."""
     POD_RECREATED = "PodRecreated"

@@ -14,6 +14,7 @@ from fairstow.packing.explain.model import (
     Relaxation,
     State,
 )
+from fairstow.packing.explain.remedy import needed
 
 __all__ = [
     "Change",
@@ -25,4 +26,5 @@ __all__ = [
     "State",
     "explain",
     "explain_all",
+    "needed",
 ]

@@ -1,6 +1,6 @@
 """What a plan does for one pod: places it, after which moves; moves it; or why it still waits."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from fairstow.cluster.model import Pod
 from fairstow.cluster.shapes import ANY_ADDRESS
@@ -79,10 +79,12 @@ def allowed(decision: Decision) -> str:
     return f"{moves} only"
 
 
-def needed(decision: Decision, pod: Pod, node: str) -> tuple[list[Move], list[Eviction]]:
-    """Return a part of the plan's departures that makes room for one placement.
+def needed(
+    decision: Decision, placed: Iterable[tuple[Pod, str]]
+) -> tuple[list[Move], list[Eviction]]:
+    """Return a part of the plan's departures that makes room for some of its placements together.
 
-    Room counts as it is now, so what others of the plan take isn't charged to this pod: on each
+    Room counts as it is now, so what others of the plan take isn't charged to these pods: on each
     node departures are added, the most helpful first, until the arrivals this needs fit; a move
     added is itself an arrival elsewhere.
     """
@@ -92,7 +94,7 @@ def needed(decision: Decision, pod: Pod, node: str) -> tuple[list[Move], list[Ev
         leaving.setdefault(departure.source, []).append(departure)
     snapshot = decision.request.snapshot
     room: dict[str, dict[str, int]] = {}
-    arrivals, chosen = [(pod, node)], set[str]()
+    arrivals, chosen = list(placed), set[str]()
     while arrivals:
         arriving, target = arrivals.pop()
         if target not in room:
@@ -120,7 +122,7 @@ def _help(pod: Pod, short: Mapping[str, int]) -> float:
 
 
 def _placed(decision: Decision, pod: Pod, node: str) -> PlanFix:
-    moves, evictions = needed(decision, pod, node)
+    moves, evictions = needed(decision, [(pod, node)])
     told = [f"{m.pod.ref}: {m.source} → {m.target}" for m in moves]
     gone = [f"{e.pod.ref} from {e.source}" for e in evictions]
     text = f"The plan places it on {node}{_when(decision, pod)}"
