@@ -10,7 +10,6 @@ whole cluster each time. Invariants, for every group g and node n (see `problem`
 from collections.abc import Mapping, Sequence
 
 from fairstow.packing.between import Arrivals
-from fairstow.packing.limits import Limits
 from fairstow.packing.objective import Level, disturbance, evictions
 from fairstow.packing.problem import Gang, Layout, Problem, Site
 
@@ -61,6 +60,11 @@ class Incumbent:
         """What differs from now."""
         return {site: self.count(site) for site in sorted(self._changed)}
 
+    def difference(self, other: "Incumbent") -> dict[Site, int]:
+        """Changes that make `other` equal to this layout."""
+        sites = sorted(self._changed | other._changed)
+        return {s: self.count(s) for s in sites if self.count(s) != other.count(s)}
+
     def touched(self) -> list[int]:
         """Nodes on which something differs from now."""
         return sorted({node for _, node in self._changed})
@@ -103,40 +107,6 @@ class Incumbent:
         """Disruption units of a group."""
         return disturbance(self.problem, index, self.placed[index], self.left[index])
 
-    def fit(self, limits: Limits) -> None:
-        """Place what fits as things are: highest priority, largest first, best fit.
-
-        A gang comes as a whole when it is the turn of the first of its groups, or not at all.
-        """
-        groups = self.problem.groups
-        gang_of = {g: gang for gang in self.problem.gangs for g in gang.groups}
-        order = sorted(
-            (i for i in range(len(groups)) if self.waiting(i)),
-            key=lambda i: (-groups[i].priority, -sum(groups[i].requests.values()), i),
-        )
-        done: set[int] = set()
-        for index in order:
-            if index in done:
-                continue
-            gang = gang_of.get(index)
-            together = [i for i in order if i in gang.groups] if gang else [index]
-            done.update(together)
-            before = {i: dict(self.at[i]) for i in together}
-            for each in together:
-                self._fit_group(each, limits)
-            if gang and not self.whole(gang):
-                now = {(i, n): before[i].get(n, 0) for i in together for n in self.at[i]}
-                self.apply(now)
-
-    def _fit_group(self, index: int, limits: Limits) -> None:
-        group = self.problem.groups[index]
-        wanted = min(group.most, limits.caps.get(index, group.most))
-        if group.priority in limits.tier_caps:
-            return  # such tiers may only keep what they have
-        for node in self._fitting(index):
-            while self.placed[index] < wanted and self._may_take((index, node)):
-                self.apply({(index, node): self.count((index, node)) + 1})
-
     def undo(self) -> None:
         """Take back every departure whose old node still has room for the pod.
 
@@ -155,23 +125,6 @@ class Incumbent:
                     break
                 here, there = self.count((index, home)), self.count((index, away))
                 self.apply({(index, home): here + 1, (index, away): there - 1})
-
-    def _fitting(self, index: int) -> list[int]:
-        """Nodes with room for a pod of a group, those first where least is left beside it."""
-        requests = self.problem.groups[index].requests
-        left = {
-            n: sum(self.room[n][r] / q for r, q in requests.items())
-            for n in self.problem.groups[index].targets
-            if self._may_take((index, n))
-        }
-        return sorted(left, key=lambda n: (left[n], n))
-
-    def _may_take(self, site: Site) -> bool:
-        return (
-            self.fits(site)
-            and self.count(site) < self.problem.ceiling(*site)
-            and self._arrivals.allow(*site)
-        )
 
     def _take(self, index: int, node: int, pods: int) -> None:
         for resource, request in self.problem.groups[index].requests.items():

@@ -3,8 +3,8 @@
 Stages, each starting from the best layout so far, so the answer is never worse than the current
 placement and never "unknown":
 
-1. fit          place what fits as things are (greedy, best fit), then a few neighbourhoods, so
-                that something is won even where there is no time for the rest;
+1. repair       greedily, one waiting pod after the other (`repair`), then a few neighbourhoods,
+                so that something is won even where there is no time for the rest;
 2. relaxation   bound every level, and learn on which nodes a good plan acts;
 3. guided       CP-SAT on those nodes alone;
 4. neighbourhoods  CP-SAT on a few nodes at a time, chosen by a bandit, all levels as one sum;
@@ -29,6 +29,7 @@ from fairstow.packing.neighbourhoods import Choice, Neighbourhoods
 from fairstow.packing.objective import Level
 from fairstow.packing.problem import Problem, Site
 from fairstow.packing.relaxation import Relaxation
+from fairstow.packing.repair import Repair
 
 Clock = Callable[[], float]
 Report = Callable[["Outcome"], None]
@@ -42,6 +43,7 @@ _NEIGHBOURHOOD_SECONDS = 0.2
 _PATIENCE = 40
 """Neighbourhoods in a row without a gain before the search moves on."""
 
+_REPAIR_SHARE = 0.5
 _FIRST_PATIENCE = 8
 _FIRST_SHARE = 0.2
 
@@ -108,7 +110,7 @@ class Search:
 
     def run(self) -> Outcome:
         """Search until the deadline, or until nothing better can be had."""
-        self._fit()
+        self._repair()
         self._neighbourhoods([], _FIRST_PATIENCE, self._now() + _FIRST_SHARE * self._left())
         active = self._relax()
         small = self._task.problem.pairs <= _WHOLE_CLUSTER
@@ -199,9 +201,17 @@ class Search:
             count <= task.problem.allowed[b] for b, count in under.items()
         )
 
-    def _fit(self) -> None:
-        self._best.fit(self._task.limits)
-        self._score = self._best.score(self._task.order)
+    def _repair(self) -> None:
+        """Place greedily: small pods first, which places more; then large first, if any wait."""
+        task = self._task
+        until = self._now() + _REPAIR_SHARE * self._left()
+        for largest_first in (False, True):
+            layout = Incumbent(task.problem, task.start)
+            repair = Repair(layout, task.limits, task.order)
+            repair.run(largest_first=largest_first, more_time=lambda: self._now() < until)
+            self._offer(layout.difference(self._best))
+            if self._done() or not any(map(layout.waiting, range(len(task.problem.groups)))):
+                break
         self._report(self._outcome())
 
     def _relax(self) -> frozenset[int]:
