@@ -279,10 +279,28 @@ class PackingPlanSpec(Model):
         BigCount,
         _fixed("cost"),
         Field(
-            description="Disturbance in units: under the product's rules a move is 1, an eviction "
-            "for good 100.",
+            description="Disturbance in units of one restart. Under the product's rules a move is "
+            "1, an eviction for good 100, and each adds the work its pod loses: GPUs times hours "
+            "since it started or declared fairstow.dev/checkpointed-at, rounded down to a power "
+            "of two, at most 64. Pods of ReplicaSets without that annotation and pods annotated "
+            "fairstow.dev/work-lost: none lose none. Under the paper's rules a move is 2, an "
+            "eviction 1."
         ),
     ]
+    taken_at: Annotated[
+        Timestamp | None,
+        _fixed("takenAt"),
+        Field(
+            description="The moment by which ages and lost work are judged, RFC 3339: the newest "
+            "time in the snapshot."
+        ),
+    ] = None
+    minimum_age: Annotated[
+        DurationText,
+        _fixed("minimumAge"),
+        duration("minimumAge", "0s", "168h"),
+        Field(description="No pod is disturbed that had run for less than this at takenAt."),
+    ] = "0s"
     budgets: Annotated[
         Literal["Known", "Unknown"],
         _fixed("budgets"),

@@ -163,6 +163,14 @@ class PackingPolicySpec(Model):
         duration("coolDown", "0s", "168h"),
         Field(description="How long a workload is left alone after one of its pods was moved."),
     ] = "15m"
+    minimum_age: Annotated[
+        DurationText,
+        duration("minimumAge", "0s", "168h"),
+        Field(
+            description="How long a pod must have run before it may be moved or evicted. By "
+            "default there is no such time: a young pod loses the least."
+        ),
+    ] = "0s"
     maintenance_windows: Annotated[
         tuple[MaintenanceWindow, ...],
         Field(max_length=20, description="When plans may be carried out. Empty: at any time."),

@@ -159,6 +159,7 @@ class Pod(msgspec.Struct, frozen=True):
         gated: waits for a scheduling gate, so it isn't pending.
         gang: "namespace/name" of the gang it belongs to (`gangs`), else "".
         unschedulable: the scheduler's own last message on why it doesn't fit, else "".
+        started: of a pod with a node, since when it runs, in seconds since 1970; None if unknown.
     """
 
     namespace: str
@@ -176,6 +177,7 @@ class Pod(msgspec.Struct, frozen=True):
     mirror: bool
     unschedulable: str
     gang: str = ""
+    started: int | None = None
 
     @property
     def ref(self) -> str:

@@ -4,12 +4,16 @@ A pod may be moved only if something recreates it and losing it costs no more th
 ReplicaSets, StatefulSets, and Jobs whose podFailurePolicy ignores DisruptionTarget (else an
 eviction counts against backoffLimit). Everything else joins by the annotation
 `fairstow.dev/movable: "true"`. A pod under two budgets can't be evicted at all: the Eviction API
-answers 500.
+answers 500. Some may be moved, but not yet: those that started only now, and those of a workload
+that was disturbed a short while ago (`Movability.rest`).
 """
+
+from collections.abc import Collection
 
 from fairstow.cluster.model import Budget, Pod
 from fairstow.cluster.selectors import selects
 from fairstow.cluster.snapshot import Snapshot
+from fairstow.cluster.times import duration
 
 MOVABLE = "fairstow.dev/movable"
 _NEVER = {
@@ -23,10 +27,16 @@ _PART_OF = ("app.kubernetes.io/part-of", "fairstow")
 
 
 class Movability:
-    """Answers, for pods of one snapshot, whether they may be moved and under which budget."""
+    """Answers, for pods of one snapshot, whether they may be moved and under which budget.
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
+    Args:
+        snapshot: the cluster.
+        min_age: seconds that a pod must have run.
+        cooling: workloads to leave alone, as `namespace/Kind/name` (`workload`).
+    """
+
+    def __init__(self, snapshot: Snapshot, min_age: int = 0, cooling: Collection[str] = ()) -> None:
+        self._snapshot, self._min_age, self._cooling = snapshot, min_age, cooling
         self._by_namespace: dict[str, list[Budget]] = {}
         for budget in snapshot.budgets:
             self._by_namespace.setdefault(budget.namespace, []).append(budget)
@@ -44,7 +54,19 @@ class Movability:
 
     def refusal(self, pod: Pod) -> str:
         """Return why a running pod must stay where it is, as a phrase; "" if it may be moved."""
-        return _identity(pod) or self._owner(pod) or self._budget(pod)
+        return _identity(pod) or self._owner(pod) or self._budget(pod) or self.rest(pod)
+
+    def rest(self, pod: Pod) -> str:
+        """Return why a running pod is left alone for now, as a phrase, or ""."""
+        if self._cooling and workload(pod) in self._cooling:
+            return "its workload was disturbed a short while ago"
+        if not self._min_age:
+            return ""
+        if pod.started is None or self._snapshot.taken_at is None:
+            return "its age isn't known"
+        if self._snapshot.taken_at - pod.started < self._min_age:
+            return f"it is younger than {duration(self._min_age)}"
+        return ""
 
     def _owner(self, pod: Pod) -> str:
         if dict(pod.annotations).get(MOVABLE) == "true" or (
@@ -65,6 +87,11 @@ class Movability:
         if budgets and budgets[0].allowed == 0:
             return f"disruption budget {budgets[0].name} allows no disruption now"
         return ""
+
+
+def workload(pod: Pod) -> str:
+    """Return what a cool-down is for: the pod's owner as `namespace/Kind/name`, "" without one."""
+    return f"{pod.namespace}/{pod.owner}" if pod.owner else ""
 
 
 def _identity(pod: Pod) -> str:

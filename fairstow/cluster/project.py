@@ -18,6 +18,7 @@ from fairstow.cluster.requests import parse_all
 from fairstow.cluster.shapes import read_selector, read_shape
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.storage import Readers, StorageReader
+from fairstow.cluster.times import seconds
 
 T = TypeVar("T", bound=Hashable)
 
@@ -56,6 +57,7 @@ class Builder:
         self._pods: dict[tuple[str, str], Pod] = {}
         self._budgets: dict[tuple[str, str], Budget] = {}
         self._where: dict[str, str] = {}
+        self._newest: int | None = None
         self._priority_classes: dict[int, str] = {}
         self._disruptable_jobs: set[str] = set()
         self._namespaces: dict[str, Mapping[str, str]] = {}
@@ -123,6 +125,7 @@ class Builder:
             known=frozenset(self._found & self._readers.keys()),
             storage=self._storage.storage,
             gang_sizes=dict(sorted(self._gang_sizes.items())),
+            taken_at=self._newest,
         )
 
     def _settled(self) -> tuple[Pod, ...]:
@@ -162,6 +165,9 @@ class Builder:
         meta, spec = raw.metadata, raw.spec or wire.NodeSpec()
         status = raw.status or wire.NodeStatus()
         self._claim(meta, item)
+        self._time(meta.creation_timestamp, "metadata.creationTimestamp", item)
+        for condition in status.conditions or ():
+            self._time(condition.last_heartbeat_time, "status.conditions.lastHeartbeatTime", item)
         if meta.name in self._nodes:
             raise InputError(item.where, f"field metadata.name: {meta.name} occurs twice", _TWICE)
         # The API server takes capacity for allocatable where a node reports that alone.
@@ -193,6 +199,8 @@ class Builder:
         uid = self._claim(meta, item, namespace)
         if (namespace, meta.name) in self._pods:
             raise InputError(item.where, f"field metadata.name: {meta.name} occurs twice", _TWICE)
+        created = self._time(meta.creation_timestamp, "metadata.creationTimestamp", item)
+        started = self._time(status.start_time, "status.startTime", item)
         if status.phase in ("Succeeded", "Failed"):
             return
         conditions = {c.type: c for c in status.conditions or ()}
@@ -220,7 +228,18 @@ class Builder:
                 else ""
             ),
             gang=self._intern(gang_of(namespace, meta.labels or {}, annotations)),
+            started=(created if started is None else started) if spec.node_name else None,
         )
+
+    def _time(self, text: str | None, field: str, item: Item) -> int | None:
+        """Return a time, which may be the newest so far; None where there is none."""
+        if not text:
+            return None
+        moment = seconds(text)
+        if moment is None:
+            raise InputError(item.where, f"field {field}: {printable(text)} is no RFC 3339 time")
+        self._newest = moment if self._newest is None else max(self._newest, moment)
+        return moment
 
     def _owner(self, meta: wire.Metadata) -> Owner | None:
         for reference in meta.owner_references or ():

@@ -37,6 +37,8 @@ class Snapshot:
         known: the kinds that the input held. A kind that isn't here is unknown, not empty.
         storage: claims, volumes and what else decides where pods with claims may run.
         gang_sizes: minMember of each PodGroup that has one, by "namespace/name".
+        taken_at: newest time in the input (an object made, a pod started, a node's heartbeat), in
+            seconds since 1970; None without any.
     """
 
     nodes: tuple[Node, ...]
@@ -48,6 +50,7 @@ class Snapshot:
     known: frozenset[str]
     storage: Storage = field(default_factory=Storage)
     gang_sizes: Mapping[str, int] = field(default_factory=dict)
+    taken_at: int | None = None
 
     @cached_property
     def node_by_name(self) -> Mapping[str, Node]:
@@ -82,7 +85,10 @@ class Snapshot:
 
     @cached_property
     def hash(self) -> str:
-        """Provenance: 32 hex digits that differ when anything a decision reads differs."""
+        """Provenance: 32 hex digits that differ when anything a decision reads differs.
+
+        All but the moment: a cluster that stays as it is keeps its hash.
+        """
         digest = blake2b(digest_size=16)
         encoder = msgspec.json.Encoder(order="sorted")
         others = (

@@ -40,6 +40,7 @@ class Metadata(Wire):
     labels: Strings = None
     annotations: Strings = None
     owner_references: list[OwnerReference] | None = None
+    creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
     generation: int | None = None
 
@@ -202,6 +203,7 @@ class Condition(Wire):
     status: str
     reason: str | None = None
     message: str | None = None
+    last_heartbeat_time: str | None = None
 
 
 class ContainerStatus(Wire):
@@ -216,6 +218,7 @@ class PodStatus(Wire):
     """core/v1 PodStatus."""
 
     phase: str | None = None
+    start_time: str | None = None
     conditions: list[Condition] | None = None
     nominated_node_name: str | None = None
     container_statuses: list[ContainerStatus] | None = None

@@ -57,9 +57,11 @@ class PlacementModel:
         self._x: dict[Site, cp_model.IntVar] = {}
         self._most: dict[Site, int] = {}
         self._span = 0
+        self._dearest_work = 0
         self._hints: list[tuple[cp_model.IntVar, int]] = []
         self._placed: dict[int, Linear] = {}
         self._departures: dict[int, Linear] = {}
+        self._work: dict[int, Linear] = {}
         self._evicted: dict[int, Linear] = {}
         for index in range(len(self._problem.groups)):
             if index not in self._problem.pinned:
@@ -97,25 +99,34 @@ class PlacementModel:
         most = min(group.most, self._limits.caps.get(index, group.most))
         self._model.add(placed <= max(most, before))
         self._placed[index] = placed
-        self._departures[index] = self._departed(index)
+        self._departures[index], self._work[index] = self._departed(index)
         if index in self._limits.evictable and group.placed:
             self._evicted[index] = self._eviction(index, placed)
         else:
             self._model.add(placed >= min(group.placed, before))
 
-    def _departed(self, index: int) -> Linear:
-        incumbent = self._incumbent
+    def _departed(self, index: int) -> tuple[Linear, Linear]:
+        """Return a group's departures and the work they lose, those elsewhere included."""
+        incumbent, group = self._incumbent, self._problem.groups[index]
         parts: list[Linear] = [incumbent.left[index]]
-        running = self._problem.groups[index].running
+        works: list[Linear] = [incumbent.work[index]]
         for node in self._nodes:
-            now = running.get(node, 0)
+            now = group.running.get(node, 0)
             if not now or (index, node) not in self._x:
                 continue
             gone = max(0, now - incumbent.count((index, node)))
-            left = self._variable(now, gone)
-            self._model.add(left >= now - self._x[index, node])
-            parts.append(left - gone)
-        return _sum(parts)
+            here: list[Linear] = []
+            hinted = 0
+            for work, pods in group.classes(node).items():
+                left = self._variable(pods, min(pods, gone - hinted))
+                hinted += min(pods, gone - hinted)
+                here.append(left)
+                works.append(work * left)
+            self._model.add(_sum(here) >= now - self._x[index, node])
+            parts += [*here, -gone]
+            works.append(-group.work_lost(node, gone))
+            self._dearest_work = max(self._dearest_work, group.work.get(node, (0,))[-1])
+        return _sum(parts), _sum(works)
 
     def _eviction(self, index: int, placed: Linear) -> cp_model.IntVar:
         group = self._problem.groups[index]
@@ -250,6 +261,7 @@ class PlacementModel:
                 lost = self._evicted.get(index, incumbent.evictions(index))
                 parts.append(rules.move_cost * self._departures[index])
                 parts.append((rules.eviction_cost - rules.move_cost) * lost)
+                parts.append(self._work[index])
         return _sum(parts), constant
 
     def hold(self, level: Level, at_least: int) -> None:
@@ -270,6 +282,7 @@ class PlacementModel:
         """
         rules = self._problem.rules
         dearest = max(rules.move_cost, rules.eviction_cost) if self._evicted else rules.move_cost
+        dearest += self._dearest_work
         factors = [2 * self._span * (1 if level.places else dearest) + 1 for level in order]
         kept = len(order)
         while kept > 1 and prod(factors[1:kept]) > _SAFE_WEIGHT:

@@ -15,6 +15,7 @@ from fairstow.cluster.rules import Rules
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.state import State
 from fairstow.packing.between import PORT, Watch, considered, rules_between, targets, watches
+from fairstow.packing.cost import work_lost
 from fairstow.packing.gangs import gangs_of, waiting_gangs, without_hopeless
 from fairstow.packing.model import RuleSet
 from fairstow.packing.problem import Group, Problem, Roster
@@ -22,9 +23,18 @@ from fairstow.packing.problem import Group, Problem, Roster
 Key = tuple[object, ...]
 
 
-def formulate(snapshot: Snapshot, rule_set: RuleSet = RuleSet.PRODUCT) -> tuple[Problem, Roster]:
-    """Return the placement problem of a snapshot and the pods it speaks of."""
-    sorting = _Sorting(snapshot)
+def formulate(
+    snapshot: Snapshot,
+    rule_set: RuleSet = RuleSet.PRODUCT,
+    *,
+    min_age: int = 0,
+    cooling: frozenset[str] = frozenset(),
+) -> tuple[Problem, Roster]:
+    """Return the placement problem of a snapshot and the pods it speaks of.
+
+    `min_age` and `cooling` are those of a `Request`.
+    """
+    sorting = _Sorting(snapshot, rule_set, Movability(snapshot, min_age, cooling))
     groups = sorting.in_order()
     samples = [sample for _, sample in groups]
     resources, units = _units(samples)
@@ -52,6 +62,7 @@ def formulate(snapshot: Snapshot, rule_set: RuleSet = RuleSet.PRODUCT) -> tuple[
         fixed=sorting.fixed_by_tier(),
         unplaceable=tuple(sorting.unplaceable),
         watched=tuple(sorting.watched),
+        resting=tuple(sorting.resting),
     )
     return without_hopeless(problem), roster
 
@@ -61,14 +72,17 @@ class _Sorting:
     """The pods of a snapshot, each in its place."""
 
     snapshot: Snapshot
+    rule_set: RuleSet
+    movability: Movability
     pending: dict[Key, list[Pod]] = field(default_factory=dict)
     running: dict[Key, dict[int, list[Pod]]] = field(default_factory=dict)
     fixed: list[Pod] = field(default_factory=list)
     watched: list[Pod] = field(default_factory=list)
+    resting: list[tuple[Pod, str]] = field(default_factory=list)
     unplaceable: list[tuple[Pod, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.rules, self.movability = Rules(self.snapshot), Movability(self.snapshot)
+        self.rules = Rules(self.snapshot)
         waiting = [p for p in self.snapshot.pods if p.pending]
         tried = [p for p in waiting if considered(p, waiting, self.snapshot)]
         left_out = {p.uid for p in waiting} - {p.uid for p in tried}
@@ -84,14 +98,28 @@ class _Sorting:
                 self.unplaceable.append((pod, self.gangs.short[pod.gang]))
             elif pod.pending:
                 self.pending.setdefault(self._key(pod), []).append(pod)
-            elif not pod.node or pod.nominated or self.movability.refusal(pod):
+            elif not pod.node or pod.nominated:
                 self.fixed.append(pod)
+            elif refusal := self.movability.refusal(pod):
+                self.fixed.append(pod)
+                if refusal == self.movability.rest(pod):
+                    self.resting.append((pod, refusal))
             elif _any(self._watches, pod):
                 self.fixed.append(pod)
                 self.watched.append(pod)
             else:
                 at = self.running.setdefault(self._key(pod), {})
                 at.setdefault(index[pod.node], []).append(pod)
+        for at in self.running.values():
+            for pods in at.values():
+                # Those not Ready go before others of their class: losing them costs least.
+                pods.sort(key=lambda p: (self.work(p), p.ready, p.name))
+
+    def work(self, pod: Pod) -> int:
+        """Return the units of work that a running pod would lose."""
+        if self.rule_set is RuleSet.PAPER:
+            return 0
+        return work_lost(pod, self.snapshot.taken_at)
 
     def _key(self, pod: Pod) -> Key:
         """What makes pods interchangeable: shape, budgets, and all that rules say of them."""
@@ -145,7 +173,13 @@ class _GroupMaker:
             targets=self._targets(sample),
             budget=next((self._budget_index[b.ref] for b in budgets), None),
             preempts=sample.shape.preempts,
+            work=self._work(key),
         )
+
+    def _work(self, key: Key) -> dict[int, tuple[int, ...]]:
+        running = self._sorting.running.get(key, {})
+        work = {n: tuple(map(self._sorting.work, pods)) for n, pods in sorted(running.items())}
+        return {n: units for n, units in work.items() if any(units)}
 
     def _targets(self, pod: Pod) -> frozenset[int]:
         nodes = self._snapshot.nodes

@@ -5,6 +5,7 @@ whole cluster each time. Invariants, for every group g and node n (see `problem`
 
     room[n][r] = free[n][r] − Σ_g request[g,r] · at[g][n]
     placed[g]  = Σ_n at[g][n] (pinned pods included)       left[g] = Σ_n max(0, c[g,n] − at[g][n])
+    work[g]    = work that those who left lose
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ class Incumbent:
         self.at: Layout = problem.current()
         self.placed = [g.placed for g in problem.groups]
         self.left = [0] * len(problem.groups)
+        self.work = [0] * len(problem.groups)
         self.room = [list(free) for free in problem.free]
         for index, group in enumerate(problem.groups):
             if index not in problem.pinned:
@@ -45,10 +47,13 @@ class Incumbent:
     def apply(self, changes: Changes) -> None:
         """Set counts."""
         for (index, node), count in changes.items():
-            now = self.problem.groups[index].running.get(node, 0)
+            group = self.problem.groups[index]
+            now = group.running.get(node, 0)
             before = self.count((index, node))
+            gone, was_gone = max(0, now - count), max(0, now - before)
             self.placed[index] += count - before
-            self.left[index] += max(0, now - count) - max(0, now - before)
+            self.left[index] += gone - was_gone
+            self.work[index] += group.work_lost(node, gone) - group.work_lost(node, was_gone)
             self._take(index, node, count - before)
             if count:
                 self.at[index][node] = count
@@ -105,7 +110,8 @@ class Incumbent:
 
     def disturbance(self, index: int) -> int:
         """Disruption units of a group."""
-        return disturbance(self.problem, index, self.placed[index], self.left[index])
+        placed, left, work = self.placed[index], self.left[index], self.work[index]
+        return disturbance(self.problem, index, placed, left, work)
 
     def undo(self) -> None:
         """Take back every departure whose old node still has room for the pod.
@@ -114,7 +120,7 @@ class Incumbent:
         """
         running = [g.running for g in self.problem.groups]
         gone = [s for s in sorted(self._changed) if self.count(s) < running[s[0]].get(s[1], 0)]
-        for index, home in gone:
+        for index, home in sorted(gone, key=self._last_work, reverse=True):
             while self.count((index, home)) < running[index][home] and self.fits((index, home)):
                 away = max(
                     (n for g, n in self._changed if g == index and n != home
@@ -125,6 +131,12 @@ class Incumbent:
                     break
                 here, there = self.count((index, home)), self.count((index, away))
                 self.apply({(index, home): here + 1, (index, away): there - 1})
+
+    def _last_work(self, site: Site) -> int:
+        """The work that is saved by one pod's going back."""
+        group, node = self.problem.groups[site[0]], site[1]
+        left = group.running[node] - self.count(site)
+        return group.work_lost(node, left) - group.work_lost(node, left - 1)
 
     def _take(self, index: int, node: int, pods: int) -> None:
         for resource, request in self.problem.groups[index].requests.items():

@@ -25,12 +25,12 @@ class RuleSet(StrEnum):
 
     @property
     def move_cost(self) -> int:
-        """Disruption units of a move."""
+        """Disruption units of a move, but for the work that is lost (`cost`)."""
         return 1 if self is RuleSet.PRODUCT else 2
 
     @property
     def eviction_cost(self) -> int:
-        """Disruption units of an eviction for good."""
+        """Disruption units of an eviction for good, but for the work that is lost."""
         return 100 if self is RuleSet.PRODUCT else 1
 
 
@@ -61,6 +61,8 @@ class Request:
         window: seconds for the whole decision.
         max_moves: most moves allowed; None is no limit.
         max_evictions: most evictions for good (no limit under the paper's rules).
+        min_age: seconds that a pod must have run before it may be disturbed.
+        cooling: workloads to leave alone, as `history.cooling` gives them.
     """
 
     snapshot: Snapshot
@@ -70,6 +72,8 @@ class Request:
     seed: int = 0
     max_moves: int | None = None
     max_evictions: int = 0
+    min_age: int = 0
+    cooling: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,7 @@ class Decision:
     """The planner's answer; empty lists mean that the current placement stands.
 
     Attributes:
-        cost: disruption units of the rule set.
+        cost: disruption units (`cost`).
         proved_least_cost: whether no plan with these placements disturbs less.
         not_considered: what the answer leaves out, a sentence each.
         budgets_known: whether disruption budgets were in the snapshot.

@@ -7,10 +7,11 @@ With tiers p1 > p2 > …:
     TierByTier   place(p1), −disturb(≥ p1), place(p2), −disturb(≥ p2), …
 
 place(p) is the number of placed pods of tier p; disturb(≥ p) is the disturbance of pods of
-priority ≥ p in units of the rule set. The second order is that of arXiv 2511.08373, section 3.
+priority ≥ p in units (`cost`). The second order is that of arXiv 2511.08373, section 3.
 
 With D departures of a group, E of them evictions for good, R pods running now, P pending and T
-placed at the end, the disturbance is  move · (D − E) + evict · E,  where
+placed at the end, the disturbance is  move · (D − E) + evict · E  and the work that the D lose
+(`problem`; none under the paper's rules), where
 
     Product (move 1, evict 100)   E = max(0, R − T): fewest evictions;
     Paper   (move 2, evict 1)     E = min(D, P + R − T): a departed pod is rather evicted and a
@@ -56,7 +57,7 @@ def evictions(problem: Problem, group: int, placed: int, left: int) -> int:
     return max(0, running - placed)
 
 
-def disturbance(problem: Problem, group: int, placed: int, left: int) -> int:
-    """Disruption units of a group."""
+def disturbance(problem: Problem, group: int, placed: int, left: int, work: int) -> int:
+    """Disruption units of a group, of which `left` pods leave their node and lose `work`."""
     lost = evictions(problem, group, placed, left)
-    return problem.rules.move_cost * (left - lost) + problem.rules.eviction_cost * lost
+    return problem.rules.move_cost * (left - lost) + problem.rules.eviction_cost * lost + work

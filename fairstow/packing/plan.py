@@ -2,6 +2,7 @@
 
 from fairstow.api import OWNER_TEXT, PLAN_MAX_ENTRIES, PackingPlan
 from fairstow.cluster.model import Pod
+from fairstow.cluster.times import duration, written
 from fairstow.packing.model import Decision
 
 
@@ -20,6 +21,7 @@ def to_plan(decision: Decision, name: str = "") -> PackingPlan:
         "seed": request.seed,
         "window": duration(request.window),
         "cost": decision.cost,
+        **_moment(decision),
         "budgets": "Known" if decision.budgets_known else "Unknown",
         "tiers": [
             {
@@ -58,14 +60,12 @@ def to_plan(decision: Decision, name: str = "") -> PackingPlan:
     )
 
 
-def duration(seconds: float) -> str:
-    """Write seconds as a Kubernetes duration of whole numbers: 10s, 800ms, 1m30s."""
-    left = max(1, round(seconds * 1000))
-    said = ""
-    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
-        count, left = divmod(left, size)
-        said += f"{count}{unit}" if count else ""
-    return said
+def _moment(decision: Decision) -> dict[str, str]:
+    """Return what ages are judged by, as far as there is anything."""
+    request = decision.request
+    taken_at = request.snapshot.taken_at
+    found = {} if taken_at is None else {"takenAt": written(taken_at)}
+    return found | ({"minimumAge": duration(request.min_age)} if request.min_age else {})
 
 
 def _pod(pod: Pod) -> dict[str, str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from fairstow.cluster.snapshot import Snapshot
+from fairstow.packing.cost import cost
 from fairstow.packing.formulate import formulate
 from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
@@ -81,7 +82,9 @@ def decide(request: Request, solve: Solver, now: Clock, workers: int = 1) -> Dec
 def find(request: Request, solve: Solver, now: Clock, workers: int = 1) -> Solution:
     """Return the best layout found within the window; arguments as of `decide`."""
     started = now()
-    problem, roster = formulate(request.snapshot, request.rules)
+    problem, roster = formulate(
+        request.snapshot, request.rules, min_age=request.min_age, cooling=request.cooling
+    )
     kept = max(_KEPT_BACK * request.window, _STEPS_PER_FORMULATION * (now() - started))
     deadline = started + request.window - kept
     if request.order is Order.TIER_BY_TIER:
@@ -174,8 +177,8 @@ def _with_evictions(task: Task, outcome: Outcome, priority: int, most: int) -> T
 
 
 def _decision(request: Request, found: Solution, done: Schedule) -> Decision:
-    rules = request.rules
-    cost = rules.move_cost * len(done.moves) + rules.eviction_cost * len(done.evictions)
+    moved, evicted = [m.pod for m in done.moves], [e.pod for e in done.evictions]
+    units = cost(moved, evicted, request.rules, request.snapshot.taken_at)
     disturbed = [bound for level, bound in found.bounds.items() if not level.places]
     whole = done.layout == found.layout.at
     return Decision(
@@ -185,8 +188,8 @@ def _decision(request: Request, found: Solution, done: Schedule) -> Decision:
         evictions=done.evictions,
         steps=done.steps,
         tiers=_tiers(found.problem, found.roster, done, found.bounds),
-        cost=cost,
-        proved_least_cost=cost == 0 or (whole and bool(disturbed) and disturbed[-1] == cost),
+        cost=units,
+        proved_least_cost=units == 0 or (whole and bool(disturbed) and disturbed[-1] == units),
         not_considered=(
             *_cut(done),
             *_over(found.problem),
@@ -270,6 +273,14 @@ def not_considered(snapshot: Snapshot, roster: Roster) -> tuple[str, ...]:
             "PodGroups are unknown: a gang is placed with all its pods there are, or not at all "
             "(they are read from -f too: kubectl get podgroups -A -o json)"
         )
+    resting: dict[str, list[str]] = {}
+    for pod, reason in roster.resting:
+        resting.setdefault(reason, []).append(pod.ref)
+    said += [
+        f"{_count(refs, 'running pod')} left alone for now, {'each ' if len(refs) > 1 else ''}"
+        f"because {reason} {_some(refs)}"
+        for reason, refs in sorted(resting.items())
+    ]
     if gated:
         said.append(f"{_count(gated, 'pod')} held by a scheduling gate {_some(gated)}")
     return (*said, *snapshot.unknowns)

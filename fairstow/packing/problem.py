@@ -12,7 +12,14 @@ instead of one Boolean per pod and node. With R = Σ c, P the group's pending po
     evictions   E      = max(0, R − T)      placements   = max(0, T − R)
 
 which is exact: in an optimum no group both loses and gains pods, for exchanging such a pair
-saves disruption and changes nothing else. Who goes where is settled afterwards (`assignment`).
+saves disruption and changes nothing else. Who goes where is settled afterwards (`schedule`).
+
+Pods of a group may differ in one thing, the work they would lose (`cost`). Which of those on a
+node leave is free to choose, so the d[g,n] that lose least do: with their work sorted,
+w1 ≤ w2 ≤ …, the departures of g from n cost w1 + … + w_d on top of what moves and evictions do. As
+a function of d that is convex, so minimising over  d = Σ_k d_k,  0 ≤ d_k ≤ how many lose k, with
+cost Σ k · d_k, takes the least first by itself: no group is split, and only a node with pods of
+several such classes has more than one variable for its departures.
 
 Room of node n in resource r, with everything that can't move counted as fixed:
 
@@ -23,8 +30,9 @@ Amounts of a resource are divided by the greatest common divisor of all requests
 room is rounded down, which changes no solution and keeps the solver's numbers small.
 """
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from fairstow.cluster.model import Pod
@@ -48,6 +56,8 @@ class Group:
         pending: how many wait.
         targets: node indices that may receive one, as far as static rules go.
         budget: index of the disruption budget they are under, or None.
+        work: by node index the work that each of the pods there would lose, least first; nodes
+            where nobody loses any are left out.
     """
 
     priority: int
@@ -57,6 +67,7 @@ class Group:
     targets: frozenset[int]
     budget: int | None
     preempts: bool
+    work: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     @cached_property
     def placed(self) -> int:
@@ -67,6 +78,15 @@ class Group:
     def most(self) -> int:
         """Pods there are: running and pending."""
         return self.placed + self.pending
+
+    def work_lost(self, node: int, left: int) -> int:
+        """Work that is lost where so many pods leave a node."""
+        return sum(self.work[node][:left]) if node in self.work else 0
+
+    def classes(self, node: int) -> Mapping[int, int]:
+        """How many of the pods on a node lose how much, least first."""
+        now = self.running.get(node, 0)
+        return Counter(self.work.get(node, (0,) * now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +157,11 @@ class Roster:
 
     Attributes:
         pending: the pending pods of each group, in the order they are to be served.
-        running: the movable pods of each group by node index.
+        running: the movable pods of each group by node index, in the order they would leave.
         fixed: pods with a node that stay, by priority.
         unplaceable: pending pods the planner doesn't try, each with a phrase on why.
         watched: running pods that could be moved but stay, since a pending pod's rule counts them.
+        resting: those that could be moved but for their age or a cool-down, with that reason.
     """
 
     pending: tuple[tuple[Pod, ...], ...]
@@ -148,6 +169,7 @@ class Roster:
     fixed: Mapping[int, int]
     unplaceable: tuple[tuple[Pod, str], ...]
     watched: tuple[Pod, ...]
+    resting: tuple[tuple[Pod, str], ...] = ()
 
 
 def pin_satisfied_tiers(problem: Problem) -> Problem:

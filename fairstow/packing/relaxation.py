@@ -19,6 +19,7 @@ For placement it is as tight as the one by nodes, since averaging a fractional s
 nodes is a solution too; for disturbance it is weaker.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from math import floor, inf
@@ -64,7 +65,7 @@ class Relaxation:
         self._rows: list[tuple[dict[int, int], float, float]] = []
         self._upper: list[int] = []
         self._x: dict[Site, int] = {}
-        self._left: dict[Site, int] = {}
+        self._left: dict[tuple[int, int, int], int] = {}
         self._lost: dict[int, int] = {}
         self._solution: list[float] = []
         self._held: dict[Level, int] = {}
@@ -105,9 +106,9 @@ class Relaxation:
             x = self._x[index, cell] = self._column(min(most, group.most))
             total[x] = 1
             if now := sum(here.values()):
-                d = self._left[index, cell] = self._column(now)
-                left[d] = 1
-                self._rows.append(({d: 1, x: 1}, now, inf))
+                leaving = self._leaving(index, cell, here)
+                left |= leaving
+                self._rows.append((leaving | {x: 1}, now, inf))
         most = min(group.most, limits.caps.get(index, group.most))
         if index in limits.evictable and group.placed:
             lost = self._lost[index] = self._column(min(group.placed, limits.evictions))
@@ -119,6 +120,15 @@ class Relaxation:
                 self._rows.append((total | {lost: 1}, -inf, group.most))
         else:
             self._rows.append((total, group.placed, most))
+
+    def _leaving(self, index: int, cell: int, nodes: Iterable[int]) -> dict[int, int]:
+        """Return columns for a group's departures from a cell, one by the work that is lost."""
+        classes = Counter[int]()
+        for node in nodes:
+            classes.update(self._problem.groups[index].classes(node))
+        found = {work: self._column(pods) for work, pods in sorted(classes.items())}
+        self._left |= {(index, cell, work): column for work, column in found.items()}
+        return dict.fromkeys(found.values(), 1)
 
     def _by_cell(self, running: Mapping[int, int]) -> dict[int, dict[int, int]]:
         """Return running pods by cell and node."""
@@ -171,7 +181,9 @@ class Relaxation:
         )
         if level.places:
             return {c: 1 for (index, _), c in self._x.items() if covers[index]}
-        cost = {c: rules.move_cost for (index, _), c in self._left.items() if covers[index]}
+        cost = {
+            c: rules.move_cost + work for (index, _, work), c in self._left.items() if covers[index]
+        }
         if not self._by_node and rules is RuleSet.PAPER:
             return {}  # departures inside a cell aren't seen, so evictions can't be priced
         return cost | {

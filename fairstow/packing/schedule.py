@@ -123,9 +123,8 @@ class _Scheduler:
         self._gangs = list(problem.gangs)
         self._in_gang = {group for gang in self._gangs for group in gang.groups}
         self._left_behind = False
-        # Those not Ready go first: losing them costs least.
         self._running = {
-            (index, node): sorted(pods, key=lambda p: (p.ready, p.name), reverse=True)
+            (index, node): list(reversed(pods))
             for index, by_node in enumerate(roster.running)
             for node, pods in by_node.items()
         }

@@ -155,6 +155,12 @@ _POLICY_RULES = {
         "spec.coolDown",
         "coolDown is a duration from 0s to 168h",
     ),
+    "minimum age without a unit": Bad(
+        "PackingPolicy",
+        {"spec.minimumAge": "10"},
+        "spec.minimumAge",
+        "minimumAge is a duration from 0s to 168h",
+    ),
     "delay with a fraction": Bad(
         "PackingPolicy",
         {"spec.triggers.unschedulableFor": "1.5m"},
@@ -249,6 +255,12 @@ _PLAN_RULES = {
         {"spec.window": "soon"},
         "spec.window",
         "window is a duration from 1ms to 24h",
+    ),
+    "minimum age of a plan": Bad(
+        "PackingPlan",
+        {"spec.minimumAge": "169h"},
+        "spec.minimumAge",
+        "minimumAge is a duration from 0s to 168h",
     ),
 }
 

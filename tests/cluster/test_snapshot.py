@@ -94,6 +94,7 @@ CHANGES = [
     (3, ("metadata", "deletionTimestamp"), "2026-01-01T00:00:00Z"),
     (4, ("spec", "nodeSelector", "zone"), "b"),
     (4, ("spec", "tolerations", 0, "effect"), "NoExecute"),
+    (2, ("status", "startTime"), "2026-01-01T00:00:00Z"),
     (4, ("spec", "schedulingGates"), [{"name": "g"}]),
     (4, ("status", "nominatedNodeName"), "node-0"),
     (5, ("status", "disruptionsAllowed"), 2),
@@ -119,7 +120,8 @@ def test_what_a_decision_reads_changes_the_hash(
 def test_what_no_decision_reads_leaves_the_hash() -> None:
     changed = copy.deepcopy(OBJECTS)
     changed[2]["metadata"]["annotations"] = {"note": "x"}
-    changed[2]["status"]["startTime"] = "2026-01-01T00:00:00Z"
+    changed[2]["status"]["podIP"] = "10.0.0.1"
+    changed[0]["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
     changed.append({"kind": "ReplicaSet", "apiVersion": "apps/v1", "metadata": {"name": "web"}})
     changed.append(pod("done", status={"phase": "Succeeded"}))
     assert snapshot(*changed).hash == snapshot(*OBJECTS).hash

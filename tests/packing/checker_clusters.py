@@ -9,6 +9,7 @@ being the topology domain, which a pod has by label and the planner judges in a 
 import copy
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fairstow.packing.checker import Rule, Verdict, check
@@ -42,9 +43,14 @@ def pod(
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
     owner: str = "ReplicaSet/web",
+    hours: float | None = 0,
     **spec: Any,
 ) -> Json:
-    """A pod, running if `on` names a node; `owner` is Kind/name; keywords go into its spec."""
+    """A pod, running if `on` names a node; `owner` is Kind/name; keywords go into its spec.
+
+    One that runs started so many `hours` before `NOW`, which a node of `beating` makes the present;
+    None leaves that out.
+    """
     kind, _, owner_name = owner.partition("/")
     api = "batch/v1" if kind == "Job" else "apps/v1"
     reference = {"apiVersion": api, "kind": kind, "name": owner_name, "uid": f"uid-{owner}"}
@@ -64,8 +70,23 @@ def pod(
         "spec": {"containers": [container], "priority": priority}
         | ({"nodeName": on} if on else {})
         | spec,
-        "status": {"phase": "Running" if on else "Pending"},
+        "status": {"phase": "Running" if on else "Pending"}
+        | ({"startTime": ago(hours)} if on and hours is not None else {}),
     }
+
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def ago(hours: float) -> str:
+    """The time so many hours before NOW, as Kubernetes writes it."""
+    return (NOW - timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def beating(item: Json) -> Json:
+    """Give a node a heartbeat at NOW."""
+    item["status"]["conditions"][0]["lastHeartbeatTime"] = ago(0)
+    return item
 
 
 TRAITS = ("port", "apart", "near", "spread", "disk")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fairstow.cluster.dump import Item
 from fairstow.cluster.project import build
 from fairstow.cluster.snapshot import Snapshot
-from tests.packing.checker_clusters import GPU, Json, budget, node, pod
+from tests.packing.checker_clusters import GPU, Json, ago, beating, budget, node, pod
 
 
 def snapshot(objects: list[Json]) -> Snapshot:
@@ -26,10 +26,15 @@ def snapshot(objects: list[Json]) -> Snapshot:
 
 
 @st.composite
-def clusters(draw: st.DrawFn, *, budgets: bool = False, preempting: bool = False) -> list[Json]:
-    """Two to four nodes, up to eight running pods where they fit, up to four pending ones."""
+def clusters(
+    draw: st.DrawFn, *, budgets: bool = False, preempting: bool = False, working: bool = False
+) -> list[Json]:
+    """Two to four nodes, up to eight running pods where they fit, up to four pending ones.
+
+    If `working`, some of those that run have work to lose.
+    """
     sizes = draw(st.lists(st.sampled_from((1, 2, 4, 8)), min_size=2, max_size=4))
-    nodes = [node(f"n{i}", gpu=g, cpu="16") for i, g in enumerate(sizes)]
+    nodes = [beating(node(f"n{i}", gpu=g, cpu="16")) for i, g in enumerate(sizes)]
     room = {f"n{i}": g for i, g in enumerate(sizes)}
     objects: list[Json] = list(nodes)
     for i in range(draw(st.integers(0, 8))):
@@ -37,7 +42,8 @@ def clusters(draw: st.DrawFn, *, budgets: bool = False, preempting: bool = False
         gpu = draw(st.integers(0, 4))
         if gpu <= room[on]:
             room[on] -= gpu
-            objects.append(_pod(draw, f"run-{i}", on, gpu, preempting=preempting))
+            item = _pod(draw, f"run-{i}", on, gpu, preempting=preempting)
+            objects.append(_at_work(draw, item) if working else item)
     for i in range(draw(st.integers(1, 4))):
         gpu = draw(st.integers(1, 8))
         objects.append(_pod(draw, f"wait-{i}", "", gpu, preempting=preempting))
@@ -62,17 +68,27 @@ def _pod(draw: st.DrawFn, name: str, on: str, gpu: int, *, preempting: bool) -> 
     )
 
 
+def _at_work(draw: st.DrawFn, item: Json) -> Json:
+    """Give a pod that may move and runs an owner whose pods lose work, or not."""
+    hours = draw(st.sampled_from((None, 0, 1, 1, 5, 50)))
+    if hours is not None and (owners := item["metadata"]["ownerReferences"]):
+        owners[0] |= {"kind": "StatefulSet", "name": "train"}
+        item["status"]["startTime"] = ago(hours)
+        item["metadata"]["annotations"]["test/hours"] = str(hours)
+    return item
+
+
 class Best(NamedTuple):
-    """Attributes: placed: pods with a node by tier, highest first; moves: fewest for that."""
+    """Attributes: placed: pods with a node by tier, highest first; cost: least for that."""
 
     placed: tuple[int, ...]
-    moves: int
+    cost: int
 
 
 def best(
     objects: list[Json], allowed: Callable[[list[Json], Sequence[str]], bool] | None = None
 ) -> Best:
-    """Try every layout without evictions: most pods by tier, then fewest moves.
+    """Try every layout without evictions: most pods by tier, then least cost.
 
     `allowed` is asked about layouts that have room: the pods, and the node of each or "".
     """
@@ -90,13 +106,20 @@ def best(
                 )
                 for tier in tiers
             )
-            moved = sum(
-                p["spec"].get("nodeName", "") not in ("", on)
+            cost = sum(
+                _cost(p)
                 for p, on in zip(pods, layout, strict=True)
+                if p["spec"].get("nodeName", "") not in ("", on)
             )
-            found.append((placed, -moved))
-    placed, minus_moves = max(found)
-    return Best(placed, -minus_moves)
+            found.append((placed, -cost))
+    placed, minus_cost = max(found)
+    return Best(placed, -minus_cost)
+
+
+def _cost(item: Json) -> int:
+    """A move's cost: a restart, and GPU-hours of work in powers of two."""
+    hours = int(item["metadata"]["annotations"].get("test/hours", 0))
+    return 1 + max((u for u in (1, 2, 4, 8, 16, 32, 64) if u <= hours * _gpus([item])), default=0)
 
 
 def _choices(item: Json, nodes: list[Json]) -> list[str]:

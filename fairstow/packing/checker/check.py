@@ -6,6 +6,7 @@ from typing import Any
 
 from fairstow.packing.checker.bookkeeping import check_changes, check_steps
 from fairstow.packing.checker.cluster import Cluster, read_cluster
+from fairstow.packing.checker.costs import check_ages, check_cost
 from fairstow.packing.checker.gangs import check_gangs
 from fairstow.packing.checker.plan import Plan, read_plan
 from fairstow.packing.checker.replay import Replay
@@ -50,7 +51,8 @@ def check(
     tiers = _count(cluster, homes)
     _check_tiers(read, tiers, report)
     _check_progress(tiers, report)
-    cost = _check_cost(read, report)
+    cost = check_cost(cluster, read, report)
+    check_ages(cluster, read, report)
     roles = Counter(change.role for change in read.changes)
     return Verdict(
         accepted=not report.violations,
@@ -144,16 +146,3 @@ def _check_progress(tiers: tuple[TierCount, ...], report: Report) -> None:
             )
             report.add(Rule.WORSE_THAN_BEFORE, message)
             return
-
-
-def _check_cost(plan: Plan, report: Report) -> int:
-    roles = Counter(change.role for change in plan.changes)
-    per_move, per_eviction = (2, 1) if plan.paper else (1, 100)
-    cost = per_move * roles["move"] + per_eviction * roles["eviction"]
-    if plan.cost != cost:
-        message = (
-            f"the cost is {plan.cost}, but {roles['move']} moves at {per_move} and "
-            f"{roles['eviction']} evictions at {per_eviction} make {cost}"
-        )
-        report.add(Rule.COST_MISMATCH, message)
-    return cost

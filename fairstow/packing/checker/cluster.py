@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fairstow.packing.checker.fields import CheckError, Fields
+from fairstow.packing.checker.moments import read_moment
 from fairstow.packing.checker.pods import Pod, read_namespace, read_pod
 from fairstow.packing.checker.quantity import in_scheduler_units, read_amounts
 from fairstow.packing.checker.selectors import Selector, Taint, matches, read_selector
@@ -63,7 +64,8 @@ class Cluster:
     """All that was read; pods by "namespace/name", budgets by namespace.
 
     `tolerant_jobs` are those an eviction costs nothing, as ("namespace/name", uid); `known` are
-    the kinds of which the input says all there is; `gangs` are the minMember of each PodGroup.
+    the kinds of which the input says all there is; `gangs` are the minMember of each PodGroup;
+    `newest` is the newest time of a pod or node, in seconds since 1970.
     """
 
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -74,6 +76,12 @@ class Cluster:
     storage: Storage = field(default_factory=Storage)
     known: set[str] = field(default_factory=set)
     gangs: dict[str, int] = field(default_factory=dict)
+    newest: int | None = None
+
+    def note_time(self, moment: int | None) -> None:
+        """Take a time into account, which may be the newest."""
+        if moment is not None:
+            self.newest = moment if self.newest is None else max(self.newest, moment)
 
     def budgets_of(self, pod: Pod) -> list[Budget]:
         """Return the disruption budgets that cover a pod."""
@@ -131,8 +139,12 @@ def _add(cluster: Cluster, kind: str, key: str, item: Fields) -> None:
     match kind:
         case "Node":
             cluster.nodes[key] = _read_node(item)
+            cluster.note_time(read_moment(item.map("metadata"), "creationTimestamp"))
+            for condition in item.map("status").maps("conditions"):
+                cluster.note_time(read_moment(condition, "lastHeartbeatTime"))
         case "Pod":
             cluster.pods[key] = read_pod(item)
+            cluster.note_time(cluster.pods[key].newest)
         case "PodDisruptionBudget":
             budget = _read_budget(item)
             cluster.budgets.setdefault(budget.namespace, []).append(budget)

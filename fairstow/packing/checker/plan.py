@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from fairstow.packing.checker.fields import CheckError, Fields
+from fairstow.packing.checker.moments import read_moment, read_span
 from fairstow.packing.checker.verdict import Report, Rule
 
 _P = ParamSpec("_P")
@@ -79,7 +80,7 @@ class Tier:
 
 @dataclass(frozen=True)
 class Plan:
-    """What of a plan can be checked.
+    """What of a plan can be checked; `taken_at` in seconds since 1970, `minimum_age` in ms.
 
     `what_if`: it supposes pods that nobody has submitted, as its name or annotation says.
     """
@@ -89,6 +90,8 @@ class Plan:
     what_if: bool
     approved: bool
     cost: int
+    taken_at: int | None
+    minimum_age: int
     tiers: tuple[Tier, ...]
     changes: tuple[Change, ...]
     steps: tuple[Step, ...]
@@ -125,6 +128,8 @@ class _Reader:
             what_if=_supposes(root.map("metadata")),
             approved=spec.map("approval").text("decision") == "Approved",
             cost=spec.integer("cost"),
+            taken_at=read_moment(spec, "takenAt"),
+            minimum_age=read_span(spec, "minimumAge"),
             tiers=tiers,
             changes=placements + moves + evictions,
             steps=steps,
@@ -143,6 +148,8 @@ class _Reader:
             self._try(_choice, spec, key, allowed)
         self._try(_pattern, spec, "snapshotHash", _HASH, "32 hexadecimal digits")
         self._try(_pattern, spec, "window", _DURATION, "a duration such as 10s")
+        self._try(read_moment, spec, "takenAt")
+        self._try(read_span, spec, "minimumAge")
         self._try(spec.texts, "notConsidered")
         if approval := self._try(spec.map, "approval"):
             self._try(approval.text, "decision")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fairstow.packing.checker.fields import CheckError, Fields
+from fairstow.packing.checker.moments import moment, read_moment
 from fairstow.packing.checker.pod_rules import (
     ClaimUse,
     HostPort,
@@ -49,7 +50,8 @@ class Owner:
 class Pod:
     """A pod; `requests` in the scheduler's units.
 
-    `unmodelled` and `local_storage` are phrases that name what it uses, or "".
+    `unmodelled` and `local_storage` are phrases that name what it uses, or ""; `started`,
+    `checkpointed` and `newest`, the newest time of the object, are in seconds since 1970.
     """
 
     namespace: str
@@ -80,6 +82,9 @@ class Pod:
     gang: str
     unmodelled: str
     local_storage: str
+    started: int | None
+    checkpointed: int | None
+    newest: int | None
 
     @property
     def key(self) -> str:
@@ -119,6 +124,8 @@ def read_pod(item: Fields) -> Pod:
     requests = on_arrival = effective_requests(spec, status, arriving=False)
     if resize_infeasible(status):
         on_arrival = effective_requests(spec, status, arriving=True)
+    created = read_moment(metadata, "creationTimestamp")
+    started = read_moment(status, "startTime")
     return Pod(
         namespace=read_namespace(item),
         name=metadata.text("name"),
@@ -151,6 +158,9 @@ def read_pod(item: Fields) -> Pod:
         gang=read_gang(read_namespace(item), labels, annotations),
         unmodelled=_unmodelled(spec),
         local_storage=_local_storage(spec),
+        started=created if started is None else started,
+        checkpointed=moment(annotations.get("fairstow.dev/checkpointed-at", "")),
+        newest=max((t for t in (created, started) if t is not None), default=None),
     )
 
 

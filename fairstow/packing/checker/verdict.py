@@ -100,7 +100,11 @@ class Rule(StrEnum):
     WORSE_THAN_BEFORE = "WorseThanBefore"
     """Fewer pods placed, priority by priority, than without the plan."""
     COST_MISMATCH = "CostMismatch"
-    """The cost isn't what the moves and evictions add up to."""
+    """The cost isn't what the moves, the evictions and the work they lose add up to."""
+    TAKEN_LATER = "TakenLater"
+    """The plan says it is of a later moment than the newest time in the input."""
+    TOO_YOUNG = "TooYoung"
+    """A pod that hasn't run for the plan's minimum age is moved or evicted."""
 
 
 Obstacle = tuple[Rule, str]
