@@ -28,8 +28,27 @@ def run() -> None:
     app(prog_name=terminal.program())
 
 
+def _print_version() -> None:
+    from importlib.metadata import version as installed
+
+    terminal.write(f"fairstow {installed('fairstow')}")
+
+
+def _version_asked(asked: bool) -> None:
+    if asked:
+        _print_version()
+        raise typer.Exit
+
+
 @app.callback()
-def fairstow() -> None:
+def fairstow(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_version_asked, is_eager=True
+        ),
+    ] = False,
+) -> None:
     """Find room for pods that stay pending although the cluster has it.
 
     Nothing here changes a cluster: it reads one, or a dump of one, and says what could be done.
@@ -188,7 +207,7 @@ def pools(
     """
     from fairstow.cli import pooling
 
-    pooling.pools(filename or (), options.live(kubeconfig, context), output)
+    pooling.show(filename or (), options.live(kubeconfig, context), output)
 
 
 @app.command(cls=Command, short_help="Write the cluster's state to one file.")
@@ -231,6 +250,4 @@ def version(debug: options.Debug = False) -> None:
     Examples:
       {program} version
     """
-    from importlib.metadata import version as installed
-
-    terminal.write(f"fairstow {installed('fairstow')}")
+    _print_version()

@@ -34,7 +34,7 @@ class Group(TyperGroup):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write what it does, the commands, and how to learn more."""
         _write_text(self.help, formatter)
-        self.format_commands(ctx, formatter)
+        self.format_options(ctx, formatter)  # and the commands
         _write_usage(self, ctx, formatter)
         formatter.write(f'\nUse "{ctx.command_path} <command> --help" for more about a command.\n')
 

@@ -6,12 +6,13 @@ Called by `plan`. Pure: `plan_text` turns a checked plan into a string.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fairstow.cli.evidence import accelerators, room, waiting
+from fairstow.cli.evidence import waiting
 from fairstow.cli.layout import count, listed, one_line, table, wrapped
 from fairstow.cli.making import Made
 from fairstow.cli.terminal import Look
 from fairstow.cli.waiting import Group, reasons, still_waiting
 from fairstow.cluster.model import Pod
+from fairstow.cluster.pools import over_all
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.packing.model import Decision, Order, Proof, Step, Tier
 
@@ -113,8 +114,8 @@ def _summary(page: Page) -> Iterator[str]:
     decision, snapshot, width = page.decision, page.snapshot, page.look.width
     pods = len(snapshot.pending)
     nodes = count(len(snapshot.nodes), "node")
-    rooms = [room(snapshot, snapshot.nodes, r) for r in accelerators(snapshot)]
-    free = f"; {', '.join(map(str, rooms))} are free" if rooms else ""
+    rooms = [f"{p.free} of {p.total} {p.resource}" for p in over_all(snapshot)]
+    free = f"; {', '.join(rooms)} are free" if rooms else ""
     if not pods:
         yield wrapped(f"No pod is pending on {nodes}{free}. Nothing to plan.", width)
         return

@@ -1,6 +1,6 @@
 """Pools of accelerators: how many there are, how many are free, and how large the holes are.
 
-Who calls it: the report; the command line takes from here what an accelerator and its product are.
+Who calls it: the command line and the report, so that both say the same.
 """
 
 from collections.abc import Mapping
@@ -40,42 +40,33 @@ _PRODUCTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class PoolSummary:
+class Pool:
     """Nodes of one product, in one accelerator resource.
 
     Attributes:
-        product: the accelerator's product label; "" where the nodes carry none.
+        product: the accelerator's product label; "" where the nodes carry none, or where the pool
+            is the whole cluster.
         resource: as in allocatable, such as nvidia.com/gpu.
         nodes: how many offer it.
-        free: requested by no pod; what is on nodes over capacity counts as 0.
-        unavailable: of `free`, on nodes that take no pods now (cordoned, not Ready, going away).
-        largest_free_block: the most that is free on one node that takes pods.
-        pending_pods: pods that ask for the resource, wait, and may run on such nodes.
+        closed: of those, how many take no pods now (cordoned, not Ready, being removed).
+        free: requested by no pod, on nodes that take pods; none on a node over capacity.
+        shut: the same on closed nodes.
+        largest: the most that is free on one node that takes pods.
+        pending_pods: pods that ask for the resource, wait, and may run on such nodes, cordons set
+            aside; `pending` is what they ask for.
     """
 
     product: str
     resource: str
     nodes: int
+    closed: int
     total: int
     allocated: int
     free: int
-    unavailable: int
-    largest_free_block: int
+    shut: int
+    largest: int
     pending_pods: int
-
-
-@dataclass(frozen=True, slots=True)
-class Free:
-    """One accelerator resource over the whole cluster; terms as in `PoolSummary`."""
-
-    resource: str
-    nodes: int
-    total: int
-    allocated: int
-    free: int
-    unavailable: int
-    largest_free_block: int
-    pending_pods: int
+    pending: int
 
 
 def is_accelerator(resource: str) -> bool:
@@ -93,52 +84,67 @@ def accelerators(node: Node) -> Mapping[str, int]:
     return {r: n for r, n in sorted(node.allocatable.items()) if n and is_accelerator(r)}
 
 
-def pools(snapshot: Snapshot) -> tuple[PoolSummary, ...]:
-    """Return the cluster's pools, by resource and product."""
+def pools(snapshot: Snapshot) -> tuple[Pool, ...]:
+    """Return the cluster's pools, the largest first."""
     members: dict[tuple[str, str], list[Node]] = {}
     for node in snapshot.nodes:
         for resource in accelerators(node):
-            members.setdefault((resource, product(node)), []).append(node)
+            members.setdefault((product(node), resource), []).append(node)
     waiting, rules = _waiting(snapshot), Rules(snapshot)
-    return tuple(
-        PoolSummary(
-            name,
-            *_totals(snapshot, resource, nodes),
-            pending_pods=sum(
-                count
-                for shape, (pod, count) in waiting.items()
-                if _asks(shape, resource) and _may_use(rules, pod, nodes)
-            ),
-        )
-        for (resource, name), nodes in sorted(members.items())
-    )
+    found = []
+    for (name, resource), nodes in members.items():
+        asking = [
+            (dict(shape.requests)[resource], count)
+            for shape, (pod, count) in waiting.items()
+            if _asks(shape, resource) and _may_use(rules, pod, nodes)
+        ]
+        found.append(_pool(snapshot, name, resource, nodes, asking))
+    return tuple(sorted(found, key=lambda p: (-p.total, p.product, p.resource)))
 
 
-def free_summary(snapshot: Snapshot) -> tuple[Free, ...]:
-    """Return each accelerator resource over the whole cluster, by name."""
+def over_all(snapshot: Snapshot) -> tuple[Pool, ...]:
+    """Return each accelerator resource over the whole cluster, by name, whatever the product."""
     members: dict[str, list[Node]] = {}
     for node in snapshot.nodes:
         for resource in accelerators(node):
             members.setdefault(resource, []).append(node)
     return tuple(
-        Free(
-            *_totals(snapshot, resource, nodes),
-            pending_pods=sum(_asks(p.shape, resource) for p in snapshot.pending),
+        _pool(
+            snapshot,
+            "",
+            resource,
+            nodes,
+            [(dict(p.shape.requests)[resource], 1) for p in snapshot.pending
+             if _asks(p.shape, resource)],
         )
         for resource, nodes in sorted(members.items())
+    )  # fmt: skip
+
+
+def _pool(
+    snapshot: Snapshot,
+    name: str,
+    resource: str,
+    nodes: list[Node],
+    asking: list[tuple[int, int]],
+) -> Pool:
+    """Return a pool; `asking` is (amount, pods) of those who wait."""
+    taking = [n for n in nodes if not n.closed and not n.unschedulable]
+    free = {n.name: max(snapshot.free(n).get(resource, 0), 0) for n in nodes}
+    available = [free[n.name] for n in taking]
+    return Pool(
+        product=name,
+        resource=resource,
+        nodes=len(nodes),
+        closed=len(nodes) - len(taking),
+        total=sum(n.allocatable.get(resource, 0) for n in nodes),
+        allocated=sum(snapshot.used[n.name].get(resource, 0) for n in nodes),
+        free=sum(available),
+        shut=sum(free.values()) - sum(available),
+        largest=max(available, default=0),
+        pending_pods=sum(pods for _, pods in asking),
+        pending=sum(amount * pods for amount, pods in asking),
     )
-
-
-def _totals(
-    snapshot: Snapshot, resource: str, nodes: list[Node]
-) -> tuple[str, int, int, int, int, int, int]:
-    """Return (resource, nodes, total, allocated, free, unavailable, largest free block)."""
-    total = sum(n.allocatable.get(resource, 0) for n in nodes)
-    used = {n.name: snapshot.used[n.name].get(resource, 0) for n in nodes}
-    free = {n.name: max(n.allocatable.get(resource, 0) - used[n.name], 0) for n in nodes}
-    shut = sum(free[n.name] for n in nodes if n.closed or n.unschedulable)
-    largest = max((free[n.name] for n in nodes if not n.closed and not n.unschedulable), default=0)
-    return resource, len(nodes), total, sum(used.values()), sum(free.values()), shut, largest
 
 
 def _waiting(snapshot: Snapshot) -> dict[Shape, tuple[Pod, int]]:

@@ -7,7 +7,7 @@ command to run → before you do → how to stop it happening again.
 from collections.abc import Sequence
 
 from fairstow.api import PackingPlan
-from fairstow.cluster.pools import free_summary, pools
+from fairstow.cluster.pools import over_all, pools
 from fairstow.packing.explain import Explanation
 from fairstow.packing.model import Decision
 from fairstow.report.advice import advice
@@ -93,7 +93,7 @@ def _facts(decision: Decision) -> str:
         (f"{len(decision.evictions):,}", "evicted for good"),
         (f"{len(decision.steps):,}", "steps"),
     ]
-    for free in free_summary(snapshot)[:2]:
+    for free in over_all(snapshot)[:2]:
         gained = _asked(decision, free.resource)
         allocated = f"{free.allocated:,}" + (f" → {free.allocated + gained:,}" if gained else "")
         facts.append((f"{allocated} <small>of {free.total:,}</small>",
@@ -121,9 +121,8 @@ def _evidence(decision: Decision) -> str:
         return f"<p>{esc(said)} No node offers an accelerator.</p>"
     found = table(*pools_table(summaries))
     holes = [
-        f"{f.free - f.unavailable:,} {f.resource} are free, the largest hole on one node is "
-        f"{f.largest_free_block:,}"
-        for f in free_summary(snapshot)
+        f"{f.free:,} {f.resource} are free, the largest hole on one node is {f.largest:,}"
+        for f in over_all(snapshot)
     ]
     return f"<p>{esc(said)} {esc('; '.join(holes))}.</p>{found}"
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from fairstow.cluster.model import Pod
-from fairstow.cluster.pools import PoolSummary
+from fairstow.cluster.pools import Pool
 from fairstow.packing.explain.remedy import allowed
 from fairstow.packing.model import Decision, Order, Proof, Tier
 from fairstow.report.markup import bullets, count, esc, table
@@ -14,7 +14,7 @@ MOST_STEPS = 500
 Table = tuple[str, Sequence[str], Iterable[Sequence[str]], Iterable[int]]
 
 
-def pools_table(summaries: Sequence[PoolSummary]) -> Table:
+def pools_table(summaries: Sequence[Pool]) -> Table:
     """Return the arguments of the pools table."""
     heads = ("Product", "Nodes", "Total", "In use", "Free", "Largest hole", "Wait")
     rows = [
@@ -23,8 +23,8 @@ def pools_table(summaries: Sequence[PoolSummary]) -> Table:
             f"{p.nodes:,}",
             f"{p.total:,}",
             f"{p.allocated:,}",
-            f"{p.free:,}" + (f" ({p.unavailable:,} shut)" if p.unavailable else ""),
-            f"{p.largest_free_block:,}",
+            f"{p.free:,}" + (f" (and {p.shut:,} shut)" if p.shut else ""),
+            f"{p.largest:,}",
             f"{p.pending_pods:,}",
         )
         for p in summaries

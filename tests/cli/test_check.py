@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from fairstow.cli.checking import verdict_text
 from fairstow.cli.errors import InternalError
 from fairstow.cli.live import Live
 from fairstow.cli.making import make
 from fairstow.cli.sources import Source, load
+from fairstow.cli.terminal import Look
+from fairstow.packing.checker import Verdict
 from fairstow.packing.model import Request
 from fairstow.packing.worker import Worker
 from tests.cli.program import run, stuck, write_dump
@@ -102,6 +105,21 @@ def test_a_plan_of_the_wrong_shape_is_refused(spec: Any, dump: Path, tmp_path: P
     code, said = checked(plan, dump, tmp_path)
     assert code == 1
     assert "PlanShape" in said
+
+
+def test_nothing_for_a_plan_has_a_hint_on_plans(dump: Path) -> None:
+    done = run("plan", "--check", "/dev/null", "-f", str(dump))
+    assert done.returncode == 2
+    assert "fairstow plan -f DUMP -o json > plan.json" in done.stderr
+    assert "kubectl get" not in done.stderr
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_what_was_not_checked_is_said(accepted: bool, dump: Path) -> None:
+    source = load([str(dump)], Live(), keep=False, progress=lambda _: None)
+    verdict = Verdict(accepted, (), notes=("StorageClasses are unknown",))
+    text = verdict_text(verdict, {}, source, "plan.json", Look())
+    assert "- not checked: StorageClasses are unknown" in text
 
 
 def test_a_plan_that_the_checker_refuses_is_never_shown(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_help_leads_with_a_sentence_and_examples() -> None:
 
 def test_version() -> None:
     assert run("version").stdout.startswith("fairstow 0.")
+    assert run("--version").stdout == run("version").stdout
 
 
 def test_python_m_is_the_same_program() -> None:

@@ -5,7 +5,7 @@ Not covered: fragmentation, which isn't computed yet.
 
 import pytest
 
-from fairstow.cluster.pools import free_summary, is_accelerator, pools
+from fairstow.cluster.pools import is_accelerator, over_all, pools
 from tests.cluster.objects import GPU, node, pod, snapshot
 
 PRODUCT = "nvidia.com/gpu.product"
@@ -41,8 +41,8 @@ def test_pools_are_products_and_count_what_is_free() -> None:
     )
     a100, h100 = pools(found)
     assert (a100.product, a100.resource, a100.nodes) == ("A100", GPU, 2)
-    assert (a100.total, a100.allocated, a100.free, a100.largest_free_block) == (8, 3, 5, 3)
-    assert (h100.product, h100.free, h100.largest_free_block) == ("H100", 4, 4)
+    assert (a100.total, a100.allocated, a100.free, a100.largest) == (8, 3, 5, 3)
+    assert (h100.product, h100.free, h100.largest) == ("H100", 4, 4)
 
 
 def test_free_accelerators_of_nodes_that_take_no_pods_are_told_apart() -> None:
@@ -53,7 +53,7 @@ def test_free_accelerators_of_nodes_that_take_no_pods_are_told_apart() -> None:
         pod("x", nodeName="c", requests={GPU: "3"}),
     )
     (pool,) = pools(found)
-    assert (pool.product, pool.free, pool.unavailable, pool.largest_free_block) == ("", 9, 8, 1)
+    assert (pool.product, pool.closed, pool.free, pool.shut, pool.largest) == ("", 2, 1, 8, 1)
 
 
 def test_a_node_over_capacity_has_nothing_free() -> None:
@@ -87,6 +87,6 @@ def test_the_summary_is_over_all_products() -> None:
     found = snapshot(
         node("a", labels=A100), node("b", labels=H100), pod("waits", requests={GPU: "5"})
     )
-    (free,) = free_summary(found)
+    (free,) = over_all(found)
     assert (free.resource, free.nodes, free.total, free.free) == (GPU, 2, 8, 8)
-    assert (free.largest_free_block, free.pending_pods) == (4, 1)
+    assert (free.largest, free.pending_pods, free.pending) == (4, 1, 5)
