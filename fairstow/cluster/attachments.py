@@ -48,6 +48,20 @@ class Attachments:
             if not claim.bound:
                 add(self._first.setdefault(key, {}), node.name, step)
 
+    def disks(self, pod: Pod) -> dict[Disk, bool]:
+        """Return what is attached for a pod, and of each whether it is ephemeral: its alone."""
+        found: dict[Disk, bool] = {}
+        for use in pod.shape.claims:
+            key = (pod.namespace, use.claim_of(pod.name))
+            claim = self._storage.claims.get(key)
+            if claim is not None and (disk := self._disk(key, claim)):
+                found[disk] = use.ephemeral
+        return found
+
+    def attached(self, node: Node) -> frozenset[Disk]:
+        """Return what is attached to a node, for the pods there or by the API's own account."""
+        return frozenset(self._disks[node.name].keys() | self._attached(node))
+
     def refusals(self, pod: Pod, node: Node) -> Iterator[Refusal]:
         """Yield every reason why the pod can't have its volumes on the node."""
         if not pod.shape.claims:
@@ -116,7 +130,7 @@ class Attachments:
         held = self._disks[node.name].keys()
         for driver in sorted({driver for driver, _ in wanted - held}):
             limit = limits.get(driver)
-            attached = sum(d in (driver, "") for d, _ in held | self._attached(node))
+            attached = sum(d in (driver, "") for d, _ in self.attached(node))
             new = sum(d == driver for d, _ in wanted - held)
             if limit is not None and attached + new > limit:
                 yield Refusal(

@@ -2,8 +2,7 @@
 
 Volumes made from API objects (configMap, secret, projected, downwardAPI, image) and memory-backed
 emptyDirs follow a pod anywhere. hostPath and disk-backed emptyDir hold data that a move loses.
-Claims bring node affinity and attach limits: `state` judges them, the planner doesn't model them
-yet. All else is not modelled.
+Claims bring node affinity and attach limits, which `attachments` judges. All else is not modelled.
 """
 
 from collections.abc import Iterable, Mapping

@@ -36,6 +36,9 @@ MODELLED = frozenset(
         "topology spread (DoNotSchedule)",
         "host ports",
         "features that its node must declare",
+        "persistentVolumeClaim volume",
+        "ephemeral volume",
+        "csi volume",
     }
 )
 """Of `Shape.unmodelled`, what a pending pod may use and be placed all the same."""

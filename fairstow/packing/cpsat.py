@@ -19,6 +19,7 @@ from typing import Any
 from ortools.sat.python import cp_model
 
 from fairstow.packing.between import Apart, Between, Spread, Together, count
+from fairstow.packing.claims import Attach, ClaimRule, OnePod
 from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
 from fairstow.packing.model import RuleSet
@@ -70,6 +71,8 @@ class PlacementModel:
             self._room(node)
         for rule in self._problem.between:
             self._between(rule)
+        for claim in self._problem.claims:
+            self._claim(claim)
         for gang in self._problem.gangs:
             self._gang(gang)
         self._limit()
@@ -209,6 +212,32 @@ class PlacementModel:
         present = self._model.new_bool_var("")
         self._model.add(count == 0).only_enforce_if(~present)
         return present
+
+    def _claim(self, rule: ClaimRule) -> None:
+        """State a rule between arrivals with claims."""
+        groups, at = sorted(rule.groups), self._incumbent.at
+        here = {n: [g for g in groups if (g, n) in self._x] for n in self._nodes}
+        arrived = {n: _sum([self._x[g, n] for g in here[n]]) for n in self._nodes if here[n]}
+        if isinstance(rule, Attach):
+            for node in arrived:
+                if node in rule.free:
+                    self._attach(rule, node)
+            return
+        outside = sum(count for g in groups for n, count in at[g].items() if n not in here)
+        if isinstance(rule, OnePod):
+            self._model.add(_sum([*arrived.values(), outside]) <= 1)
+        else:
+            present = [self._presence(count) for count in arrived.values()]
+            self._model.add(_sum(present) <= int(not outside))
+
+    def _attach(self, rule: Attach, node: int) -> None:
+        parts = [n * self._x[g, node] for g, n in rule.own.items() if n and (g, node) in self._x]
+        for bringing in rule.new(node).values():
+            counts = [self._x[g, node] for g in bringing if (g, node) in self._x]
+            if counts:
+                parts.append(self._presence(_sum(counts)))
+        if parts:
+            self._model.add(_sum(parts) <= rule.free[node])
 
     def _gang(self, gang: Gang) -> None:
         """Place none or enough, those counted that the incumbent has on other nodes."""

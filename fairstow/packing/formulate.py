@@ -9,14 +9,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import gcd
 
+from fairstow.cluster.attachments import Attachments
 from fairstow.cluster.model import Node, Pod
 from fairstow.cluster.movable import Movability
 from fairstow.cluster.rules import Rules
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.state import State
-from fairstow.packing.between import PORT, Watch, considered, rules_between, targets, watches
+from fairstow.packing.between import (
+    MODELLED,
+    PORT,
+    Watch,
+    considered,
+    rules_between,
+    targets,
+    watches,
+)
+from fairstow.packing.claims import claim_rules, own_claims, untried
 from fairstow.packing.cost import work_lost
-from fairstow.packing.gangs import gangs_of, waiting_gangs, without_hopeless
+from fairstow.packing.gangs import Gangs, gangs_of, waiting_gangs, without_hopeless
 from fairstow.packing.model import RuleSet
 from fairstow.packing.problem import Group, Problem, Roster
 
@@ -39,11 +49,12 @@ def formulate(
     samples = [sample for _, sample in groups]
     resources, units = _units(samples)
     make = _GroupMaker(snapshot, sorting, resources, units)
+    made = tuple(make(key, sample) for key, sample in groups)
     problem = Problem(
         nodes=tuple(n.name for n in snapshot.nodes),
         resources=resources,
         free=_free(snapshot.nodes, sorting.fixed, resources, units),
-        groups=tuple(make(key, sample) for key, sample in groups),
+        groups=made,
         over=tuple(
             frozenset(i for i, r in enumerate(resources) if room.get(r, 0) < 0)
             for room in (snapshot.free(n) for n in snapshot.nodes)
@@ -52,6 +63,7 @@ def formulate(
         rules=rule_set,
         between=rules_between(snapshot, samples),
         gangs=gangs_of(sorting.gangs, samples),
+        claims=tuple(claim_rules(snapshot, samples, [g.most for g in made])),
     )
     roster = Roster(
         pending=tuple(tuple(sorting.pending.get(key, ())) for key, _ in groups),
@@ -65,6 +77,22 @@ def formulate(
         resting=tuple(sorting.resting),
     )
     return without_hopeless(problem), roster
+
+
+def left_out(snapshot: Snapshot) -> tuple[Gangs, Mapping[str, str]]:
+    """Return the gangs that wait, and by UID why pending pods aren't tried, a phrase about them."""
+    waiting = [p for p in snapshot.pods if p.pending]
+    attachments = Attachments(snapshot)
+    reasons: dict[str, str] = {}
+    for pod in waiting:
+        if not considered(pod, waiting, snapshot):
+            names = [n for n in pod.shape.unmodelled if n not in MODELLED] or pod.shape.unmodelled
+            reasons[pod.uid] = f"with {', '.join(names)}: placing them isn't modelled yet"
+        elif reason := untried(snapshot, attachments, pod):
+            reasons[pod.uid] = reason
+    found = waiting_gangs(snapshot, [p for p in waiting if p.uid not in reasons])
+    short = {p.uid: found.short[p.gang] for p in waiting if p.gang in found.short}
+    return found, short | reasons
 
 
 @dataclass
@@ -83,19 +111,13 @@ class _Sorting:
 
     def __post_init__(self) -> None:
         self.rules = Rules(self.snapshot)
-        waiting = [p for p in self.snapshot.pods if p.pending]
-        tried = [p for p in waiting if considered(p, waiting, self.snapshot)]
-        left_out = {p.uid for p in waiting} - {p.uid for p in tried}
-        self.gangs = waiting_gangs(self.snapshot, tried)
-        tried = [p for p in tried if p.gang not in self.gangs.short]
+        self.gangs, reasons = left_out(self.snapshot)
+        tried = [p for p in self.snapshot.pods if p.pending and p.uid not in reasons]
         self._watches = watches(self.snapshot, tried)
         index = {n.name: i for i, n in enumerate(self.snapshot.nodes)}
         for pod in self.snapshot.pods:
-            if pod.uid in left_out:
-                rules = ", ".join(pod.shape.unmodelled)
-                self.unplaceable.append((pod, f"with {rules}: placing them isn't modelled yet"))
-            elif pod.pending and pod.gang in self.gangs.short:
-                self.unplaceable.append((pod, self.gangs.short[pod.gang]))
+            if pod.uid in reasons:
+                self.unplaceable.append((pod, reasons[pod.uid]))
             elif pod.pending:
                 self.pending.setdefault(self._key(pod), []).append(pod)
             elif not pod.node or pod.nominated:
@@ -127,7 +149,8 @@ class _Sorting:
         kept_out = tuple(sorted(self.rules.forbidden_domains(pod)))
         own = pod.namespace if pod.shape.unmodelled else ""
         seen = tuple(i for i, counts in enumerate(self._watches) if counts(pod))
-        return (pod.shape, kept_out, budgets, own, seen, self.gangs.of(pod))
+        claims = own_claims(self.snapshot, pod)
+        return (pod.shape, kept_out, budgets, own, seen, self.gangs.of(pod), claims)
 
     def in_order(self) -> list[tuple[Key, Pod]]:
         """Return the groups' keys with a sample pod each, a pending one if there is one."""

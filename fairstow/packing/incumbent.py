@@ -11,6 +11,7 @@ whole cluster each time. Invariants, for every group g and node n (see `problem`
 from collections.abc import Mapping, Sequence
 
 from fairstow.packing.between import Arrivals
+from fairstow.packing.claims import Claims
 from fairstow.packing.objective import Level, disturbance, evictions
 from fairstow.packing.problem import Gang, Layout, Problem, Site
 
@@ -34,6 +35,7 @@ class Incumbent:
                     self._take(index, node, count)
         self._changed: set[Site] = set()
         self._arrivals = Arrivals(problem.between, self.at)
+        self._claims = Claims(problem.claims, self.at)
         self.apply(changes)
 
     def count(self, site: Site) -> int:
@@ -81,7 +83,7 @@ class Incumbent:
 
     def keeps_apart(self, index: int) -> bool:
         """Whether the rules between pods that touch a group hold."""
-        return self._arrivals.hold(index)
+        return self._arrivals.hold(index) and self._claims.hold(index)
 
     def whole(self, gang: Gang) -> bool:
         """Whether a gang has no pod placed, or enough."""

@@ -37,6 +37,7 @@ from functools import cached_property
 
 from fairstow.cluster.model import Pod
 from fairstow.packing.between import Between
+from fairstow.packing.claims import ClaimRule
 from fairstow.packing.model import RuleSet
 
 Layout = list[dict[int, int]]
@@ -111,6 +112,7 @@ class Problem:
         pinned: groups that stay as they are; `free` is what they leave.
         between: rules between pods that arrivals must keep.
         gangs: see `Gang`; a group is in one at most.
+        claims: rules between arrivals with claims.
     """
 
     nodes: tuple[str, ...]
@@ -123,6 +125,7 @@ class Problem:
     pinned: frozenset[int] = frozenset()
     between: tuple[Between, ...] = ()
     gangs: tuple[Gang, ...] = ()
+    claims: tuple[ClaimRule, ...] = ()
 
     @property
     def priorities(self) -> tuple[int, ...]:

@@ -97,7 +97,8 @@ class _Scheduler:
         self._problem, self._most = problem, most
         self._nodes = snapshot.nodes
         # Rules between pods are judged by the scheduler's own filters, step by step.
-        self._judge = State(snapshot) if problem.between else None
+        claims = any(pod.shape.claims for pods in roster.pending for pod in pods)
+        self._judge = State(snapshot) if problem.between or claims else None
         self.useful = 0
         now = Incumbent(problem, {})
         self._state, self._room = now.at, now.room

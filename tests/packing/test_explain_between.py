@@ -461,10 +461,15 @@ def left_waiting(*objects: Object) -> str:
     return str(explain(found, find(found, "wants"), nothing).plan_fixes)
 
 
+GATED = pod("gated", labels={"scheduling.x-k8s.io/pod-group": "g"}, schedulingGates=[{"name": "x"}])
+
+
 @pytest.mark.parametrize(
     ("spec", "others", "because"),
     [
-        (claiming("data"), (), "it uses persistentVolumeClaim volume, which the planner doesn't"),
+        (claiming("data"), (), "what decides about its claims isn't modelled, or isn't in the"),
+        ({"resourceClaims": [{"name": "x"}]}, (), "it uses resource claims (DRA), which the"),
+        ({"labels": {"scheduling.x-k8s.io/pod-group": "g"}}, (GATED,), "too few pods of gang"),
         (near(term("db"), term("db")), (), "it has several terms of required pod affinity"),
         (near(term("db")), (pod("other", **DB),), "it must be near a pod that waits too"),
         (
@@ -473,7 +478,7 @@ def left_waiting(*objects: Object) -> str:
             "it takes a host port on one address alone",
         ),
     ],
-    ids=["volume", "terms", "waiting", "address"],
+    ids=["volume", "dra", "gang", "terms", "waiting", "address"],
 )
 def test_pods_that_the_planner_does_not_try(
     spec: dict[str, Any], others: tuple[Object, ...], because: str
@@ -503,8 +508,10 @@ def test_a_skew_may_change_with_a_plan() -> None:
 
 def test_no_plan_is_looked_for_where_the_planner_would_not_try_the_pod() -> None:
     full = pod("big", nodeName="a", requests={"cpu": "8"})
+    told = said(at("a", "x"), full, pod("wants", **WEB, **near(term("web"), term("web"))))
+    assert told.next_step != "fairstow plan"
     told = said(at("a", "x"), full, *storage("data"), pod("wants", **claiming("data")))
-    assert told.next_step == "fairstow pools"
+    assert told.next_step == "fairstow plan"
 
 
 def test_accelerators_still_lead_the_verdict() -> None:

@@ -1,18 +1,17 @@
 """Puts an explanation together: where the pod stands, a sentence on it, and what comes next."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from fairstow.cluster.model import Pod
 from fairstow.cluster.rules import Rule
 from fairstow.cluster.snapshot import ESSENTIAL, Snapshot
-from fairstow.packing.between import considered
 from fairstow.packing.explain.funnel import funnel, last_rule
 from fairstow.packing.explain.model import Explanation, PlanFix, State
 from fairstow.packing.explain.next_step import next_step
 from fairstow.packing.explain.remedy import plan_fix
 from fairstow.packing.explain.survey import Cluster, Survey
 from fairstow.packing.explain.verdict import DEFAULT_SCHEDULER, unjudged, verdict
-from fairstow.packing.gangs import waiting_gangs
+from fairstow.packing.formulate import left_out
 from fairstow.packing.model import Decision
 
 _STORAGE = "persistentvolumeclaims,persistentvolumes,storageclasses,csinodes,csidrivers"
@@ -42,21 +41,15 @@ def explain_all(
     alike: dict[tuple[object, ...], list[Pod]] = {}
     for pod in asked:
         alike.setdefault(_kind(pod), []).append(pod)
-    short = _short(snapshot) if any(p.gang for p in asked) else ()
+    reasons = left_out(snapshot)[1] if any(p.pending for p in asked) else {}
     told = {}
     for kind in alike.values():
         some = kind[0]
         survey = None if cluster is None or _settled(some) else Survey(cluster, some)
-        tried = considered(some, snapshot.pending, snapshot) and some.gang not in short
+        tried = some.uid not in reasons
         for pod in kind:
             told[pod.uid] = _explain(pod, survey, decision, source, tried=tried)
     return tuple(told[pod.uid] for pod in asked)
-
-
-def _short(snapshot: Snapshot) -> Collection[str]:
-    """Return the gangs that the planner doesn't try, since too few of their pods can be placed."""
-    pending = snapshot.pending
-    return waiting_gangs(snapshot, [p for p in pending if considered(p, pending, snapshot)]).short
 
 
 def _settled(pod: Pod) -> bool:

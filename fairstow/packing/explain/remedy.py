@@ -34,7 +34,7 @@ def plan_fix(decision: Decision, pod: Pod, *, tried: bool) -> PlanFix | None:
 
 
 def untried(pod: Pod) -> str:
-    """Say why the planner doesn't consider a pending pod (`between.considered`, `gangs`)."""
+    """Say why the planner doesn't consider a pending pod (`formulate.left_out`)."""
     shape = pod.shape
     if unmodelled := [name for name in shape.unmodelled if name not in MODELLED]:
         return f"it uses {', '.join(unmodelled)}, which the planner doesn't model yet"
@@ -44,6 +44,8 @@ def untried(pod: Pod) -> str:
         return "it takes a host port on one address alone"
     if pod.gang and not shape.affinity:
         return f"too few pods of gang {pod.gang} can be placed"
+    if shape.claims and not shape.affinity:
+        return "what decides about its claims isn't modelled, or isn't in the input"
     return "it must be near a pod that waits too"
 
 
