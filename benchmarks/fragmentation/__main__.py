@@ -30,12 +30,12 @@ from benchmarks.fragmentation.policies import (
     Unrehearsed,
     baselines,
 )
-from benchmarks.fragmentation.provenance import provenance
 from benchmarks.fragmentation.rehearse import rehearse
 from benchmarks.fragmentation.simulate import Cluster, Outcome, simulate
 from benchmarks.fragmentation.statistics import mean, paired
 from benchmarks.fragmentation.trace import HINT, WORKLOADS, Workload, arrivals, folder, load
 from benchmarks.fragmentation.trace import published as read_published
+from benchmarks.provenance import provenance
 
 BOUNDS = Path(__file__).resolve().parents[1] / "bounds.yaml"
 SEEDS = range(42, 52)
@@ -137,7 +137,8 @@ def main() -> int:
         return 2
     started = time.monotonic()
     seeds = SEEDS[:3] if options.quick else SEEDS
-    results: Json = {"provenance": provenance(), "seeds": list(seeds), "workloads": {}}
+    about = provenance("numpy", folders=("benchmarks/fragmentation", "fairstow"))
+    results: Json = {"provenance": about, "seeds": list(seeds), "workloads": {}}
     for name in WORKLOADS[:1] if options.quick else WORKLOADS:
         workload = load(path, name)
         results["workloads"][name] = run(workload, seeds, quick=options.quick, console=console)

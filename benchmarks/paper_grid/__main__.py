@@ -1,155 +1,128 @@
-"""Runs the grid: `python -m benchmarks.paper_grid [--window 1] [--seeds 20] [--nodes 4 8 …]`.
+"""Runs the grid; an interrupted run goes on where it stopped.
 
-Prints, per cell group (nodes × pods per node), the share of instances by the paper's categories,
-beside the published ones. All cells of one call run with the same window, one after the other, in
-one warm worker; each decision is timed from request to answer.
+    python -m benchmarks.paper_grid [--seeds 3] [--window 1] [--nodes …] [--priorities 4]
+    python -m benchmarks.paper_grid --full [--part 10s-8x8] [--estimate]
+    python -m benchmarks.paper_grid.report
 
-    no call          the default scheduler placed everything
-    default optimal  proved that its placement can't be bettered
+The first prints a table of some cells and checks the bounds. The second runs the full grid, or one
+part of it, in about seven hours: results go to benchmarks/work/ as they come; --estimate measures
+one instance of each cell and says how long the rest takes. The third writes what is committed.
+
+    failure          neither better nor proved
+    default optimal  proved that the default placement can't be bettered
     better           strictly better, optimality not proved
     better, optimal  strictly better and proved optimal on every level
-    failure          neither better nor proved
+
+All instances of one call run one after the other in one warm worker; each decision is timed from
+request to answer.
 """
 
 import argparse
-import itertools
-import json
-import os
-import platform
-import statistics
-import subprocess
 import sys
-import time
-from collections import Counter
-from datetime import UTC, datetime
+import tempfile
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table
+from rich.markdown import Markdown
 
-from benchmarks.paper_grid.instances import Cell, Instance, as_objects, instance
-from fairstow.cluster.items import item
-from fairstow.cluster.project import build
-from fairstow.packing.model import Order, Request, RuleSet
-from fairstow.packing.planner import Solver, find
-from fairstow.packing.worker import Worker
+from benchmarks.paper_grid import report
+from benchmarks.paper_grid.outcome import Outcome
+from benchmarks.paper_grid.run import (
+    NODES,
+    PODS,
+    PRIORITIES,
+    SEEDS,
+    USAGE,
+    Part,
+    cells,
+    full,
+    missing,
+    run,
+)
+from benchmarks.paper_grid.work import MixedError, WorkFile
+from benchmarks.provenance import provenance
 
-CATEGORIES = ("failure", "default optimal", "better", "better, optimal")
-PUBLISHED = {
-    (4, 4, 1): (3.6, 30.9, 11.2, 47.8),
-    (8, 8, 1): (4.9, 6.5, 45.4, 28.1),
-    (16, 8, 1): (48.9, 3.8, 30.2, 5.0),
-    (32, 4, 1): (99.9, 0.1, 0.0, 0.0),
-    (32, 8, 1): (100.0, 0.0, 0.0, 0.0),
-    (4, 4, 10): (2.2, 32.2, 4.0, 55.1),
-    (8, 8, 10): (2.3, 6.0, 38.5, 37.5),
-    (16, 8, 10): (2.6, 5.3, 53.9, 25.8),
-    (32, 4, 10): (11.1, 0.3, 74.3, 14.2),
-    (32, 8, 10): (46.0, 0.1, 50.6, 3.3),
-}
-"""Per cent of instances by (nodes, pods per node, window in s), in the order of CATEGORIES."""
-
-
-def categorise(case: Instance, solve: Solver, window: float) -> tuple[str, float]:
-    """Return the category of an instance and the seconds its decision took."""
-    if not case.pending:
-        return "no call", 0.0
-    snapshot = build(
-        item("grid", i, msgspec.Raw(msgspec.json.encode(o))) for i, o in enumerate(as_objects(case))
-    )
-    request = Request(
-        snapshot, rules=RuleSet.PAPER, order=Order.TIER_BY_TIER, window=window, seed=case.seed
-    )
-    started = time.perf_counter()
-    solution = find(request, solve, time.monotonic, os.cpu_count() or 1)
-    seconds = time.perf_counter() - started
-    if solution.gained:
-        return ("better, optimal" if solution.proved else "better"), seconds
-    return ("default optimal" if solution.proved else "failure"), seconds
+FOLDERS = ("fairstow", "benchmarks/paper_grid")
 
 
 def main() -> int:
-    """Run the grid as asked."""
+    """Run what is asked; 1 if a bound is missed."""
     asked = _arguments()
-    cells = [
-        Cell(*c) for c in itertools.product(asked.nodes, asked.pods, asked.priorities, asked.usage)
-    ]
-    seeds = range(asked.seeds)
-    found: dict[Cell, Counter[str]] = {c: Counter() for c in cells}
-    seconds: dict[Cell, list[float]] = {c: [] for c in cells}
-    with Worker() as worker:
-        console = Console(stderr=True)
-        runs = list(itertools.product(cells, seeds))
-        for cell, seed in track(runs, "grid", console=console, disable=not console.is_terminal):
-            category, took = categorise(instance(cell, seed), worker, asked.window)
-            found[cell][category] += 1
-            seconds[cell] += [took] if took else []
-    _print(found, seconds, asked.window)
-    if asked.output:
-        asked.output.write_text(json.dumps(_record(found, seconds, asked), indent=1) + "\n")
-    return 0
+    console = Console(stderr=True)
+    try:
+        return _full(asked, console) if asked.full else _some(asked, console)
+    except MixedError as error:
+        console.print(str(error))
+        return 2
+    except KeyboardInterrupt:
+        console.print("Stopped; the same command goes on from here." if asked.full else "Stopped.")
+        return 130
+
+
+def _some(asked: argparse.Namespace, console: Console) -> int:
+    chosen = cells(asked.nodes, asked.pods, asked.priorities, asked.usage)
+    part = Part(f"{asked.window:g} s", asked.window, chosen, asked.seeds)
+    with tempfile.TemporaryDirectory() as folder:
+        work = WorkFile(Path(folder) / "work.jsonl", _about())
+        return _show(run(part, work, console), console)
+
+
+def _full(asked: argparse.Namespace, console: Console) -> int:
+    parts = {part.name: part for part in full()}
+    if asked.part and asked.part not in parts:
+        console.print(f"No part is called {asked.part}; there are {', '.join(parts)}.")
+        return 2
+    outcomes: list[Outcome] = []
+    for part in [parts[asked.part]] if asked.part else parts.values():
+        work = WorkFile(report.WORK / f"paper_grid-{part.name}.jsonl", _about())
+        if asked.estimate:
+            _estimate(part, work, console)
+        else:
+            run(part, work, console)
+        outcomes += work.outcomes.values()
+    return 0 if asked.estimate else _show(outcomes, console)
+
+
+def _estimate(part: Part, work: WorkFile, console: Console) -> None:
+    """Run one instance of each cell and say how long the rest of the part takes."""
+    if len(work.outcomes) < len(part.cells):
+        run(part, work, console, most=len(part.cells) - len(work.outcomes))
+    took = [o.seconds for o in work.outcomes.values()]
+    left = len(list(missing(part, work)))
+    mean = sum(took) / max(1, len(took))
+    console.print(
+        f"{part.name}: {left} instances left, {mean:.1f} s each so far: about "
+        f"{left * mean / 60:.0f} minutes, {left * part.window / 60:.0f} at most."
+    )
+
+
+def _show(outcomes: list[Outcome], console: Console) -> int:
+    for window in sorted({o.window for o in outcomes}):
+        Console(width=160).print(
+            f"window {window:g} s", Markdown(report.table(outcomes, window, None))
+        )
+    failed = report.missed(report.judge(outcomes))
+    for line in failed:
+        console.print(line)
+    return 1 if failed else 0
+
+
+def _about() -> dict[str, object]:
+    return provenance("ortools", folders=FOLDERS)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--full", action="store_true", help="both windows, 20 seeds, all cells")
+    parser.add_argument("--part", help="with --full: one part of it")
+    parser.add_argument("--estimate", action="store_true", help="with --full: how long it takes")
     parser.add_argument("--window", type=float, default=1.0, help="seconds per decision")
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--nodes", type=int, nargs="+", default=[4, 8, 16, 32, 64])
-    parser.add_argument("--pods", type=int, nargs="+", default=[4, 8])
-    parser.add_argument("--priorities", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--usage", type=int, nargs="+", default=[90, 95, 100, 105])
-    parser.add_argument("-o", "--output", type=Path, help="write the results as JSON")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="instances a cell")
+    parser.add_argument("--nodes", type=int, nargs="+", default=NODES)
+    parser.add_argument("--pods", type=int, nargs="+", default=PODS, help="pods per node")
+    parser.add_argument("--priorities", type=int, nargs="+", default=PRIORITIES)
+    parser.add_argument("--usage", type=int, nargs="+", default=USAGE, help="per cent")
     return parser.parse_args()
-
-
-def _print(
-    found: dict[Cell, Counter[str]], seconds: dict[Cell, list[float]], window: float
-) -> None:
-    table = Table("nodes×pods", "called", *CATEGORIES, "improved or proved", "p95 s", "published")
-    for nodes, pods in dict.fromkeys((c.nodes, c.pods_per_node) for c in found):
-        group = [c for c in found if (c.nodes, c.pods_per_node) == (nodes, pods)]
-        total = sum((found[c] for c in group), Counter[str]())
-        took = sorted(s for c in group for s in seconds[c])
-        called = total.total() - total["no call"]
-        shares = [f"{100 * total[k] / total.total():.1f}" for k in CATEGORIES]
-        good = f"{100 * (1 - total['failure'] / called):.1f} %" if called else "-"
-        p95 = f"{took[int(0.95 * (len(took) - 1))]:.2f}" if took else "-"
-        paper = PUBLISHED.get((nodes, pods, int(window)))
-        table.add_row(
-            *(f"{nodes}×{pods}", str(called), *shares, good, p95),
-            " / ".join(map(str, paper)) if paper else "",
-        )
-    Console(width=130).print(f"window {window:g} s; shares in % of all instances", table)
-
-
-def _record(
-    found: dict[Cell, Counter[str]], seconds: dict[Cell, list[float]], asked: argparse.Namespace
-) -> dict[str, object]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return {
-        "benchmark": "paper_grid",
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit,
-        "machine": {"cpus": os.cpu_count(), "arch": platform.machine()},
-        "windowSeconds": asked.window,
-        "seeds": asked.seeds,
-        "cells": [
-            {
-                "nodes": c.nodes,
-                "podsPerNode": c.pods_per_node,
-                "priorities": c.priorities,
-                "usagePercent": c.usage,
-                "categories": dict(sorted(counts.items())),
-                "medianSeconds": round(statistics.median(seconds[c]), 3) if seconds[c] else None,
-                "maxSeconds": round(max(seconds[c]), 3) if seconds[c] else None,
-            }
-            for c, counts in found.items()
-        ],
-    }
 
 
 if __name__ == "__main__":
