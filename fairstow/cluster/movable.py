@@ -22,6 +22,17 @@ _NEVER = {
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
 }
 _RECREATED = frozenset({("apps", "ReplicaSet"), ("apps", "StatefulSet")})
+MODELLED = frozenset(
+    {
+        "required pod affinity",
+        "required pod anti-affinity",
+        "topology spread (DoNotSchedule)",
+        "host ports",
+        "features that its node must declare",
+    }
+)
+"""Of `Shape.unmodelled`, what a plan places and moves pods by all the same."""
+
 SYSTEM_CRITICAL = 2_000_000_000
 _PART_OF = ("app.kubernetes.io/part-of", "fairstow")
 
@@ -112,6 +123,6 @@ def _identity(pod: Pod) -> str:
         return f"it is a member of gang {pod.gang}, which would lose it"
     if shape.local_storage:
         return f"its {shape.local_storage} would be lost"
-    if shape.unmodelled:
-        return f"it uses {', '.join(shape.unmodelled)}"
+    if unknown := [name for name in shape.unmodelled if name not in MODELLED]:
+        return f"it uses {', '.join(unknown)}"
     return ""

@@ -10,7 +10,7 @@ one rule that changes as a plan goes on. Arrivals are judged, not the past: a po
 legal where it is.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 
 import msgspec
@@ -65,13 +65,16 @@ class Deficit(msgspec.Struct, frozen=True):
 
 
 class Rules:
-    """The filters over one snapshot, with what they need looked up once."""
+    """The filters over one snapshot, with what they need looked up once.
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    `staying` are the pods whose anti-affinity counts, all that hold room if left out.
+    """
+
+    def __init__(self, snapshot: Snapshot, staying: Iterable[Pod] | None = None) -> None:
         self._snapshot = snapshot
         self._guards = [
             (term, pod.namespace, value)
-            for pod in snapshot.pods
+            for pod in (snapshot.pods if staying is None else staying)
             if pod.home in snapshot.node_by_name
             for term in pod.shape.anti_affinity
             if (value := snapshot.node_by_name[pod.home].labels.get(term.topology_key)) is not None

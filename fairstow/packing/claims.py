@@ -2,7 +2,7 @@
 
 Called by `formulate`; the rules are read by the incumbent and by CP-SAT. Where a claim decides by
 itself about a node (its volume's nodes, zones, topologies, what is attached already) the node is a
-target or isn't (`between.targets`). What hangs on other arrivals is stated here, with x[g,n]
+target or isn't (`formulate`). What hangs on other arrivals is stated here, with x[g,n]
 arrivals of group g on node n:
 
     OnePod   a claim of ReadWriteOncePod           Σ_n Σ_{g∈G} x[g,n] ≤ 1
@@ -152,10 +152,7 @@ def _limits(snapshot: Snapshot, samples: Sequence[Pod], most: Sequence[int]) -> 
     wanting = [i for i, pod in enumerate(samples) if pod.pending and pod.shape.claims]
     if not wanting:
         return
-    attachments = Attachments(snapshot)
-    for pod in snapshot.pods:
-        if pod.home in snapshot.node_by_name:
-            attachments.shift(pod, snapshot.node_by_name[pod.home], 1)
+    attachments = attached(snapshot)
     disks = {i: attachments.disks(samples[i]) for i in wanting}
     for driver in sorted({d for found in disks.values() for d, _ in found if d}):
         own: dict[int, int] = {}
@@ -173,12 +170,21 @@ def _limits(snapshot: Snapshot, samples: Sequence[Pod], most: Sequence[int]) -> 
             limit = snapshot.storage.limits.get(node.name, {}).get(driver)
             if limit is None:
                 continue
-            attached = attachments.attached(node)
-            left = max(limit - sum(of in (driver, "") for of, _ in attached), 0)
+            now = attachments.attached(node)
+            left = max(limit - sum(of in (driver, "") for of, _ in now), 0)
             if left < all_of_it:
-                free[n], there[n] = left, attached
+                free[n], there[n] = left, now
         if free:
             yield Attach(own, named, free, there)
+
+
+def attached(snapshot: Snapshot) -> Attachments:
+    """Return what is attached to the nodes of a snapshot for the pods there."""
+    attachments = Attachments(snapshot)
+    for pod in snapshot.pods:
+        if pod.home in snapshot.node_by_name:
+            attachments.shift(pod, snapshot.node_by_name[pod.home], 1)
+    return attachments
 
 
 class Claims:

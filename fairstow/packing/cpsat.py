@@ -11,20 +11,20 @@ moves. Under the paper's rules any E between max(0, R âˆ’ T) and min(D, P + R âˆ
 and the objective picks the largest.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from ortools.sat.python import cp_model
 
-from fairstow.packing.between import Apart, Between, Spread, Together, count
 from fairstow.packing.claims import Attach, ClaimRule, OnePod
 from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
 from fairstow.packing.model import RuleSet
 from fairstow.packing.objective import Level
 from fairstow.packing.problem import Gang, Site
+from fairstow.packing.statement import Variables, state_between
 
 Linear = Any
 # ortools' own LinearExprT spans numpy scalars, with which `+` doesn't type-check.
@@ -69,8 +69,8 @@ class PlacementModel:
                 self._group(index)
         for node in self._nodes:
             self._room(node)
-        for rule in self._problem.between:
-            self._between(rule)
+        of = Variables(self._model, self._nodes, self._x, self._most, self._hints)
+        state_between(incumbent, of)
         for claim in self._problem.claims:
             self._claim(claim)
         for gang in self._problem.gangs:
@@ -158,54 +158,6 @@ class PlacementModel:
             if sum(groups[s[0]].requests[resource] * self._most[s] for s in users) > left + held:
                 used = sum(groups[s[0]].requests[resource] * self._x[s] for s in users)
                 self._model.add(used <= left + held)
-
-    def _between(self, rule: Between) -> None:
-        """State a rule between pods on the domains that this model's nodes lie in."""
-        domains = {rule.domain[n] for n in self._nodes if n in rule.domain}
-        carries = {d: self._arrived([rule.carrier], rule.domain, d) for d in sorted(domains)}
-        if all(isinstance(count, int) for count in carries.values()):
-            return
-        present = {d: self._presence(count) for d, count in carries.items()}
-        if isinstance(rule, Together):
-            elsewhere = {rule.domain.get(n) for n in self._incumbent.at[rule.carrier]} - domains
-            self._model.add(sum(present.values()) <= int(not elsewhere))
-            return
-        inside = {d: self._arrived(rule.matched, rule.domain, d) for d in sorted(domains)}
-        if isinstance(rule, Apart):
-            for d in domains:
-                most = int(rule.carrier in rule.matched)
-                self._model.add(inside[d] <= most).only_enforce_if(present[d])
-            return
-        low: Linear = 0
-        if not rule.from_zero:
-            low = self._lowest(rule, inside)
-        for d in domains:
-            skew = rule.fixed[d] + inside[d] - low
-            self._model.add(skew <= rule.max_skew).only_enforce_if(present[d])
-
-    def _lowest(self, rule: Spread, inside: dict[str, Linear]) -> Linear:
-        """Return a variable that is at most the count of every domain."""
-        at, outside = self._incumbent.at, rule.fixed.keys() - inside.keys()
-        counts = [rule.fixed[d] + count(at, rule.matched, rule.domain, d) for d in sorted(outside)]
-        most = max(rule.fixed.values(), default=0) + self._span
-        now = min(
-            rule.fixed[d] + count(at, rule.matched, rule.domain, d) for d in sorted(rule.fixed)
-        )
-        low = self._variable(min([most, *counts]), now)
-        for d, arrived in inside.items():
-            self._model.add(low <= rule.fixed[d] + arrived)
-        return low
-
-    def _arrived(self, groups: Iterable[int], domain: Mapping[int, str], value: str) -> Linear:
-        """Return arrivals of some groups in a domain: this model's, and the incumbent's outside."""
-        parts: list[Linear] = []
-        for index in groups:
-            for node, pods in self._incumbent.at[index].items():
-                if domain.get(node) == value and (index, node) not in self._x:
-                    parts.append(pods)
-            here = [n for n in self._nodes if domain.get(n) == value]
-            parts += [self._x[index, n] for n in here if (index, n) in self._x]
-        return _sum(parts)
 
     def _presence(self, count: Linear) -> cp_model.IntVar:
         """Return a Boolean that is true where a count is above 0."""

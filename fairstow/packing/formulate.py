@@ -2,11 +2,11 @@
 
 Called by the planner. Each pod is one of: waiting in a group, running in a group (movable), fixed
 (it stays, and what it holds is taken off its node's room), or left out because it uses a rule that
-isn't modelled. A running pod that a waiting pod's rule counts (`between`) is fixed too.
+isn't modelled.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import gcd
 
 from fairstow.cluster.attachments import Attachments
@@ -14,20 +14,12 @@ from fairstow.cluster.model import Node, Pod
 from fairstow.cluster.movable import Movability
 from fairstow.cluster.rules import Rules
 from fairstow.cluster.snapshot import Snapshot
-from fairstow.cluster.state import State
-from fairstow.packing.between import (
-    MODELLED,
-    PORT,
-    Watch,
-    considered,
-    rules_between,
-    targets,
-    watches,
-)
-from fairstow.packing.claims import claim_rules, own_claims, untried
+from fairstow.packing.between import PORT, unplanned
+from fairstow.packing.claims import attached, claim_rules, own_claims, untried
 from fairstow.packing.cost import work_lost
 from fairstow.packing.gangs import Gangs, gangs_of, waiting_gangs, without_hopeless
 from fairstow.packing.model import RuleSet
+from fairstow.packing.pairing import Cast, Watches, apart_by_node, rules_between
 from fairstow.packing.problem import Group, Problem, Roster
 
 Key = tuple[object, ...]
@@ -47,21 +39,26 @@ def formulate(
     sorting = _Sorting(snapshot, rule_set, Movability(snapshot, min_age, cooling))
     groups = sorting.in_order()
     samples = [sample for _, sample in groups]
+    running = [
+        {n: len(pods) for n, pods in sorted(sorting.running.get(key, {}).items())}
+        for key, _ in groups
+    ]
+    cast = Cast(snapshot, sorting.watches, samples, running, sorting.fixed)
     resources, units = _units(samples)
-    make = _GroupMaker(snapshot, sorting, resources, units)
-    made = tuple(make(key, sample) for key, sample in groups)
+    make = _GroupMaker(cast, sorting, resources, units)
+    between = rules_between(cast)
+    alone = {rule.carrier for rule in between if apart_by_node(rule)}
+    made = [make(index, key) for index, (key, _) in enumerate(groups)]
+    free = _free(snapshot.nodes, sorting.fixed, resources, units)
     problem = Problem(
         nodes=tuple(n.name for n in snapshot.nodes),
         resources=resources,
-        free=_free(snapshot.nodes, sorting.fixed, resources, units),
-        groups=made,
-        over=tuple(
-            frozenset(i for i, r in enumerate(resources) if room.get(r, 0) < 0)
-            for room in (snapshot.free(n) for n in snapshot.nodes)
-        ),
+        free=free,
+        groups=tuple(replace(g, alone=True) if i in alone else g for i, g in enumerate(made)),
+        over=_over(free, made),
         allowed=tuple(b.allowed for b in snapshot.budgets),
         rules=rule_set,
-        between=rules_between(snapshot, samples),
+        between=tuple(rule for rule in between if not apart_by_node(rule)),
         gangs=gangs_of(sorting.gangs, samples),
         claims=tuple(claim_rules(snapshot, samples, [g.most for g in made])),
     )
@@ -73,7 +70,6 @@ def formulate(
         ),
         fixed=sorting.fixed_by_tier(),
         unplaceable=tuple(sorting.unplaceable),
-        watched=tuple(sorting.watched),
         resting=tuple(sorting.resting),
     )
     return without_hopeless(problem), roster
@@ -85,9 +81,8 @@ def left_out(snapshot: Snapshot) -> tuple[Gangs, Mapping[str, str]]:
     attachments = Attachments(snapshot)
     reasons: dict[str, str] = {}
     for pod in waiting:
-        if not considered(pod, waiting, snapshot):
-            names = [n for n in pod.shape.unmodelled if n not in MODELLED] or pod.shape.unmodelled
-            reasons[pod.uid] = f"with {', '.join(names)}: placing them isn't modelled yet"
+        if rules := unplanned(pod):
+            reasons[pod.uid] = f"with {rules}: placing them isn't modelled yet"
         elif reason := untried(snapshot, attachments, pod):
             reasons[pod.uid] = reason
     found = waiting_gangs(snapshot, [p for p in waiting if p.uid not in reasons])
@@ -105,33 +100,37 @@ class _Sorting:
     pending: dict[Key, list[Pod]] = field(default_factory=dict)
     running: dict[Key, dict[int, list[Pod]]] = field(default_factory=dict)
     fixed: list[Pod] = field(default_factory=list)
-    watched: list[Pod] = field(default_factory=list)
     resting: list[tuple[Pod, str]] = field(default_factory=list)
     unplaceable: list[tuple[Pod, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.rules = Rules(self.snapshot)
         self.gangs, reasons = left_out(self.snapshot)
-        tried = [p for p in self.snapshot.pods if p.pending and p.uid not in reasons]
-        self._watches = watches(self.snapshot, tried)
-        index = {n.name: i for i, n in enumerate(self.snapshot.nodes)}
+        waiting, moving = [], []
         for pod in self.snapshot.pods:
             if pod.uid in reasons:
                 self.unplaceable.append((pod, reasons[pod.uid]))
             elif pod.pending:
-                self.pending.setdefault(self._key(pod), []).append(pod)
-            elif not pod.node or pod.nominated:
+                waiting.append(pod)
+            elif not pod.node or pod.nominated or unplanned(pod):
                 self.fixed.append(pod)
             elif refusal := self.movability.refusal(pod):
                 self.fixed.append(pod)
                 if refusal == self.movability.rest(pod):
                     self.resting.append((pod, refusal))
-            elif _any(self._watches, pod):
-                self.fixed.append(pod)
-                self.watched.append(pod)
             else:
-                at = self.running.setdefault(self._key(pod), {})
-                at.setdefault(index[pod.node], []).append(pod)
+                moving.append(pod)
+        self.rules = Rules(self.snapshot, self.fixed)
+        near = (p for p in self.fixed if p.home and p.shape.affinity)
+        self.watches = Watches(self.snapshot, (*waiting, *moving, *near))
+        for pod in waiting:
+            self.pending.setdefault(self._key(pod), []).append(pod)
+        self._run(moving)
+
+    def _run(self, moving: Iterable[Pod]) -> None:
+        index = {n.name: i for i, n in enumerate(self.snapshot.nodes)}
+        for pod in moving:
+            at = self.running.setdefault(self._key(pod), {})
+            at.setdefault(index[pod.node], []).append(pod)
         for at in self.running.values():
             for pods in at.values():
                 # Those not Ready go before others of their class: losing them costs least.
@@ -148,8 +147,7 @@ class _Sorting:
         budgets = tuple(b.ref for b in self.movability.budgets(pod))
         kept_out = tuple(sorted(self.rules.forbidden_domains(pod)))
         own = pod.namespace if pod.shape.unmodelled else ""
-        seen = tuple(i for i, counts in enumerate(self._watches) if counts(pod))
-        claims = own_claims(self.snapshot, pod)
+        seen, claims = self.watches.seen(pod), own_claims(self.snapshot, pod)
         return (pod.shape, kept_out, budgets, own, seen, self.gangs.of(pod), claims)
 
     def in_order(self) -> list[tuple[Key, Pod]]:
@@ -170,20 +168,16 @@ class _GroupMaker:
     """Makes groups; holds what all of them need."""
 
     def __init__(
-        self,
-        snapshot: Snapshot,
-        sorting: _Sorting,
-        resources: Sequence[str],
-        units: Sequence[int],
+        self, cast: Cast, sorting: _Sorting, resources: Sequence[str], units: Sequence[int]
     ) -> None:
-        self._snapshot, self._sorting = snapshot, sorting
+        self._cast, self._sorting = cast, sorting
         self._resources, self._units = resources, units
-        self._budget_index = {b.ref: i for i, b in enumerate(snapshot.budgets)}
-        self._state: State | None = None
+        self._budget_index = {b.ref: i for i, b in enumerate(sorting.snapshot.budgets)}
+        self._attachments: Attachments | None = None
 
-    def __call__(self, key: Key, sample: Pod) -> Group:
-        sorting, wanted = self._sorting, amounts(sample)
-        budgets = sorting.movability.budgets(sample)
+    def __call__(self, index: int, key: Key) -> Group:
+        sorting, sample = self._sorting, self._cast.samples[index]
+        budgets, wanted = sorting.movability.budgets(sample), amounts(sample)
         return Group(
             priority=sample.shape.priority,
             requests={
@@ -191,7 +185,7 @@ class _GroupMaker:
                 for i, name in enumerate(self._resources)
                 if wanted.get(name)
             },
-            running={n: len(pods) for n, pods in sorted(sorting.running.get(key, {}).items())},
+            running=self._cast.running[index],
             pending=len(sorting.pending.get(key, ())),
             targets=self._targets(sample),
             budget=next((self._budget_index[b.ref] for b in budgets), None),
@@ -205,22 +199,24 @@ class _GroupMaker:
         return {n: units for n, units in work.items() if any(units)}
 
     def _targets(self, pod: Pod) -> frozenset[int]:
-        nodes = self._snapshot.nodes
-        if pod.shape.unmodelled:
-            self._state = self._state or State(self._snapshot)
-            return targets(self._state, pod, nodes)
-        refusal = self._sorting.rules.static_refusal
-        return frozenset(i for i, node in enumerate(nodes) if refusal(pod, node) is None)
+        """Nodes that refuse a pod by nothing that changes while pods come and go."""
+        refusal, features = self._sorting.rules.static_refusal, set(pod.shape.features)
+        found = frozenset(
+            i
+            for i, node in enumerate(self._cast.nodes)
+            if refusal(pod, node) is None and not (features and features - set(node.features))
+        )
+        if pod.shape.claims:
+            self._attachments = self._attachments or attached(self._sorting.snapshot)
+            had = self._attachments.refusals
+            found = frozenset(i for i in found if not any(had(pod, self._cast.nodes[i])))
+        return found - self._cast.closed(pod) if pod.shape.unmodelled else found
 
 
 def amounts(pod: Pod) -> dict[str, int]:
     """Return what a pod takes of a node: its requests, and its host ports as one of each."""
     ports = {f"{PORT}{p.port}/{p.protocol}": 1 for p in pod.shape.host_ports}
     return dict(pod.shape.requests) | ports
-
-
-def _any(all_watches: Iterable[Watch], pod: Pod) -> bool:
-    return any(counts(pod) for counts in all_watches)
 
 
 def _units(samples: Iterable[Pod]) -> tuple[tuple[str, ...], list[int]]:
@@ -243,12 +239,24 @@ def _free(
             total[name] = total.get(name, 0) + amount
     return tuple(
         tuple(
-            (_room(node, name) - held.get(node.name, {}).get(name, 0)) // unit
+            _room(node, name, held.get(node.name, {}).get(name, 0)) // unit
             for name, unit in zip(resources, units, strict=True)
         )
         for node in nodes
     )
 
 
-def _room(node: Node, name: str) -> int:
-    return 1 if name.startswith(PORT) else node.allocatable.get(name, 0)
+def _room(node: Node, name: str, held: int) -> int:
+    if name.startswith(PORT):
+        return int(not held)  # pods on different addresses may hold it together
+    return node.allocatable.get(name, 0) - held
+
+
+def _over(free: Sequence[Sequence[int]], groups: Iterable[Group]) -> tuple[frozenset[int], ...]:
+    """Return the resources in which each node is over capacity now."""
+    room = [list(left) for left in free]
+    for group in groups:
+        for node, count in group.running.items():
+            for resource, request in group.requests.items():
+                room[node][resource] -= request * count
+    return tuple(frozenset(r for r, left in enumerate(now) if left < 0) for now in room)

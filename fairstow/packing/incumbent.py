@@ -10,8 +10,8 @@ whole cluster each time. Invariants, for every group g and node n (see `problem`
 
 from collections.abc import Mapping, Sequence
 
-from fairstow.packing.between import Arrivals
 from fairstow.packing.claims import Claims
+from fairstow.packing.ledger import Ledger
 from fairstow.packing.objective import Level, disturbance, evictions
 from fairstow.packing.problem import Gang, Layout, Problem, Site
 
@@ -34,7 +34,7 @@ class Incumbent:
                 for node, count in group.running.items():
                     self._take(index, node, count)
         self._changed: set[Site] = set()
-        self._arrivals = Arrivals(problem.between, self.at)
+        self.ledger = Ledger(problem.between, [g.running for g in problem.groups], self.at)
         self._claims = Claims(problem.claims, self.at)
         self.apply(changes)
 
@@ -57,6 +57,7 @@ class Incumbent:
             self.left[index] += gone - was_gone
             self.work[index] += group.work_lost(node, gone) - group.work_lost(node, was_gone)
             self._take(index, node, count - before)
+            self.ledger.shift(index, node, before, count)
             if count:
                 self.at[index][node] = count
             else:
@@ -83,7 +84,19 @@ class Incumbent:
 
     def keeps_apart(self, index: int) -> bool:
         """Whether the rules between pods that touch a group hold."""
-        return self._arrivals.hold(index) and self._claims.hold(index)
+        group = self.problem.groups[index]
+        if group.alone and any(
+            count > max(1, group.running.get(node, 0)) for node, count in self.at[index].items()
+        ):
+            return False
+        return self.ledger.hold(index) and self._claims.hold(index)
+
+    def welcomes(self, site: Site) -> bool:
+        """Whether the rules between pods let one more pod of a group onto a node, as things are."""
+        count = self.count(site)
+        if self.problem.groups[site[0]].alone and count:
+            return False
+        return self.ledger.allow(*site, count)
 
     def whole(self, gang: Gang) -> bool:
         """Whether a gang has no pod placed, or enough."""
@@ -133,6 +146,9 @@ class Incumbent:
                     break
                 here, there = self.count((index, home)), self.count((index, away))
                 self.apply({(index, home): here + 1, (index, away): there - 1})
+                if not self.keeps_apart(index):
+                    self.apply({(index, home): here, (index, away): there})
+                    break
 
     def _last_work(self, site: Site) -> int:
         """The work that is saved by one pod's going back."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from fairstow.cluster.snapshot import Snapshot
+from fairstow.packing.between import unplanned
 from fairstow.packing.cost import cost
 from fairstow.packing.formulate import formulate
 from fairstow.packing.incumbent import Incumbent
@@ -251,9 +252,8 @@ def not_considered(snapshot: Snapshot, roster: Roster) -> tuple[str, ...]:
         waiting.setdefault(reason, []).append(pod.ref)
     staying: dict[str, list[str]] = {}
     for pod in snapshot.pods:
-        if pod.node and pod.shape.unmodelled:
-            staying.setdefault(", ".join(pod.shape.unmodelled), []).append(pod.ref)
-    watched = [p.ref for p in roster.watched]
+        if pod.node and (reason := unplanned(pod)):
+            staying.setdefault(reason, []).append(pod.ref)
     gated = [p.ref for p in snapshot.pods if p.gated and not p.home]
     said = [
         f"{_count(refs, 'pending pod')} {reason} {_some(refs)}"
@@ -263,11 +263,6 @@ def not_considered(snapshot: Snapshot, roster: Roster) -> tuple[str, ...]:
         f"{_count(refs, 'running pod')} with {rule}: moving them isn't modelled yet {_some(refs)}"
         for rule, refs in sorted(staying.items())
     ]
-    if watched:
-        said.append(
-            f"{_count(watched, 'running pod')} that a waiting pod's rule counts: "
-            f"not moved {_some(watched)}"
-        )
     if "PodGroup" not in snapshot.known and any(p.pending and p.gang for p in snapshot.pods):
         said.append(
             "PodGroups are unknown: a gang is placed with all its pods there are, or not at all "

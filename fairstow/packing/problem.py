@@ -1,8 +1,8 @@
 """The placement problem in integers: groups of interchangeable pods over nodes.
 
-Pods of equal shape, equal forbidden domains and under the same disruption budget are
-interchangeable: exchanging two of them changes no rule, no count and no cost. So the unknown is
-one integer per group g and node n,
+Pods of equal shape, equal forbidden domains, under the same disruption budget and counted by the
+same rules are interchangeable: exchanging two of them changes no rule, no count and no cost. So
+the unknown is one integer per group g and node n,
 
     x[g,n]  how many pods of g stand on n at the end,       c[g,n]  how many do now,
 
@@ -59,6 +59,7 @@ class Group:
         budget: index of the disruption budget they are under, or None.
         work: by node index the work that each of the pods there would lose, least first; nodes
             where nobody loses any are left out.
+        alone: whether no pod of it may arrive where another is.
     """
 
     priority: int
@@ -69,6 +70,7 @@ class Group:
     budget: int | None
     preempts: bool
     work: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    alone: bool = False
 
     @cached_property
     def placed(self) -> int:
@@ -151,7 +153,7 @@ class Problem:
         if node not in g.targets or any(r in self.over[node] for r in g.requests):
             return now
         room = min((self.free[node][r] // q for r, q in g.requests.items()), default=g.most)
-        return max(min(room, g.most), now)
+        return max(min(room, 1 if g.alone else g.most), now)
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,6 @@ class Roster:
         running: the movable pods of each group by node index, in the order they would leave.
         fixed: pods with a node that stay, by priority.
         unplaceable: pending pods the planner doesn't try, each with a phrase on why.
-        watched: running pods that could be moved but stay, since a pending pod's rule counts them.
         resting: those that could be moved but for their age or a cool-down, with that reason.
     """
 
@@ -171,7 +172,6 @@ class Roster:
     running: tuple[Mapping[int, tuple[Pod, ...]], ...]
     fixed: Mapping[int, int]
     unplaceable: tuple[tuple[Pod, str], ...]
-    watched: tuple[Pod, ...]
     resting: tuple[tuple[Pod, str], ...] = ()
 
 

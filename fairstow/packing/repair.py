@@ -38,6 +38,9 @@ _TRIED = (8, 8, 3)
 _DEPTHS = (1, 2)
 """Levels of making room: shallow exchanges first, deeper ones where there are none."""
 
+_RULED = 4
+"""How many times as many nodes are looked at for a pod with rules, which may close some."""
+
 _MOST_OUT = 12
 """Most pods taken out of a node for one."""
 
@@ -216,9 +219,10 @@ class Repair:
         beside = self._room[np.ix_(wants.able, wants.columns)] - wants.amounts
         lack = (np.maximum(-beside, 0) * wants.worth).sum(axis=1)
         key = lack + _BESIDE * (beside * wants.worth).sum(axis=1)
-        few = min(_TRIED[depth], len(key))
+        few = min(_TRIED[depth] * (_RULED if self._ruled(index) else 1), len(key))
         first = np.argpartition(key, few)[:few] if few < len(key) else np.arange(len(key))
-        return [int(wants.able[i]) for i in first[np.lexsort((wants.able[first], key[first]))]]
+        nodes = [int(wants.able[i]) for i in first[np.lexsort((wants.able[first], key[first]))]]
+        return self._welcoming(index, nodes)[: _TRIED[depth]]
 
     def _best_fit(self, index: int, avoid: frozenset[int]) -> int | None:
         """Return the node that has least left beside a pod of a group."""
@@ -231,7 +235,20 @@ class Repair:
         if not len(able):
             return None
         beside = self._room[np.ix_(able, wants.columns)] - wants.amounts
-        return int(able[int((beside * wants.worth).sum(axis=1).argmin())])
+        left = (beside * wants.worth).sum(axis=1)
+        if not self._ruled(index):
+            return int(able[int(left.argmin())])
+        nodes = [int(able[i]) for i in np.argsort(left, kind="stable")[: _TRIED[0] * _RULED]]
+        return next(iter(self._welcoming(index, nodes)), None)
+
+    def _ruled(self, index: int) -> bool:
+        """Whether rules between pods speak of a group."""
+        layout = self._layout
+        return layout.problem.groups[index].alone or bool(layout.ledger.rules_of(index))
+
+    def _welcoming(self, index: int, nodes: list[int]) -> list[int]:
+        """Return the nodes that rules between pods leave open to a group, as the layout is now."""
+        return [n for n in nodes if self._layout.welcomes((index, n))]
 
     def _taken_out(self, index: int, node: int, *, most_first: bool) -> list[int] | None:
         """Return groups, one entry a pod, whose leaving makes room on a node; None if none do."""

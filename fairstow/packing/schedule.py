@@ -11,11 +11,14 @@ So, over what is left to do:
 
 Departures only make room and every arrival goes to its final slot, so taking all that is left
 down at once always works, but for disruption budgets: pods of one budget in one step may not
-exceed what it allows. Where that forbids the rest, the rest is left out; what has been
-scheduled stands on its own, since each step is legal in the state the ones before it left. So a
-schedule can be cut after any step. It is cut where a plan would get too long, and always after the
-last placement with which it is worth carrying out: moves that nothing follows would serve nobody,
-and an eviction is for a pod of higher priority that does get its place, or isn't done.
+exceed what it allows, and for rules between pods: the scheduler's own rules (`State`) are asked at
+every arrival, and pods whose rules keep each other from going first go down together (`cycles`).
+Where that forbids the rest, the rest is left out; what has been scheduled stands on its own, since
+each step is legal in the state the ones before it left. So a schedule can be cut after any step
+that leaves nobody without the pods it must be near. It is cut where a plan would get too long, and
+always after the last placement with which it is worth carrying out: moves that nothing follows
+would serve nobody, and an eviction is for a pod of higher priority that does get its place, or
+isn't done.
 """
 
 import itertools
@@ -26,6 +29,7 @@ from dataclasses import dataclass
 from fairstow.cluster.model import Pod
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.state import State
+from fairstow.packing.cycles import Exchange, arrive_in_turn, few_together
 from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.model import Eviction, Move, Placement, RuleSet, Step
 from fairstow.packing.objective import evictions
@@ -38,6 +42,9 @@ _SWAP = 2
 
 _STARTS = 64
 """Departures from which a cycle is looked for, those first that most is waiting for."""
+
+Pair = tuple[Site, Site]
+"""A move: a departure and its slot."""
 
 Room = MutableMapping[int, list[int]]
 """What is left by node and resource."""
@@ -96,12 +103,13 @@ class _Scheduler:
     ) -> None:
         self._problem, self._most = problem, most
         self._nodes = snapshot.nodes
-        # Rules between pods are judged by the scheduler's own filters, step by step.
-        claims = any(pod.shape.claims for pods in roster.pending for pod in pods)
-        self._judge = State(snapshot) if problem.between or claims else None
         self.useful = 0
         now = Incumbent(problem, {})
-        self._state, self._room = now.at, now.room
+        self._state, self._room, self._ledger = now.at, now.room, now.ledger
+        # Rules between pods are judged by the scheduler's own filters, step by step.
+        claiming = {i for i, pods in enumerate(roster.pending) if pods and pods[0].shape.claims}
+        self._judged = claiming | now.ledger.groups
+        self._judge = State(snapshot) if self._judged else None
         self._leaving: Counter[Site] = Counter()
         self._slots: Counter[Site] = Counter()
         for index, (group, at) in enumerate(zip(problem.groups, layout, strict=True)):
@@ -160,8 +168,8 @@ class _Scheduler:
 
     def run(self, steps: int | None = None) -> None:
         """Go as far as can be gone, or so many steps."""
+        useful = 0
         while (steps is None or len(self.steps) < steps) and not self.full:
-            placed = len(self._placements)
             if not (
                 self._bind_waiting()
                 or self._bind_gangs(whole=True)
@@ -171,8 +179,9 @@ class _Scheduler:
                 or self._bind_gangs(whole=False)
             ):
                 break
-            if len(self._placements) > placed and self._worthwhile():
-                self.useful = len(self.steps)
+            placed = len(self._placements)
+            if placed > useful and self._worthwhile() and self._ledger.keeps_near():
+                self.useful, useful = len(self.steps), placed
 
     def _worthwhile(self) -> bool:
         """Whether the steps so far place more, by tier, and evict nobody without cause."""
@@ -205,7 +214,9 @@ class _Scheduler:
         if self._judge:
             self._judge.add(pod, self._nodes[node])
         self._slots[site] -= 1
-        self._state[index][node] = self._state[index].get(node, 0) + 1
+        count = self._state[index].get(node, 0)
+        self._state[index][node] = count + 1
+        self._ledger.shift(index, node, count, count + 1)
         self._take(site, 1)
         return self._problem.nodes[node]
 
@@ -214,6 +225,8 @@ class _Scheduler:
         self._leaving[site] -= 1
         self._of_group[index] -= 1
         self._state[index][node] -= 1
+        count = self._state[index][node]
+        self._ledger.shift(index, node, count + 1, count)
         if not self._state[index][node]:
             del self._state[index][node]
         self._take(site, -1)
@@ -236,7 +249,7 @@ class _Scheduler:
             if not self._waiting[index] or not self._fits((index, node)):
                 continue
             pod = self._pending[index][0]
-            if self._allows(pod, node):
+            if self._legal(pod, (index, node)):
                 self._waiting[index] -= 1
                 self._pending[index].remove(pod)
                 target = self._arrive((index, node), pod)
@@ -282,7 +295,7 @@ class _Scheduler:
             later = []
             for slot in left:
                 pod = self._pending[slot[0]][taken[slot[0]]]
-                if self._shortage(room, slot) > 0 or not self._allows(pod, slot[1]):
+                if self._shortage(room, slot) > 0 or not self._legal(pod, slot):
                     later.append(slot)
                     continue
                 if self._judge:
@@ -301,22 +314,25 @@ class _Scheduler:
     def _move_one(self) -> bool:
         for site in self._departures():
             for slot in self._slots_of(site[0]):
-                if self._fits(slot) and self._within_budgets([site]):
+                if self._fits(slot) and self._within_budgets([site]) and self._may_move(site, slot):
                     self._step([(site, slot)])
                     return True
         return False
 
     def _move_together(self) -> bool:
-        smallest: list[tuple[Site, Site]] | None = None
+        smallest: list[Pair] | None = None
         for site in itertools.islice(self._departures(), _STARTS):
             closure = self._closure(site)
             if closure and (smallest is None or len(closure) < len(smallest)):
-                smallest = closure
+                smallest = self._in_order(closure) or smallest
             if smallest and len(smallest) == _SWAP:
                 break  # no cycle is shorter
+        if smallest is None and self._judge:
+            every = self._all_moves()
+            smallest = [every[i] for i in few_together(self._judge, self._exchanges(every))]
         if smallest:
             self._step(smallest)
-        return smallest is not None
+        return bool(smallest)
 
     def _evict(self) -> bool:
         for site in self._by_need():
@@ -331,7 +347,7 @@ class _Scheduler:
                 return True
         return False
 
-    def _step(self, pairs: list[tuple[Site, Site]]) -> None:
+    def _step(self, pairs: list[Pair]) -> None:
         """Take pods down together, then bind each in its slot."""
         gone = [(self._problem.nodes[site[1]], self._leave(site)) for site, _ in pairs]
         bound = []
@@ -343,7 +359,7 @@ class _Scheduler:
 
     # What may be done
 
-    def _closure(self, start: Site) -> list[tuple[Site, Site]] | None:
+    def _closure(self, start: Site) -> list[Pair] | None:
         """Return departures from `start` on that can all arrive once all are down, or None.
 
         Each one that finds no slot with room takes, on the slot that lacks least, others that
@@ -353,7 +369,7 @@ class _Scheduler:
         used: Counter[Site] = Counter()
         room = _Overlay(self._room)
         self._apply(room, start, -1)
-        pairs: list[tuple[Site, Site]] = []
+        pairs: list[Pair] = []
         queue = [start]
         while queue:
             site = queue.pop(0)
@@ -396,12 +412,53 @@ class _Scheduler:
         down = Counter(b for index, _ in sites if (b := groups[index].budget) is not None)
         return all(n <= self._problem.allowed[b] - self._spent[b] for b, n in down.items())
 
-    def _allows(self, pod: Pod, node: int) -> bool:
-        """Whether all rules let a waiting pod arrive now; room alone decides where there are none.
+    def _legal(self, pod: Pod, slot: Site) -> bool:
+        """Whether all rules let a pod without a node arrive; room alone decides without rules."""
+        if self._judge is None or slot[0] not in self._judged:
+            return True
+        return self._judge.refusal(pod, self._nodes[slot[1]]) is None
 
-        Pods that move have no such rules, nor does any rule that is stated count them.
-        """
-        return self._judge is None or self._judge.refusal(pod, self._nodes[node]) is None
+    def _may_move(self, site: Site, slot: Site) -> bool:
+        """Whether all rules let a pod arrive that has just left its node."""
+        if self._judge is None or site[0] not in self._judged:
+            return True
+        pod = self._running[site][-1]
+        self._judge.remove(pod)
+        legal = self._legal(pod, slot)
+        self._judge.add(pod, self._nodes[site[1]])
+        return legal
+
+    def _in_order(self, pairs: list[Pair]) -> list[Pair] | None:
+        """Return departures that go down together so that all may arrive in turn, or None."""
+        if self._judge is None or not any(site[0] in self._judged for site, _ in pairs):
+            return pairs
+        order, stuck = arrive_in_turn(self._judge, self._exchanges(pairs))
+        return None if stuck else [pairs[i] for i in order]
+
+    def _exchanges(self, pairs: list[Pair]) -> list[Exchange]:
+        taken = Counter[Site]()
+        found = []
+        for site, slot in pairs:
+            taken[site] += 1
+            pod, source = self._running[site][-taken[site]], self._nodes[site[1]]
+            found.append(Exchange(pod, source, self._nodes[slot[1]]))
+        return found
+
+    def _all_moves(self) -> list[Pair]:
+        """Return all moves that are left, as many as budgets let go down at once."""
+        found: list[Pair] = []
+        moving = Counter({i: self._of_group[i] - self._lost[i] for i in self._of_group})
+        slots = {i: [s for s in self._slots_of(i) for _ in range(self._slots[s])] for i in moving}
+        for site in self._departures():
+            for _ in range(self._leaving[site]):
+                pair = (site, slots[site[0]][-1]) if slots[site[0]] else None
+                if pair is None or not moving[site[0]]:
+                    break
+                if self._within_budgets([s for s, _ in found] + [site]):
+                    found.append(pair)
+                    moving[site[0]] -= 1
+                    slots[site[0]].pop()
+        return found
 
     def _fits(self, slot: Site) -> bool:
         return self._shortage({slot[1]: self._room[slot[1]]}, slot) == 0

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from fairstow.cluster.model import Pod
-from fairstow.cluster.shapes import ANY_ADDRESS
-from fairstow.packing.between import MODELLED
+from fairstow.packing.between import unplanned
 from fairstow.packing.explain.model import PlanFix
 from fairstow.packing.model import Decision, Eviction, Move, Order, Proof, RuleSet
 
@@ -30,23 +29,18 @@ def plan_fix(decision: Decision, pod: Pod, *, tried: bool) -> PlanFix | None:
         return PlanFix(text, "", (), (eviction,))
     if not pod.pending:
         return None
-    return PlanFix(waiting(decision, pod) if tried else f"The plan doesn't try it: {untried(pod)}.")
+    if tried:
+        return PlanFix(waiting(decision, pod))
+    return PlanFix(f"The plan doesn't try it: {untried(pod)}.")
 
 
 def untried(pod: Pod) -> str:
     """Say why the planner doesn't consider a pending pod (`formulate.left_out`)."""
-    shape = pod.shape
-    if unmodelled := [name for name in shape.unmodelled if name not in MODELLED]:
-        return f"it uses {', '.join(unmodelled)}, which the planner doesn't model yet"
-    if len(shape.affinity) > 1:
-        return "it has several terms of required pod affinity"
-    if any(port.address != ANY_ADDRESS for port in shape.host_ports):
-        return "it takes a host port on one address alone"
-    if pod.gang and not shape.affinity:
+    if rules := unplanned(pod):
+        return f"it uses {rules}, which the planner doesn't model yet"
+    if pod.gang:
         return f"too few pods of gang {pod.gang} can be placed"
-    if shape.claims and not shape.affinity:
-        return "what decides about its claims isn't modelled, or isn't in the input"
-    return "it must be near a pod that waits too"
+    return "what decides about its claims isn't modelled, or isn't in the input"
 
 
 def waiting(decision: Decision, pod: Pod) -> str:

@@ -7,16 +7,18 @@ So each relaxation has been tried by the time it is offered.
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fairstow.cluster.model import Node, Pod
+from fairstow.cluster.movable import Movability
 from fairstow.cluster.quantity import parse, render
 from fairstow.cluster.requests import PODS
 from fairstow.cluster.rules import Deficit, Refusal, Rule, deficits
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.state import State
-from fairstow.cluster.tallies import SpreadTally
+from fairstow.cluster.tallies import AffinityTally, SpreadTally
+from fairstow.packing.between import unplanned
 from fairstow.packing.explain.amounts import exact, in_bytes
 from fairstow.packing.explain.changes import (
     Key,
@@ -45,6 +47,23 @@ class Cluster:
         self.state = State(snapshot)
         self.free = {n.name: snapshot.free(n) for n in snapshot.nodes}
         self.blind = tuple(kind for kind in STORAGE if kind not in snapshot.known)
+
+    @cached_property
+    def passing(self) -> tuple[Pod, ...]:
+        """Pods that a plan may bring to another node than they have."""
+        movability = Movability(self.snapshot)
+        return tuple(
+            p
+            for p in self.snapshot.pods
+            if p.pending or (p.node and not unplanned(p) and not movability.refusal(p))
+        )
+
+    @cached_property
+    def emptied(self) -> State:
+        """The cluster without those: what no plan changes."""
+        passing = {p.uid for p in self.passing}
+        staying = tuple(p for p in self.snapshot.pods if p.uid not in passing)
+        return State(replace(self.snapshot, pods=staying))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +126,20 @@ class Survey:
 
     @cached_property
     def in_reach(self) -> tuple[Node, ...]:
-        """Nodes that refuse by nothing but room and skew, which a plan may change."""
-        keys = [rule.topology_key for rule in self.pod.shape.spread]
+        """Nodes that refuse by nothing but what a plan may change."""
+        shape = self.pod.shape
+        keys = [r.topology_key for r in shape.spread] + [t.topology_key for t in shape.affinity]
+        changes = {Rule.ROOM, Rule.SPREAD, Rule.NOT_CONSIDERED}
+        if self.cluster.blind:
+            changes.add(Rule.CLAIM)
+        near = AffinityTally(shape.affinity, self.pod.namespace, self.cluster.snapshot.namespaces)
+        if any(near.counts(other) for other in self.cluster.passing if other.uid != self.pod.uid):
+            changes.add(Rule.POD_AFFINITY)
         return tuple(
-            a.node
-            for a in self.answers
-            if all(r.rule is Rule.SPREAD for r in a.refusals)
-            and all(key in a.node.labels for key in keys)
+            node
+            for node in self.cluster.snapshot.nodes
+            if all(key in node.labels for key in keys)
+            and {r.rule for r in self.cluster.emptied.refusals(self.pod, node)} <= changes
         )
 
     @cached_property
