@@ -7,6 +7,7 @@ needs it, so that help is there at once.
 # ruff: noqa: PLR0913, PLR0917, ARG001
 # A command has as many parameters as flags; `debug` is read by `Command` before it runs.
 
+from math import ceil
 from typing import Annotated
 
 import typer
@@ -86,6 +87,14 @@ def plan(
         int,
         typer.Option(min=0, metavar="N", help="Most pods of lower priority to evict for good."),
     ] = 0,
+    min_age: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Leave pods alone that have run for less, such as 10m.",
+            show_default=False,
+        ),
+    ] = None,
     seed: options.Seed = 0,
     namespace: options.Namespace = None,
     all_namespaces: options.AllNamespaces = False,
@@ -130,6 +139,7 @@ statefulsets,jobs,namespaces -A -o json > cluster.json
         seed=seed,
         max_moves=max_moves,
         max_evictions=max_evictions,
+        min_age=0 if min_age is None else ceil(options.seconds(min_age, "--min-age")),
     )
     planning.plan(question, filename or (), live, output, report, shown, manifests or ())
 

@@ -82,18 +82,18 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _LONGEST = 86_400.0
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, flag: str = "--window") -> float:
     """Return a duration as Kubernetes writes it (`10s`, `1m30s`, `500ms`) in seconds.
 
     Raises:
         InputError: it isn't one, or not between 1 ms and 24 h.
     """
     if len(text) > 32 or not _DURATION.match(text):
-        raise InputError("--window", f"{text!r} is no duration", "Write it like 10s, 500ms, 1m30s.")
+        raise InputError(flag, f"{text!r} is no duration", "Write it like 10s, 500ms, 1m30s.")
     parts = re.findall(r"([\d.]+)(h|ms|m|s)", text)
     total = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if not 0.001 <= total <= _LONGEST:
-        raise InputError("--window", f"{text} isn't between 1ms and 24h")
+        raise InputError(flag, f"{text} isn't between 1ms and 24h")
     return total
 
 

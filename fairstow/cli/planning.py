@@ -34,13 +34,14 @@ _ORDERS = {
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of the planner, but for the cluster. Attributes: window: seconds."""
+    """What is asked of the planner, but for the cluster. Attributes: window, min_age: seconds."""
 
     window: float
     order: Order = Order.PLACE_FIRST
     seed: int = 0
     max_moves: int | None = None
     max_evictions: int = 0
+    min_age: int = 0
 
     def of(self, source: Source) -> model.Request:
         """Return the planner's request."""
@@ -51,6 +52,7 @@ class Question:
             seed=self.seed,
             max_moves=self.max_moves,
             max_evictions=self.max_evictions,
+            min_age=self.min_age,
         )
 
 

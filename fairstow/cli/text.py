@@ -14,6 +14,7 @@ from fairstow.cli.waiting import Group, reasons, still_waiting
 from fairstow.cluster.model import Pod
 from fairstow.cluster.pools import over_all
 from fairstow.cluster.snapshot import Snapshot
+from fairstow.cluster.times import duration
 from fairstow.packing.model import Decision, Order, Proof, Step, Tier
 
 _FETCH_BUDGETS = "kubectl get --raw /apis/policy/v1/poddisruptionbudgets > budgets.json"
@@ -227,14 +228,16 @@ def _meaning(page: Page) -> Iterator[str]:
         least = (
             f"It is proved that no plan with these placements disturbs less (cost {decision.cost})."
             if decision.proved_least_cost
-            else f"That fewer moves would do isn't ruled out within {_window(page)}."
+            else f"That less disturbance would do isn't ruled out within {_window(page)}."
         )
         sentences.append(least)
     sentences.append(_rules(page))
     if decision.moves or decision.evictions:
+        counted = count(decision.work_lost, "GPU-hour")
+        lost = f" (counted as {counted})" if decision.work_lost else ""
         sentences.append(
             "Nothing has been changed. A pod that moves is evicted and started anew by its owner; "
-            "what it hasn't saved is lost."
+            f"what it hasn't saved is lost{lost}."
         )
     for sentence in sentences:
         yield wrapped(sentence, page.look.width)
@@ -247,13 +250,14 @@ def _rules(page: Page) -> str:
         if request.max_evictions
         else "moves only, no eviction for good"
     )
+    young = f", no pod younger than {duration(request.min_age)}" if request.min_age else ""
     most = f", at most {count(request.max_moves, 'move')}" if request.max_moves is not None else ""
     order = (
         "place first: every priority's placements, highest first, then the least disturbance"
         if request.order is Order.PLACE_FIRST
         else "tier by tier: no pod moves for the sake of a lower priority"
     )
-    return f"Rules: {evictions}{most}. Order: {order}."
+    return f"Rules: {evictions}{most}{young}. Order: {order}."
 
 
 def _section(page: Page, title: str, total: int, lines: Sequence[str]) -> Iterator[str]:

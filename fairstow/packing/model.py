@@ -160,3 +160,10 @@ class Decision:
     proved_least_cost: bool
     not_considered: tuple[str, ...]
     budgets_known: bool
+
+    @property
+    def work_lost(self) -> int:
+        """Of `cost`, what isn't for restarts but for work that is lost, in GPU-hours."""
+        rules = self.request.rules
+        restarts = rules.move_cost * len(self.moves) + rules.eviction_cost * len(self.evictions)
+        return self.cost - restarts

@@ -1,0 +1,104 @@
+"""What earlier plans mean for the next one: who is left alone for now, and what would undo them.
+
+Called by the packing controller before and after it decides. A workload one of whose pods was moved
+or evicted is left alone for the policy's cool-down (`cooling` goes into the `Request`); and a plan
+that sends pods back where a recent one took them from, or takes away what a recent one placed, is
+not carried out (`undone`): one of the two was wrong, and pods would go round in circles.
+
+Only what was carried out counts: steps up to `status.stepsDone`, and the one after them, which a
+plan may have begun before it stopped. All that was before the newest transition of its conditions,
+so the time since then is what counts; while a plan is Executing, no time has passed.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from fairstow.api import PackingPlan
+from fairstow.cluster.times import seconds
+
+
+class _Named(Protocol):
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def owner(self) -> str: ...
+
+
+Change = tuple[str, str, str]
+"""What was done to a pod of a workload: (workload, node it left or "", node it got or "")."""
+
+
+def cooling(plans: Iterable[PackingPlan], now: int, cool_down: int) -> frozenset[str]:
+    """Return the workloads that were disturbed less than a cool-down ago.
+
+    Args:
+        plans: earlier plans, in any state.
+        now: seconds since 1970.
+        cool_down: seconds.
+
+    Returns:
+        Workloads as `namespace/Kind/name`; pods without an owner aren't recognised once recreated.
+    """
+    recent = (plan for plan in plans if _since(plan, now) < cool_down)
+    return frozenset(
+        workload for plan in recent for workload, source, _ in _carried_out(plan) if source
+    )
+
+
+def undone(
+    plan: PackingPlan, earlier: Iterable[PackingPlan], now: int, within: int
+) -> tuple[str, ...]:
+    """Return the names of plans, carried out less than `within` seconds ago, that a plan undoes.
+
+    It undoes another if it sends a pod of some workload back the way that the other moved one, or
+    moves or evicts a pod of a workload from a node where the other placed one.
+    """
+    left = set(_changes(plan, everyone=True))
+    return tuple(
+        other.metadata.name
+        for other in earlier
+        if _since(other, now) < within
+        and any(_undoes(left, workload, *nodes) for workload, *nodes in _carried_out(other))
+    )
+
+
+def _undoes(later: set[Change], workload: str, source: str, target: str) -> bool:
+    if not target:
+        return False
+    back = (workload, target, source)
+    return back in later if source else any(c[:2] == (workload, target) for c in later)
+
+
+def _since(plan: PackingPlan, now: int) -> float:
+    """Return how many seconds ago a plan was last carried out, infinity if it never was."""
+    status = plan.status
+    if status is None or (status.started_at is None and not status.steps_done):
+        return float("inf")
+    if any(c.type == "Executing" and c.status == "True" for c in status.conditions):
+        return 0
+    texts = [status.started_at or "", *(c.last_transition_time for c in status.conditions)]
+    times = [moment for moment in map(seconds, texts) if moment is not None]
+    return now - max(times, default=now)
+
+
+def _carried_out(plan: PackingPlan) -> Iterator[Change]:
+    return _changes(plan, everyone=False)
+
+
+def _changes(plan: PackingPlan, *, everyone: bool) -> Iterator[Change]:
+    """Yield what a plan does, or as much of it as was carried out."""
+    done = plan.status.steps_done or 0 if plan.status else 0
+    steps = plan.spec.steps if everyone else plan.spec.steps[: done + 1]
+    touched = {pod.uid for step in steps for pod in step.evict}
+    touched |= {pod.uid for step in steps for pod in step.bind}
+    spec = plan.spec
+    found = [(m.uid, _workload(m), m.from_, m.to) for m in spec.moves]
+    found += [(e.uid, _workload(e), e.from_, "") for e in spec.evictions]
+    found += [(p.uid, _workload(p), "", p.node) for p in spec.placements]
+    for uid, workload, source, target in found:
+        if uid in touched and workload:
+            yield workload, source, target
+
+
+def _workload(entry: _Named) -> str:
+    return f"{entry.namespace}/{entry.owner}" if entry.owner else ""
