@@ -232,6 +232,14 @@ def snapshot(
         ),
     ],
     filename: options.Files = None,
+    anonymize: Annotated[
+        bool,
+        typer.Option(
+            "--anonymize",
+            help="Replace every name by a pseudonym and leave out what decides nothing, so that "
+            "it can be posted.",
+        ),
+    ] = False,
     context: options.Context = None,
     kubeconfig: options.Kubeconfig = None,
     debug: options.Debug = False,
@@ -247,10 +255,15 @@ def snapshot(
 
       # Put dumps together in one clean file
       {program} snapshot -f nodes.json -f pods.yaml -o cluster.json.gz
+
+      # Write one that can be posted in a bug report, and decides the same
+      {program} snapshot -f cluster.json.gz --anonymize -o post.json.gz
     """
     from fairstow.cli import snapshotting
 
-    snapshotting.snapshot(output, filename or (), options.live(kubeconfig, context))
+    snapshotting.snapshot(
+        output, filename or (), options.live(kubeconfig, context), anonymize=anonymize
+    )
 
 
 @app.command(cls=Command, short_help="Print the version.")

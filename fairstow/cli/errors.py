@@ -101,6 +101,7 @@ def _say_internal(error: InternalError, debug: bool) -> None:
     terminal.complain(
         "This is a fault of Fairstow's, not of your input. Nothing was changed in the cluster.\n"
         f"Please report it with the lines above{again},\n"
-        f"the output of `{terminal.program()} version` and, if you may share it, the dump."
+        f"the output of `{terminal.program()} version` and, if you may share it, the dump\n"
+        f"(`{terminal.program()} snapshot --anonymize` replaces every name in it)."
     )
     raise typer.Exit(Code.INTERNAL)

@@ -6,8 +6,9 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -17,6 +18,7 @@ from fairstow.cli.files import is_stream, whole_file, writable
 from fairstow.cli.live import Live
 from fairstow.cli.progress import Progress
 from fairstow.cluster import dump
+from fairstow.cluster.anonymize import Pseudonyms, collect, written
 from fairstow.cluster.errors import InputError
 from fairstow.cluster.items import Item, sentence
 from fairstow.cluster.project import Builder
@@ -44,20 +46,29 @@ _KINDS = frozenset(
 )
 """What decides where pods may run, and who owns them."""
 
+_LOOK_OVER = (
+    "Names, namespaces, labels, images and addresses are pseudonyms or left out; amounts, "
+    "priorities and the names of public products are kept, and so is the order of names. Look it "
+    "over before you post it.\n\n"
+    "Next: see that it decides the same."
+)
 
-def snapshot(output: str, files: Sequence[str], live: Live) -> None:
-    """Write a dump to a file, or to standard output for `-`."""
+
+def snapshot(output: str, files: Sequence[str], live: Live, *, anonymize: bool = False) -> None:
+    """Write a dump to a file, or to standard output for `-`; with no name in it if `anonymize`."""
+    write = _write_anonymized if anonymize else _write
     if output == STDOUT or is_stream(output):
         with tempfile.TemporaryDirectory(prefix="fairstow-") as folder:
             path = str(Path(folder) / "cluster.json")
-            _write(path, files, live)
+            write(path, files, live)
             _copy_out(path, output)
         return
     writable(output)
-    counts = _write(output, files, live)
+    counts = write(output, files, live)
+    then = _LOOK_OVER if anonymize else "Next: look for a plan."
     terminal.write(
         f"{output}: {_listed(counts)} ({max(os.path.getsize(output) // 1000, 1)} kB).\n\n"
-        f"Next: look for a plan.\n  {terminal.program()} plan -f {shlex.quote(output)}"
+        f"{then}\n  {terminal.program()} plan -f {shlex.quote(output)}"
     )
 
 
@@ -138,3 +149,25 @@ def _json(item: Item) -> bytes:
         return msgspec.json.encode(trimmed(item))
     except (ValueError, OverflowError, RecursionError) as error:
         raise InputError(item.where, sentence(error)) from error
+
+
+def _write_anonymized(path: str, files: Sequence[str], live: Live) -> Mapping[str, int]:
+    """Write the dump in pseudonyms; return objects by kind."""
+    with tempfile.TemporaryDirectory(prefix="fairstow-") as folder:
+        clean = str(Path(folder) / "cluster.json")
+        counts = _write(clean, files, live)
+        names = Pseudonyms()
+        for item in dump.read([clean]):
+            collect(item, names)
+        names.seal()
+        objects = (written(item, names) for item in dump.read([clean]))
+        _write_list(path, (o for o in objects if o is not None))
+    return counts
+
+
+def _write_list(path: str, objects: Iterable[dict[str, Any]]) -> None:
+    with whole_file(path, private=True) as file:
+        file.write(b'{"apiVersion":"v1","kind":"List","items":[')
+        for number, content in enumerate(objects):
+            file.write((b",\n" if number else b"\n") + msgspec.json.encode(content))
+        file.write(b"\n]}\n")

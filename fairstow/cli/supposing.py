@@ -14,6 +14,7 @@ from fairstow.cli.making import decided
 from fairstow.cli.sources import Source
 from fairstow.cli.terminal import Look
 from fairstow.cluster.model import Pod
+from fairstow.packing.cost import cost
 from fairstow.packing.explain import Explanation, State, explain_all, needed
 from fairstow.packing.model import Decision, Request
 from fairstow.packing.worker import Worker
@@ -110,14 +111,14 @@ def _group(
     explained = explain_all(source.snapshot, pods, plan, source=source.flags)
     placed = [(p, planned[p.uid]) for p in pods if p.uid in planned]
     moved, evicted = needed(plan, placed)
-    rules = plan.request.rules
+    gone = [m.pod for m in moved], [e.pod for e in evicted]
     return Group(
         pods=tuple(pods),
         now=Counter(now[p.uid] for p in pods if p.uid in now),
         planned=Counter(planned[p.uid] for p in pods if p.uid in planned),
         moves=len(moved),
         evictions=len(evicted),
-        cost=len(moved) * rules.move_cost + len(evicted) * rules.eviction_cost,
+        cost=cost(*gone, plan.request.rules, source.snapshot.taken_at),
         said=next((e for e in explained if e.pod.uid not in planned.keys() | now), explained[0]),
     )
 

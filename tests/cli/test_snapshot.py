@@ -119,3 +119,36 @@ def test_its_own_output_can_be_its_input(tmp_path: Path) -> None:
     before = hash_of(path)
     assert run("snapshot", "-f", str(path), "-o", str(path)).returncode == 0
     assert hash_of(path) == before
+
+
+@pytest.mark.parametrize("source", ["file", "stdin"])
+def test_an_anonymized_dump_decides_the_same_and_names_nobody(
+    source: str, dump: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "post.json.gz"
+    given = ("-f", str(dump)) if source == "file" else ("-f", "-")
+    stdin = dump.read_bytes() if source == "stdin" else b""
+    done = run("snapshot", *given, "--anonymize", "-o", str(out), stdin=stdin)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Look it over before you post it" in done.stdout
+    text = gzip.decompress(out.read_bytes()).decode()
+    for name in ("left", "middle", "right", "small", "big", "half", "full", "team-", "west"):
+        assert name not in text
+    assert "H100" in text, "a public product's name is kept"
+    plans = [
+        json.loads(run("plan", "-f", str(path), "-o", "json").stdout)["spec"]
+        for path in (dump, out)
+    ]
+    for key in ("tiers", "cost", "budgets", "order"):
+        assert plans[0][key] == plans[1][key]
+    assert [len(plans[0][k]) for k in ("moves", "steps")] == [
+        len(plans[1][k]) for k in ("moves", "steps")
+    ]
+
+
+def test_kinds_known_to_be_empty_stay_known_when_anonymized(tmp_path: Path) -> None:
+    part = write_dump(tmp_path / "b.json", [node("a")], unknown=["PodDisruptionBudget"])
+    run("snapshot", "-f", str(part), "--anonymize", "-o", str(tmp_path / "out.json"))
+    known = build(dumps.read([str(tmp_path / "out.json")])).known
+    assert "Job" in known
+    assert "PodDisruptionBudget" not in known
