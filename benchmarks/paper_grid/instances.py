@@ -15,16 +15,17 @@ Checked against the authors' own records: requests, priorities and capacities of
 the same to the last digit. Their seeds at 90 and 95 % are the first hundred for which a scheduler
 without randomness left pods pending, at 100 and 105 % one fixed list of a hundred.
 
-Default placement: see `scheduler`; ties are broken at random by a generator of the seed's own. A
-pod that fits nowhere stays pending, later pods are tried all the same.
+Default placement: see `placement`; ties are broken at random by a generator of the seed's own.
 """
 
 import random
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from math import ceil
 
-from benchmarks.paper_grid.scheduler import MOST_PODS, Nodes
+from benchmarks.paper_grid.placement import place
+from benchmarks.paper_grid.scheduler import MOST_PODS, Nodes, ReplicaSet
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,6 @@ class Cell:
     pods_per_node: int
     priorities: int
     usage: int
-
-
-@dataclass(frozen=True)
-class ReplicaSet:
-    """Equal pods. Units: milli-CPU, bytes."""
-
-    name: str
-    replicas: int
-    cpu: int
-    memory: int
-    priority: int
 
 
 @dataclass(frozen=True)
@@ -71,6 +61,7 @@ def child(seed: int, *labels: str) -> random.Random:
     return random.Random(int.from_bytes(blake2b(content, digest_size=16).digest(), "big"))
 
 
+@cache
 def instance(cell: Cell, seed: int) -> Instance:
     """Return one instance with its default placement."""
     sizes, cpu, memory, base = (child(seed, x) for x in ("rs-sizes", "rs-cpu", "rs-mem", "base"))
@@ -95,27 +86,8 @@ def instance(cell: Cell, seed: int) -> Instance:
             (sum(s.memory * s.replicas for s in sets), max(s.memory for s in sets)),
         )
     ]
-    placed = _place(sets, Nodes(cell.nodes, capacity[0], capacity[1]), child(seed, "ties"))
+    placed = place(sets, Nodes(cell.nodes, capacity[0], capacity[1]), child(seed, "ties"))
     return Instance(cell, seed, capacity[0], capacity[1], tuple(sets), placed)
-
-
-def _place(
-    sets: list[ReplicaSet], nodes: Nodes, ties: random.Random
-) -> tuple[tuple[int | None, ...], ...]:
-    placed = []
-    for wanted in sets:
-        chosen: list[int | None] = []
-        for _ in range(wanted.replicas):
-            scores = nodes.scores(wanted.name, wanted.cpu, wanted.memory)
-            if not scores:
-                chosen.append(None)
-                continue
-            best = max(scores.values())
-            node = ties.choice([n for n, score in scores.items() if score == best])
-            nodes.bind(wanted.name, wanted.cpu, wanted.memory, node)
-            chosen.append(node)
-        placed.append(tuple(chosen))
-    return tuple(placed)
 
 
 def as_objects(case: Instance) -> list[dict[str, object]]:

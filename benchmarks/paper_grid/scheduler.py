@@ -1,7 +1,7 @@
-"""Where the default scheduler puts the paper's pods: its filters and scores, without a cluster.
+"""What the default scheduler thinks of the paper's nodes: its filters and scores, by formula.
 
-Who calls it: `instances` (placement) and e2e/test_default_placement.py, which compares filters,
-scores and choices with the real kube-scheduler 1.37, step by step.
+Who calls it: `placement`; e2e/test_default_placement.py compares both with the real kube-scheduler
+1.37, step by step.
 
 All nodes are equal, without zone labels, taints or images, so three plugins tell them apart:
 
@@ -15,19 +15,31 @@ All nodes are equal, without zone labels, taints or images, so three plugins tel
                                              node with n pods of the set, normalised so that fewest
                                              pods score 100
 
-Integers are cut as Go cuts them. Where one node is feasible nothing is scored. Ties are the
-caller's: the scheduler breaks them at random. Not played: preemption, which the authors switched
-off too (an evicted pod would come back as a new one).
+Integers are cut as Go cuts them. Where one node is feasible nothing is scored.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import floor, log
+
+Room = tuple[int, int]
+"""Milli-CPU, bytes."""
 
 MOST_PODS = 110
 _WEIGHT_SPREAD = 2
 _MAX_SKEW = 3
 """Of the scheduler's default constraint over hostnames."""
+
+
+@dataclass(frozen=True)
+class ReplicaSet:
+    """Equal pods. Units: milli-CPU, bytes."""
+
+    name: str
+    replicas: int
+    cpu: int
+    memory: int
+    priority: int
 
 
 @dataclass
@@ -43,52 +55,54 @@ class Nodes:
     count: int
     cpu: int
     memory: int
-    used: list[tuple[int, int]] = field(init=False)
+    used: list[Room] = field(init=False)
     pods: list[int] = field(init=False)
     of_set: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.used, self.pods = [(0, 0)] * self.count, [0] * self.count
 
-    def scores(self, replica_set: str, cpu: int, memory: int) -> dict[int, int]:
-        """Return the nodes with room for a pod and their scores; 0 where there is one node."""
-        fitting = [
-            n
-            for n, (c, m) in enumerate(self.used)
-            if c + cpu <= self.cpu and m + memory <= self.memory and self.pods[n] < MOST_PODS
-        ]
-        if len(fitting) < 2:
-            return dict.fromkeys(fitting, 0)
-        spread = self._spread(replica_set, fitting)
+    def fits(self, wanted: ReplicaSet, node: int, held: Room = (0, 0)) -> bool:
+        """Whether a node has room for a pod of a set beside what is held for others there."""
+        used = self.used[node]
+        return (
+            used[0] + held[0] + wanted.cpu <= self.cpu
+            and used[1] + held[1] + wanted.memory <= self.memory
+            and self.pods[node] < MOST_PODS
+        )
+
+    def scores(self, wanted: ReplicaSet, feasible: Sequence[int]) -> dict[int, int]:
+        """Return the scores of the feasible nodes; 0 where there is one."""
+        if len(feasible) < 2:
+            return dict.fromkeys(feasible, 0)
+        spread = self._spread(wanted.name, feasible)
         return {
-            n: self._least(n, cpu, memory)
-            + self._balance(n, cpu, memory)
-            + _WEIGHT_SPREAD * spread[n]
-            for n in fitting
+            n: self._least(n, wanted) + self._balance(n, wanted) + _WEIGHT_SPREAD * spread[n]
+            for n in feasible
         }
 
-    def bind(self, replica_set: str, cpu: int, memory: int, node: int) -> None:
-        """Put a pod on a node."""
-        self.used[node] = (self.used[node][0] + cpu, self.used[node][1] + memory)
-        self.pods[node] += 1
-        self.of_set[replica_set, node] = self.of_set.get((replica_set, node), 0) + 1
+    def add(self, pod: ReplicaSet, node: int, count: int = 1) -> None:
+        """Put a pod of a set on a node, or take one off with a count of −1."""
+        used = self.used[node]
+        self.used[node] = (used[0] + count * pod.cpu, used[1] + count * pod.memory)
+        self.pods[node] += count
+        self.of_set[pod.name, node] = self.of_set.get((pod.name, node), 0) + count
 
-    def _least(self, node: int, cpu: int, memory: int) -> int:
-        free_cpu, free_memory = self.cpu - self.used[node][0], self.memory - self.used[node][1]
-        return (
-            (free_cpu - cpu) * 100 // self.cpu + (free_memory - memory) * 100 // self.memory
-        ) // 2
+    def _least(self, node: int, pod: ReplicaSet) -> int:
+        cpu = self.cpu - self.used[node][0] - pod.cpu
+        memory = self.memory - self.used[node][1] - pod.memory
+        return (cpu * 100 // self.cpu + memory * 100 // self.memory) // 2
 
-    def _balance(self, node: int, cpu: int, memory: int) -> int:
+    def _balance(self, node: int, pod: ReplicaSet) -> int:
         before = self.used[node]
-        after = (before[0] + cpu, before[1] + memory)
+        after = (before[0] + pod.cpu, before[1] + pod.memory)
         return 50 + (50 + self._even(after) - self._even(before)) // 2
 
-    def _even(self, used: tuple[int, int]) -> int:
+    def _even(self, used: Room) -> int:
         deviation = abs((used[0] / self.cpu - used[1] / self.memory) / 2)
         return int((1 - deviation) * 100)
 
-    def _spread(self, replica_set: str, fitting: list[int]) -> Mapping[int, int]:
+    def _spread(self, replica_set: str, fitting: Sequence[int]) -> Mapping[int, int]:
         weight = log(len(fitting) + 2)
         raw = {
             n: floor(self.of_set.get((replica_set, n), 0) * weight + _MAX_SKEW - 1 + 0.5)
