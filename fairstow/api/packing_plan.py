@@ -101,6 +101,56 @@ class Tier(Model):
     gap_pods: Annotated[Count, Field(description="How far placedAfter is below the bound.")]
 
 
+class BlockCount(Model):
+    """Free blocks of one size: so many devices of an accelerator free on one node."""
+
+    validations = (
+        Rule(
+            cel="self.gapBlocks == self.bound - self.after",
+            message="gapBlocks is bound minus after",
+            holds=lambda self: self.gap_blocks == self.bound - self.after,
+        ),
+        Rule(
+            cel="(self.proof == 'Optimal') == (self.gapBlocks == 0)",
+            message="proof is Optimal exactly when gapBlocks is 0",
+            holds=lambda self: (self.proof == "Optimal") == (self.gap_blocks == 0),
+        ),
+    )
+
+    resource: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=317,
+            description="The accelerator resource, such as nvidia.com/gpu.",
+        ),
+    ]
+    size: Annotated[
+        int,
+        Field(
+            strict=True,
+            ge=1,
+            le=2**31 - 1,
+            json_schema_extra={"format": "int32"},
+            description="Devices of a block.",
+        ),
+    ]
+    before: Annotated[Count, Field(description="Free blocks before the plan, over all nodes.")]
+    after: Annotated[Count, Field(description="Free blocks after the plan, over all nodes.")]
+    bound: Annotated[
+        Count,
+        Field(
+            description="Proved: no plan under these rules and limits frees more, given what the "
+            "larger sizes got."
+        ),
+    ]
+    proof: Annotated[
+        Literal["Optimal", "Gap"],
+        Field(description="Optimal: after meets the bound. Gap: more may be possible."),
+    ]
+    gap_blocks: Annotated[Count, Field(description="How far after is below the bound.")]
+
+
 class Placement(Model):
     """A pending pod that gets a node."""
 
@@ -221,6 +271,17 @@ class PackingPlanSpec(Model):
             holds=lambda self: self.summary is None or self.summary == self._sizes(),
         ),
         Rule(
+            cel="self.goal != 'Defragment'"
+            " || size(self.placements) == 0 && size(self.evictions) == 0",
+            message="a plan to defragment only moves pods: it places and evicts nobody",
+            holds=lambda self: self.goal == "Place" or not (self.placements or self.evictions),
+        ),
+        Rule(
+            cel="self.goal == 'Defragment' || size(self.blocks) == 0",
+            message="only a plan with the goal Defragment counts blocks",
+            holds=lambda self: self.goal == "Defragment" or not self.blocks,
+        ),
+        Rule(
             cel="self.steps.map(s, size(s.evict)).sum() == size(self.moves) + size(self.evictions)",
             message="steps evict as many pods as moves and evictions name",
             holds=lambda self: (
@@ -254,6 +315,14 @@ class PackingPlanSpec(Model):
             "than moves. Paper: those of arXiv 2511.08373, for comparison only."
         ),
     ]
+    goal: Annotated[
+        Literal["Place", "Defragment"],
+        _fixed("goal"),
+        Field(
+            description="Place: run the most pending pods. Defragment: free the largest blocks of "
+            "accelerators by moves alone; pending pods stay pending."
+        ),
+    ] = "Place"
     order: Annotated[
         Order,
         _fixed("order"),
@@ -327,6 +396,19 @@ class PackingPlanSpec(Model):
             cel="self.map(tier, -tier.priority).isSorted()",
             message="tiers are listed highest priority first",
             holds=lambda tiers: list(tiers) == sorted(tiers, key=lambda tier: -tier.priority),
+        ),
+    ] = ()
+    blocks: Annotated[
+        tuple[BlockCount, ...],
+        _fixed("blocks"),
+        Field(
+            max_length=PLAN_MAX_ENTRIES,
+            description="With the goal Defragment: free blocks by size, largest first.",
+        ),
+        Rule(
+            cel="self.map(block, -block.size).isSorted()",
+            message="blocks are listed largest first",
+            holds=lambda blocks: list(blocks) == sorted(blocks, key=lambda block: -block.size),
         ),
     ] = ()
     placements: Annotated[

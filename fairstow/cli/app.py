@@ -79,6 +79,23 @@ def plan(
             "moves for the sake of a lower priority."
         ),
     ] = options.Order.PLACE_FIRST,
+    goal: Annotated[
+        options.Goal,
+        typer.Option(
+            help="place: run the most pending pods. defragment: free the largest blocks of "
+            "accelerators by moves alone; pending pods stay pending."
+        ),
+    ] = options.Goal.PLACE,
+    block: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            metavar="SIZE",
+            help="Free blocks of this size; can be given several times. Without it: powers of two "
+            "up to the largest node.",
+            show_default=False,
+        ),
+    ] = None,
     max_moves: Annotated[
         int | None,
         typer.Option(min=0, metavar="N", help="Most pods to move. No limit without it."),
@@ -119,6 +136,9 @@ statefulsets,jobs,namespaces -A -o json > cluster.json
       # Draw the nodes before and after
       {program} plan -f cluster.json --report plan.html
 
+      # Free whole nodes of 8 GPUs by at most 50 moves
+      {program} plan --goal defragment --max-moves 50 --block 8
+
       # Keep the plan, and check it against the cluster an hour later
       {program} plan -o json > plan.json
       {program} plan --check plan.json
@@ -140,6 +160,8 @@ statefulsets,jobs,namespaces -A -o json > cluster.json
         max_moves=max_moves,
         max_evictions=max_evictions,
         min_age=0 if min_age is None else ceil(options.seconds(min_age, "--min-age")),
+        goal=goal,
+        blocks=tuple(block or ()),
     )
     planning.plan(question, filename or (), live, output, report, shown, manifests or ())
 

@@ -60,6 +60,13 @@ class Order(StrEnum):
     TIER_BY_TIER = "tier-by-tier"
 
 
+class Goal(StrEnum):
+    """`--goal`."""
+
+    PLACE = "place"
+    DEFRAGMENT = "defragment"
+
+
 class PlanOutput(StrEnum):
     """`-o` of plan."""
 

@@ -15,7 +15,7 @@ from fairstow.cli.errors import Code
 from fairstow.cli.files import writable, write_whole
 from fairstow.cli.live import Live
 from fairstow.cli.making import Made, judge, make
-from fairstow.cli.options import Order, PlanOutput
+from fairstow.cli.options import Goal, Order, PlanOutput
 from fairstow.cli.progress import Progress
 from fairstow.cli.serialise import as_json, as_yaml
 from fairstow.cli.sources import Source, load, read_plan
@@ -31,6 +31,8 @@ _ORDERS = {
     Order.TIER_BY_TIER: model.Order.TIER_BY_TIER,
 }
 
+_GOALS = {Goal.PLACE: model.Goal.PLACE, Goal.DEFRAGMENT: model.Goal.DEFRAGMENT}
+
 
 @dataclass(frozen=True)
 class Question:
@@ -42,6 +44,25 @@ class Question:
     max_moves: int | None = None
     max_evictions: int = 0
     min_age: int = 0
+    goal: Goal = Goal.PLACE
+    blocks: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse flags that contradict each other.
+
+        Raises:
+            InputError: they do.
+        """
+        if self.goal is Goal.PLACE and self.blocks:
+            raise InputError("--block", "has no meaning without --goal defragment")
+        if self.goal is Goal.DEFRAGMENT and self.max_evictions:
+            raise InputError(
+                "--max-evictions",
+                "contradicts --goal defragment",
+                "Blocks are freed by moves alone: limit them with --max-moves.",
+            )
+        if self.goal is Goal.DEFRAGMENT and self.order is not Order.PLACE_FIRST:
+            raise InputError("--order", "has no meaning with --goal defragment: nobody is placed")
 
     def of(self, source: Source) -> model.Request:
         """Return the planner's request."""
@@ -53,6 +74,8 @@ class Question:
             max_moves=self.max_moves,
             max_evictions=self.max_evictions,
             min_age=self.min_age,
+            goal=_GOALS[self.goal],
+            blocks=tuple(sorted(set(self.blocks), reverse=True)),
         )
 
 
@@ -66,6 +89,8 @@ def plan(
     manifests: Sequence[str] = (),
 ) -> None:
     """Make a plan and show it; `manifests` hold pods that the cluster is supposed to have too."""
+    if manifests and question.goal is Goal.DEFRAGMENT:
+        raise InputError("--with", "has no meaning with --goal defragment: nobody is placed")
     if report is not None:
         writable(report)
     with Worker() as worker, Progress() as progress:
@@ -122,6 +147,9 @@ def _shown(
 def _page(made: Made, source: Source) -> str:
     from fairstow.report import page
 
+    if made.decision.request.goal is model.Goal.DEFRAGMENT:
+        title = "Plan to defragment"
+        return page(made.decision, made.plan, (), title=title, source=source.flags)
     explained = explain_all(
         source.snapshot, source.snapshot.pending, made.decision, source=source.flags
     )

@@ -6,6 +6,7 @@ Called by `plan`. Pure: `plan_text` turns a checked plan into a string.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from fairstow.cli import blocks
 from fairstow.cli.evidence import waiting
 from fairstow.cli.layout import count, listed, one_line, table, wrapped
 from fairstow.cli.making import Made
@@ -15,7 +16,7 @@ from fairstow.cluster.model import Pod
 from fairstow.cluster.pools import over_all
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.times import duration
-from fairstow.packing.model import Decision, Order, Proof, Step, Tier
+from fairstow.packing.model import Decision, Goal, Order, Proof, Step, Tier
 
 _FETCH_BUDGETS = "kubectl get --raw /apis/policy/v1/poddisruptionbudgets > budgets.json"
 """Unlike `kubectl get`, says of what kind a list is even where it is empty."""
@@ -58,6 +59,11 @@ class Page:
         """The cluster it was decided on."""
         return self.decision.request.snapshot
 
+    @property
+    def defragments(self) -> bool:
+        """Whether the plan is for blocks, not for pending pods."""
+        return self.decision.request.goal is Goal.DEFRAGMENT
+
     def shows(self, pod: Pod) -> bool:
         """Whether a pod is to be shown."""
         return self.namespace in (None, pod.namespace)
@@ -73,19 +79,25 @@ def plan_text(page: Page) -> str:
         [
             *page.heading,
             *_unknown_budgets(page),
-            *_summary(page),
-            *_tiers(page),
-            *_meaning(page),
+            *(_opening_of_blocks(page) if page.defragments else _opening(page)),
             *_placements(page),
             *_moves(page),
             *_evictions(page),
             *_steps(page),
-            *_waiting(page),
+            *(() if page.defragments else _waiting(page)),
             *_not_considered(page),
             "",
-            *_next(page),
+            *(blocks.next_step(page) if page.defragments else _next(page)),
         ]
     )
+
+
+def _opening(page: Page) -> tuple[str, ...]:
+    return (*_summary(page), *_tiers(page), *_meaning(page))
+
+
+def _opening_of_blocks(page: Page) -> tuple[str, ...]:
+    return (*blocks.summary(page), *blocks.tallies(page), *blocks.meaning(page))
 
 
 def unknown_budgets(flags: str) -> tuple[str, str]:

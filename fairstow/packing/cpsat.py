@@ -63,6 +63,7 @@ class PlacementModel:
         self._placed: dict[int, Linear] = {}
         self._departures: dict[int, Linear] = {}
         self._work: dict[int, Linear] = {}
+        self._left: dict[Site, Linear] = {}
         self._evicted: dict[int, Linear] = {}
         for index in range(len(self._problem.groups)):
             if index not in self._problem.pinned:
@@ -125,6 +126,7 @@ class PlacementModel:
                 hinted += min(pods, gone - hinted)
                 here.append(left)
                 works.append(work * left)
+            self._left[index, node] = _sum(here)
             self._model.add(_sum(here) >= now - self._x[index, node])
             parts += [*here, -gone]
             works.append(-group.work_lost(node, gone))

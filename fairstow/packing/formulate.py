@@ -5,7 +5,7 @@ Called by the planner. Each pod is one of: waiting in a group, running in a grou
 isn't modelled.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import gcd
 
@@ -31,12 +31,14 @@ def formulate(
     *,
     min_age: int = 0,
     cooling: frozenset[str] = frozenset(),
+    apart: Callable[[Pod], object] = lambda _: None,
 ) -> tuple[Problem, Roster]:
     """Return the placement problem of a snapshot and the pods it speaks of.
 
-    `min_age` and `cooling` are those of a `Request`.
+    `min_age` and `cooling` are those of a `Request`. Pods of different `apart` are not
+    interchangeable, whatever else they share.
     """
-    sorting = _Sorting(snapshot, rule_set, Movability(snapshot, min_age, cooling))
+    sorting = _Sorting(snapshot, rule_set, Movability(snapshot, min_age, cooling), apart)
     groups = sorting.in_order()
     samples = [sample for _, sample in groups]
     running = [
@@ -97,6 +99,7 @@ class _Sorting:
     snapshot: Snapshot
     rule_set: RuleSet
     movability: Movability
+    apart: Callable[[Pod], object]
     pending: dict[Key, list[Pod]] = field(default_factory=dict)
     running: dict[Key, dict[int, list[Pod]]] = field(default_factory=dict)
     fixed: list[Pod] = field(default_factory=list)
@@ -148,7 +151,8 @@ class _Sorting:
         kept_out = tuple(sorted(self.rules.forbidden_domains(pod)))
         own = pod.namespace if pod.shape.unmodelled else ""
         seen, claims = self.watches.seen(pod), own_claims(self.snapshot, pod)
-        return (pod.shape, kept_out, budgets, own, seen, self.gangs.of(pod), claims)
+        gang, kind = self.gangs.of(pod), self.apart(pod)
+        return (pod.shape, kept_out, budgets, own, seen, gang, claims, kind)
 
     def in_order(self) -> list[tuple[Key, Pod]]:
         """Return the groups' keys with a sample pod each, a pending one if there is one."""

@@ -46,8 +46,19 @@ class Order(StrEnum):
     TIER_BY_TIER = "TierByTier"
 
 
+class Goal(StrEnum):
+    """What a plan is for.
+
+    Place: run the most pending pods, by priority. Defragment: free the largest blocks of
+    accelerators by moves alone; nobody is placed and nobody evicted for good.
+    """
+
+    PLACE = "Place"
+    DEFRAGMENT = "Defragment"
+
+
 class Proof(StrEnum):
-    """Whether a tier's number of placed pods is proved to be the largest possible."""
+    """Whether a number of placed pods or free blocks is proved to be the largest possible."""
 
     OPTIMAL = "Optimal"
     GAP = "Gap"
@@ -63,6 +74,7 @@ class Request:
         max_evictions: most evictions for good (no limit under the paper's rules).
         min_age: seconds that a pod must have run before it may be disturbed.
         cooling: workloads to leave alone, as `history.cooling` gives them.
+        blocks: sizes to free under the goal Defragment; empty for the powers of two from 2 on.
     """
 
     snapshot: Snapshot
@@ -74,6 +86,8 @@ class Request:
     max_evictions: int = 0
     min_age: int = 0
     cooling: frozenset[str] = frozenset()
+    goal: Goal = Goal.PLACE
+    blocks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +154,41 @@ class Tier:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockTally:
+    """The outcome for one size of block (see `fairstow.packing.defragment`).
+
+    Attributes:
+        resource: the accelerator.
+        size: devices of a block.
+        before: free blocks of this size before the plan, over all nodes.
+        after: those after it.
+        bound: proved upper bound on `after`, given what the larger sizes got.
+    """
+
+    resource: str
+    size: int
+    before: int
+    after: int
+    bound: int
+
+    @property
+    def proof(self) -> Proof:
+        """Optimal where the bound is met."""
+        return Proof.OPTIMAL if self.after >= self.bound else Proof.GAP
+
+    @property
+    def gap(self) -> int:
+        """How many more blocks the bound doesn't rule out."""
+        return max(self.bound - self.after, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The planner's answer; empty lists mean that the current placement stands.
 
     Attributes:
         cost: disruption units (`cost`).
-        proved_least_cost: whether no plan with these placements disturbs less.
+        proved_least_cost: whether no plan with these placements (or blocks) disturbs less.
         not_considered: what the answer leaves out, a sentence each.
         budgets_known: whether disruption budgets were in the snapshot.
     """
@@ -160,6 +203,7 @@ class Decision:
     proved_least_cost: bool
     not_considered: tuple[str, ...]
     budgets_known: bool
+    blocks: tuple[BlockTally, ...] = ()
 
     @property
     def work_lost(self) -> int:

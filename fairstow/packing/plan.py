@@ -17,6 +17,7 @@ def to_plan(decision: Decision, name: str = "") -> PackingPlan:
     spec = {
         "snapshotHash": request.snapshot.hash,
         "rules": request.rules.value,
+        "goal": request.goal.value,
         "order": request.order.value,
         "seed": request.seed,
         "window": duration(request.window),
@@ -34,6 +35,18 @@ def to_plan(decision: Decision, name: str = "") -> PackingPlan:
                 "gapPods": t.gap,
             }
             for t in decision.tiers
+        ],
+        "blocks": [
+            {
+                "resource": b.resource,
+                "size": b.size,
+                "before": b.before,
+                "after": b.after,
+                "bound": b.bound,
+                "proof": b.proof.value,
+                "gapBlocks": b.gap,
+            }
+            for b in decision.blocks
         ],
         "placements": [_pod(p.pod) | {"node": p.node, "owner": _owner(p.pod)}
                        for p in decision.placements],

@@ -13,16 +13,18 @@ from dataclasses import dataclass, replace
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.packing.between import unplanned
 from fairstow.packing.cost import cost
+from fairstow.packing.defragment.planner import Freed, free_blocks
+from fairstow.packing.defragment.search import BlockTask
 from fairstow.packing.formulate import formulate
 from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
-from fairstow.packing.model import Decision, Order, Request, RuleSet, Tier
+from fairstow.packing.model import Decision, Goal, Order, Request, RuleSet, Tier
 from fairstow.packing.objective import Level, levels
 from fairstow.packing.problem import Problem, Roster, pin_satisfied_tiers
 from fairstow.packing.schedule import MOST_CHANGES, Schedule, schedule
-from fairstow.packing.search import Clock, Outcome, Search, Task
+from fairstow.packing.search import Clock, Outcome, Task
 
-Solver = Callable[[Task, float], Outcome]
+Solver = Callable[[Task | BlockTask, float], Outcome]
 """Runs a search for so many seconds and returns the best it knows, at any price in quality."""
 
 _KEPT_BACK = 0.05
@@ -35,8 +37,8 @@ _STEPS_PER_FORMULATION = 2.0
 def inline(now: Clock) -> Solver:
     """Return a solver that searches in this process."""
 
-    def solve(task: Task, seconds: float) -> Outcome:
-        return Search(task, now, now() + seconds, report=lambda _: None).run()
+    def solve(task: Task | BlockTask, seconds: float) -> Outcome:
+        return task.run(now, now() + seconds, lambda _: None)
 
     return solve
 
@@ -75,6 +77,8 @@ def decide(request: Request, solve: Solver, now: Clock, workers: int = 1) -> Dec
         now: a clock in seconds.
         workers: threads the solver may use.
     """
+    if request.goal is Goal.DEFRAGMENT:
+        return _defragmented(request, free_blocks(request, solve, now, workers))
     found = find(request, solve, now, workers)
     steps = schedule(request.snapshot, found.problem, found.roster, found.layout.at)
     return _decision(request, found, steps)
@@ -198,6 +202,42 @@ def _decision(request: Request, found: Solution, done: Schedule) -> Decision:
         ),
         budgets_known="PodDisruptionBudget" in request.snapshot.known,
     )
+
+
+def _defragmented(request: Request, freed: Freed) -> Decision:
+    snapshot, roster = request.snapshot, freed.roster
+    before, pending = Counter(roster.fixed), Counter(p.shape.priority for p in snapshot.pending)
+    for group in freed.problem.groups:
+        before[group.priority] += group.placed
+    return Decision(
+        request=request,
+        placements=(),
+        moves=freed.done.moves,
+        evictions=(),
+        steps=freed.done.steps,
+        tiers=tuple(
+            Tier(p, before[p], before[p], pending[p], bound=before[p])
+            for p in sorted(before.keys() | pending.keys(), reverse=True)
+        ),
+        cost=cost([m.pod for m in freed.done.moves], [], request.rules, snapshot.taken_at),
+        proved_least_cost=freed.least,
+        not_considered=(
+            *_cut(freed.done),
+            *_over(freed.problem),
+            *_left_waiting(snapshot),
+            *not_considered(snapshot, roster),
+        ),
+        budgets_known="PodDisruptionBudget" in snapshot.known,
+        blocks=freed.tallies,
+    )
+
+
+def _left_waiting(snapshot: Snapshot) -> tuple[str, ...]:
+    refs = [p.ref for p in snapshot.pending]
+    if not refs:
+        return ()
+    rule = "this plan places nobody; the scheduler may give them what becomes free"
+    return (f"{_count(refs, 'pending pod')}: {rule} {_some(refs)}",)
 
 
 def _over(problem: Problem) -> tuple[str, ...]:

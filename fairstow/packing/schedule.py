@@ -75,7 +75,13 @@ class Schedule:
 
 
 def schedule(
-    snapshot: Snapshot, problem: Problem, roster: Roster, layout: Layout, most: int = MOST_CHANGES
+    snapshot: Snapshot,
+    problem: Problem,
+    roster: Roster,
+    layout: Layout,
+    most: int = MOST_CHANGES,
+    *,
+    for_placements: bool = True,
 ) -> Schedule:
     """Return the steps from the current placement to `layout`, as far as budgets allow.
 
@@ -85,10 +91,11 @@ def schedule(
         roster: its pods.
         layout: where they are to stand in the end.
         most: placements, moves and evictions there may be in all; a longer schedule is cut.
+        for_placements: whether steps are worth nothing unless a placement follows.
     """
     whole = _Scheduler(snapshot, problem, roster, layout, most)
     whole.run()
-    if whole.useful == len(whole.steps):
+    if not for_placements or whole.useful == len(whole.steps):
         return whole.result()
     cut = _Scheduler(snapshot, problem, roster, layout, most)
     cut.run(whole.useful)

@@ -59,7 +59,7 @@ _TIGHTEN_SHARE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is known at some moment of the search.
+    """What is known at some moment of a search.
 
     Attributes:
         changes: how the best layout differs from the current placement.
@@ -90,6 +90,15 @@ class Task:
     proof_limits: Limits
     seed: int
     workers: int
+
+    def begin(self) -> Outcome:
+        """Return what is known before any search: the start, and bounds by counting."""
+        bounds = tuple(_by_counting(level, self) for level in self.order)
+        return Outcome(self.start, bounds, complete=False)
+
+    def run(self, now: Clock, deadline: float, report: Report) -> Outcome:
+        """Search until the deadline."""
+        return Search(self, now, deadline, report).run()
 
 
 class Search:
@@ -317,7 +326,7 @@ class Search:
         layout = Incumbent(task.problem, self._best.changes() | changes)
         layout.undo()
         if layout.score(task.order) > self._score and self._valid(layout, changes):
-            bounds = known_without_search(task).bounds
+            bounds = task.begin().bounds
             self._report(Outcome(layout.changes(), bounds, complete=False))
 
     def _whole(self) -> bool:
@@ -351,12 +360,6 @@ class Search:
                 return False  # what is below rests on this level
             self._tighten()
         return True
-
-
-def known_without_search(task: Task) -> Outcome:
-    """Return what is known before any search: the start, and bounds by counting."""
-    bounds = tuple(_by_counting(level, task) for level in task.order)
-    return Outcome(task.start, bounds, complete=False)
 
 
 def _by_counting(level: Level, task: Task) -> int:

@@ -20,7 +20,8 @@ from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Any
 
-from fairstow.packing.search import Outcome, Report, Search, Task, known_without_search
+from fairstow.packing.defragment.search import BlockTask
+from fairstow.packing.search import Outcome, Report, Task
 
 _MARGIN = 0.1
 """Seconds the search is told to end before it is cut off; less of a window under a second."""
@@ -64,7 +65,7 @@ class Worker:
             self._restart()
         return self._ready
 
-    def __call__(self, task: Task, seconds: float) -> Outcome:
+    def __call__(self, task: Task | BlockTask, seconds: float) -> Outcome:
         """Run one search; returns within `seconds` with the best known.
 
         A process that dies is replaced once, and the search goes on from what it had reported.
@@ -73,7 +74,7 @@ class Worker:
             SolverError: the search failed by a fault of ours, not of time.
         """
         deadline = time.monotonic() + seconds
-        latest = known_without_search(task)
+        latest = task.begin()
         for _ in range(2):
             try:
                 latest = self._search(replace(task, start=latest.changes), deadline, latest)
@@ -85,7 +86,7 @@ class Worker:
             break
         return latest
 
-    def _search(self, task: Task, deadline: float, latest: Outcome) -> Outcome:
+    def _search(self, task: Task | BlockTask, deadline: float, latest: Outcome) -> Outcome:
         if not self.ready(max(0.0, deadline - time.monotonic())):
             return latest
         seconds = deadline - time.monotonic()
@@ -156,9 +157,9 @@ def _serve(pipe: "Connection[Any, Any]") -> None:
         return
 
 
-def _answer(task: Task, seconds: float, report: Report) -> tuple[Outcome, bool] | str:
+def _answer(task: Task | BlockTask, seconds: float, report: Report) -> tuple[Outcome, bool] | str:
     try:
-        return Search(task, time.monotonic, time.monotonic() + seconds, report).run(), True
+        return task.run(time.monotonic, time.monotonic() + seconds, report), True
     except (EOFError, OSError):
         raise  # the other end went away in the middle of a search
     except Exception:  # noqa: BLE001 - whatever it is, the other end tells the user

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from fairstow.api import PackingPlan
 from fairstow.cluster.pools import over_all, pools
 from fairstow.packing.explain import Explanation
-from fairstow.packing.model import Decision
+from fairstow.packing.model import Decision, Goal
 from fairstow.report.advice import advice
+from fairstow.report.blocks import blocks_section, freed_blocks
 from fairstow.report.markup import bullets, count, esc, table
 from fairstow.report.picture import figure
 from fairstow.report.style import DRAWING, PAGE, variables
@@ -35,12 +36,15 @@ def page(
         title: the page's heading.
         source: arguments that make a command read the same input, such as `-f dump.json`.
     """
+    freed = decision.request.goal is Goal.DEFRAGMENT
+    achieved = blocks_section(decision) if freed else tiers_section(decision)
+    waiting = () if freed else (("What waits, and why", waits(decision, explanations)),)
     sections = (
         ("The cluster now", _evidence(decision)),
-        ("What the plan achieves", tiers_section(decision)),
+        ("What the plan achieves", achieved),
         ("Nodes before and after", figure(decision)),
         ("Steps, in order", steps_table(decision)),
-        ("What waits, and why", waits(decision, explanations)),
+        *waiting,
         ("Not considered", _not_considered(decision)),
         ("What to do", advice(decision, plan, source)),
     )
@@ -61,6 +65,8 @@ def page(
 
 def _lead(decision: Decision) -> str:
     """Say the outcome in two sentences."""
+    if decision.request.goal is Goal.DEFRAGMENT:
+        return f'<p class="lead">{esc(freed_blocks(decision))}</p>'
     waiting = len(decision.request.snapshot.pending)
     placed, moved, lost = (
         len(decision.placements), len(decision.moves), len(decision.evictions)
@@ -93,6 +99,11 @@ def _facts(decision: Decision) -> str:
         (f"{len(decision.evictions):,}", "evicted for good"),
         (f"{len(decision.steps):,}", "steps"),
     ]
+    if decision.request.goal is Goal.DEFRAGMENT:
+        facts[:1] = [
+            (f"{b.before:,} → {b.after:,}", f"free blocks of {b.size} {esc(b.resource)}")
+            for b in decision.blocks[:2]
+        ]
     for free in over_all(snapshot)[:2]:
         gained = _asked(decision, free.resource)
         allocated = f"{free.allocated:,}" + (f" → {free.allocated + gained:,}" if gained else "")

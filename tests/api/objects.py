@@ -22,6 +22,21 @@ REMOVED = object()
 PLACEMENT = EXAMPLES["PackingPlan"]["spec"]["placements"][0]
 POD = {key: PLACEMENT[key] for key in ("namespace", "name", "uid")}
 TIER = EXAMPLES["PackingPlan"]["spec"]["tiers"][0]
+BLOCK = {
+    "resource": "nvidia.com/gpu",
+    "size": 8,
+    "before": 2,
+    "after": 5,
+    "bound": 5,
+    "proof": "Optimal",
+    "gapBlocks": 0,
+}
+DEFRAGMENTS = {
+    **{f"spec.{name}": [] for name in ("placements", "moves", "evictions", "steps")},
+    "spec.summary": {"placements": 0, "moves": 0, "evictions": 0},
+    "spec.goal": "Defragment",
+    "spec.blocks": [BLOCK, BLOCK | {"size": 4, "bound": 7, "proof": "Gap", "gapBlocks": 2}],
+}
 
 
 def changed(obj: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -84,6 +99,7 @@ GOOD = {
             "spec.summary": {"placements": 0, "moves": 0, "evictions": 0},
         },
     ),
+    "plan to defragment": changed(EXAMPLES["PackingPlan"], DEFRAGMENTS),
     "paper plan, rejected": changed(
         EXAMPLES["PackingPlan"],
         {
@@ -231,6 +247,36 @@ _PLAN_RULES = {
         {"spec.steps.1": {"evict": [], "bind": []}},
         "spec.steps[1]",
         "a step evicts or binds at least one pod",
+    ),
+    "blocks of a plan that places": Bad(
+        "PackingPlan",
+        {"spec.blocks": [BLOCK]},
+        "spec",
+        "only a plan with the goal Defragment counts blocks",
+    ),
+    "placements of a plan to defragment": Bad(
+        "PackingPlan",
+        {"spec.goal": "Defragment"},
+        "spec",
+        "a plan to defragment only moves pods",
+    ),
+    "blocks upside down": Bad(
+        "PackingPlan",
+        DEFRAGMENTS | {"spec.blocks": [BLOCK | {"size": 4}, BLOCK]},
+        "spec.blocks",
+        "blocks are listed largest first",
+    ),
+    "wrong gap of blocks": Bad(
+        "PackingPlan",
+        DEFRAGMENTS | {"spec.blocks": [BLOCK | {"bound": 7, "proof": "Gap", "gapBlocks": 1}]},
+        "spec.blocks[0]",
+        "gapBlocks is bound minus after",
+    ),
+    "optimal blocks with a gap": Bad(
+        "PackingPlan",
+        DEFRAGMENTS | {"spec.blocks": [BLOCK | {"bound": 7, "gapBlocks": 2}]},
+        "spec.blocks[0]",
+        "proof is Optimal exactly when gapBlocks is 0",
     ),
     "tiers upside down": Bad(
         "PackingPlan",

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fairstow.packing.checker.blocks import check_blocks
 from fairstow.packing.checker.bookkeeping import check_changes, check_steps
 from fairstow.packing.checker.cluster import Cluster, read_cluster
 from fairstow.packing.checker.costs import check_ages, check_cost
@@ -47,6 +48,7 @@ def check(
     # 3. Every step in the state the ones before it left.
     homes = Replay(cluster, read, report).run()
     check_gangs(cluster, read, homes, report)
+    check_blocks(cluster, read, homes, report)
     # 4. The figures, from the state before and after.
     tiers = _count(cluster, homes)
     _check_tiers(read, tiers, report)

@@ -25,9 +25,7 @@ def node_obstacles(pod: Pod, node: Node) -> Iterator[Obstacle]:
         yield Rule.RULE_NOT_MODELLED, f"uses {pod.unmodelled}, which plans don't model"
     if not node.ready:
         yield Rule.NODE_NOT_READY, f"{node.name} isn't Ready"
-    leaving = ["deletionTimestamp"] if node.deleted else []
-    leaving += [taint.key for taint in node.taints if taint.key in _LEAVING]
-    if leaving:
+    if leaving := being_deleted(node):
         yield Rule.NODE_BEING_DELETED, f"{node.name} is being deleted ({', '.join(leaving)})"
     if node.unschedulable and not _tolerates(pod, _CORDON):
         yield Rule.NODE_UNSCHEDULABLE, f"{node.name} is cordoned"
@@ -70,6 +68,12 @@ def port_obstacles(pod: Pod, node: Node, there: Iterable[Pod]) -> Iterator[Obsta
             if any(port.meets(taken) for taken in other.ports):
                 message = f"needs host port {port}, which {other.key} has on {node.name}"
                 yield Rule.HOST_PORT_TAKEN, message
+
+
+def being_deleted(node: Node) -> list[str]:
+    """Return what says that a node is on its way out; empty if nothing does."""
+    leaving = ["deletionTimestamp"] if node.deleted else []
+    return leaving + [taint.key for taint in node.taints if taint.key in _LEAVING]
 
 
 def meets_node_rules(pod: Pod, node: Node) -> bool:

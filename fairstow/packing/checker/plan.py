@@ -79,6 +79,19 @@ class Tier:
 
 
 @dataclass(frozen=True)
+class BlockClaim:
+    """The plan's claims about one size of free blocks."""
+
+    resource: str
+    size: int
+    before: int
+    after: int
+    bound: int
+    proof: str
+    gap: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """What of a plan can be checked; `taken_at` in seconds since 1970, `minimum_age` in ms.
 
@@ -89,10 +102,12 @@ class Plan:
     budgets_known: bool
     what_if: bool
     approved: bool
+    defragments: bool
     cost: int
     taken_at: int | None
     minimum_age: int
     tiers: tuple[Tier, ...]
+    blocks: tuple[BlockClaim, ...]
     changes: tuple[Change, ...]
     steps: tuple[Step, ...]
 
@@ -116,6 +131,7 @@ class _Reader:
             return None
         self._envelope(root, spec)
         tiers = self._list(spec, "tiers", _read_tier)
+        blocks = self._list(spec, "blocks", _read_block)
         placements = self._list(spec, "placements", _read_placement)
         moves = self._list(spec, "moves", _read_move)
         evictions = self._list(spec, "evictions", _read_eviction)
@@ -127,10 +143,12 @@ class _Reader:
             budgets_known=spec.text("budgets") == "Known",
             what_if=_supposes(root.map("metadata")),
             approved=spec.map("approval").text("decision") == "Approved",
+            defragments=spec.text("goal") == "Defragment",
             cost=spec.integer("cost"),
             taken_at=read_moment(spec, "takenAt"),
             minimum_age=read_span(spec, "minimumAge"),
             tiers=tiers,
+            blocks=blocks,
             changes=placements + moves + evictions,
             steps=steps,
         )
@@ -146,6 +164,8 @@ class _Reader:
             self._try(_count, spec, key)
         for key, allowed in _CHOICES.items():
             self._try(_choice, spec, key, allowed)
+        if spec.has("goal"):
+            self._try(_choice, spec, "goal", ("Place", "Defragment"))
         self._try(_pattern, spec, "snapshotHash", _HASH, "32 hexadecimal digits")
         self._try(_pattern, spec, "window", _DURATION, "a duration such as 10s")
         self._try(read_moment, spec, "takenAt")
@@ -259,4 +279,19 @@ def _read_tier(fields: Fields) -> Tier:
         bound=_count(fields, "bound"),
         proof=_choice(fields, "proof", ("Optimal", "Gap")),
         gap_pods=_count(fields, "gapPods"),
+    )
+
+
+def _read_block(fields: Fields) -> BlockClaim:
+    size = _count(fields, "size")
+    if not size:
+        raise CheckError(f"{fields.where}: {fields.at('size')} must be positive")
+    return BlockClaim(
+        resource=_name(fields, "resource"),
+        size=size,
+        before=_count(fields, "before"),
+        after=_count(fields, "after"),
+        bound=_count(fields, "bound"),
+        proof=_choice(fields, "proof", ("Optimal", "Gap")),
+        gap=_count(fields, "gapBlocks"),
     )
