@@ -149,6 +149,13 @@ def test_a_volume_that_pods_share_is_attached_once() -> None:
     assert len(plan(world(*pods, *shared, limit=1, nodes="a")).placements) == 3
 
 
+def test_a_volume_that_is_there_needs_no_further_attachment() -> None:
+    there = using("there", "a", "x", gpu=0)
+    shared = disks("x", accessModes=["ReadWriteMany"])
+    decision = plan(world(there, using("p", "", "x"), *shared, limit=1, nodes="a"))
+    assert names(decision) == ["p a"]
+
+
 def test_every_ephemeral_volume_counts() -> None:
     pods = [made for i in range(3) for made in scratch(f"p{i}")]
     decision = plan(world(*pods, limit=2, nodes="a"))
@@ -168,6 +175,16 @@ def test_pods_that_wait_for_one_volume_to_be_made_go_to_one_node() -> None:
     decision = plan(world(*pods, claim("x", None), gpu=2))
     assert len(decision.placements) == 2
     assert len({p.node for p in decision.placements}) == 1
+    assert decision.tiers[0].proof is Proof.OPTIMAL
+
+
+def test_an_ephemeral_volume_that_is_there_makes_its_pod_another() -> None:
+    (one, made), (two, late_one) = scratch("one"), scratch("two")
+    made["metadata"]["annotations"] = {"pv.kubernetes.io/bind-completed": "yes"}
+    made["spec"]["volumeName"] = "pv-one"
+    there = volume("pv-one", nodeAffinity=only_in("zb"))
+    objects = world(one, made, two, late_one, there, gpu=1)
+    assert names(plan(objects)) == ["one b", "two a"]
 
 
 @pytest.mark.parametrize(

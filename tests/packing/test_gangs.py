@@ -14,9 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairstow.packing.formulate import formulate
+from fairstow.packing.incumbent import Incumbent
+from fairstow.packing.limits import Limits
 from fairstow.packing.model import Decision, Order, Proof, Request
+from fairstow.packing.objective import levels
 from fairstow.packing.planner import find, inline
+from fairstow.packing.relaxation import Relaxation
 from fairstow.packing.schedule import schedule
+from fairstow.packing.search import Search, Task
 from tests.packing.checker_clusters import Json, budget, node, pod
 from tests.packing.clusters import Best, best, clusters, snapshot
 from tests.packing.test_between import apart
@@ -102,6 +107,29 @@ def test_a_proof_is_true_however_little_time_there_is(
         if tier.proof is Proof.GAP or (order is Order.TIER_BY_TIER and tier.after < best_known):
             break
         assert tier.after == best_known
+
+
+@slow
+@given(gang_clusters())
+def test_no_layout_beats_the_bound_of_the_relaxation(objects: list[Json]) -> None:
+    request = Request(snapshot(objects), window=AMPLE)
+    best_found = find(request, inline(time.monotonic), time.monotonic)
+    relaxation = Relaxation.within(best_found.problem, Limits(), 1.0)
+    assert relaxation is not None
+    for level in best_found.bounds:
+        value, bound = best_found.layout.value(level), relaxation.bound(level, 1.0)
+        assert bound is not None
+        assert value <= bound if level.places else value >= bound
+        relaxation.hold(level, value)
+
+
+def test_no_two_solves_together_leave_half_a_gang() -> None:
+    problem, _ = formulate(snapshot([node("a"), *members(2)]))
+    order = levels(Order.PLACE_FIRST, problem.priorities)
+    task = Task(problem, {}, order, Limits(), Limits(), seed=0, workers=1)
+    search = Search(task, time.monotonic, time.monotonic() + 1, lambda _: None)
+    for count, whole in ((1, False), (2, True)):
+        assert search._valid(Incumbent(problem, {(0, 0): count}), {(0, 0): count}) == whole
 
 
 @slow
@@ -208,6 +236,30 @@ def test_budgets_that_forbid_the_way_for_one_member_keep_the_whole_gang_waiting(
     objects[5]["spec"]["nodeSelector"] = {"host": "a"}
     objects[6]["spec"]["nodeSelector"] = {"host": "b"}
     assert not plan(objects).steps
+
+
+SWAP = [
+    node("a", gpu=3),
+    node("b", gpu=2),
+    node("c", gpu=1),
+    pod("stays", "a", owner=""),
+    pod("two", "a", gpu=2, labels={"app": "guarded"}),
+    pod("one", "b", labels={"app": "guarded"}),
+    member("held", priority=100, nodeSelector={"host": "a"}),
+    member("easy", priority=100, nodeSelector={"host": "c"}),
+    budget("one", {"app": "guarded"}, 1),
+]
+"""Member held needs a swap of two pods that may not be down together."""
+
+
+def test_a_gang_waits_as_a_whole_where_the_way_for_a_member_is_barred() -> None:
+    assert not plan(SWAP).steps
+    free = [o for o in SWAP if o["kind"] != "PodDisruptionBudget"]
+    assert [len(step.bind) for step in plan(free).steps] == [2, 2]
+
+
+def test_a_gang_runs_with_enough_where_the_way_for_one_too_many_is_barred() -> None:
+    assert names(plan([*SWAP, pod_group(1)])) == ["easy c"]
 
 
 def test_members_apart_from_each_other_get_a_node_each_or_none() -> None:
