@@ -35,6 +35,7 @@ class Attachments:
         self._disks: dict[str, dict[Disk, int]] = {n.name: {} for n in snapshot.nodes}
         self._users: dict[Key, int] = {}
         self._first: dict[Key, dict[str, int]] = {}
+        self._strangers: dict[str, int] = {}
 
     def shift(self, pod: Pod, node: Node, step: int) -> None:
         """Count a pod's volumes on a node (step 1) or take them out (-1)."""
@@ -44,6 +45,8 @@ class Attachments:
             claim = self._storage.claims.get(key)
             if claim is None:
                 continue
+            if use.ephemeral and claim.owner != pod.uid:
+                add(self._strangers, node.name, step)
             add(self._disks[node.name], self._disk(key, claim), step)
             if not claim.bound:
                 add(self._first.setdefault(key, {}), node.name, step)
@@ -127,6 +130,8 @@ class Attachments:
             rules = self._storage.drivers.get(driver)
             if rules is not None and rules.must_be_installed and driver not in limits:
                 yield Refusal(Rule.VOLUME_LIMIT, f"lacks the CSI driver {driver}")
+        if wanted and node.name in self._strangers and any(n is not None for n in limits.values()):
+            yield Refusal(Rule.CLAIM, "has volumes that can't be counted: one isn't its pod's own")
         held = self._disks[node.name].keys()
         for driver in sorted({driver for driver, _ in wanted - held}):
             limit = limits.get(driver)

@@ -3,12 +3,17 @@
 A pod may be moved only if something recreates it and losing it costs no more than a restart:
 ReplicaSets, StatefulSets, and Jobs whose podFailurePolicy ignores DisruptionTarget (else an
 eviction counts against backoffLimit). Everything else joins by the annotation
-`fairstow.dev/movable: "true"`. A pod under two budgets can't be evicted at all: the Eviction API
+`fairstow.dev/movable: "true"`, which overrides no other reason: data on a node's disk, in an
+emptyDir or in an ephemeral volume goes with the pod whatever anybody says. (The claim of an
+ephemeral volume belongs to its pod and is deleted with it; the pod made in its stead gets a new,
+empty one.) A pod under two budgets can't be evicted at all: the Eviction API
 answers 500. Some may be moved, but not yet: those that started only now, and those of a workload
 that was disturbed a short while ago (`Movability.rest`).
 """
 
+from collections import Counter
 from collections.abc import Collection
+from functools import cached_property
 
 from fairstow.cluster.model import Budget, Pod
 from fairstow.cluster.selectors import selects
@@ -65,7 +70,13 @@ class Movability:
 
     def refusal(self, pod: Pod) -> str:
         """Return why a running pod must stay where it is, as a phrase; "" if it may be moved."""
-        return _identity(pod) or self._owner(pod) or self._budget(pod) or self.rest(pod)
+        return (
+            _identity(pod)
+            or self._claims(pod)
+            or self._owner(pod)
+            or self._budget(pod)
+            or self.rest(pod)
+        )
 
     def rest(self, pod: Pod) -> str:
         """Return why a running pod is left alone for now, as a phrase, or ""."""
@@ -78,6 +89,33 @@ class Movability:
         if self._snapshot.taken_at - pod.started < self._min_age:
             return f"it is younger than {duration(self._min_age)}"
         return ""
+
+    def _claims(self, pod: Pod) -> str:
+        """Reasons that lie in its claims: data that stays behind, a volume that can't follow."""
+        for use in pod.shape.claims:
+            if use.ephemeral:
+                return f"its ephemeral volume {use.name} would be lost"
+            if not {"PersistentVolumeClaim", "PersistentVolume"} <= self._snapshot.known:
+                return f"its claim {use.name} may be a local volume, the input doesn't tell"
+            storage = self._snapshot.storage
+            claim = storage.claims.get((pod.namespace, use.name))
+            volume = storage.volumes.get(claim.volume) if claim and claim.bound else None
+            if claim is None or volume is None:
+                return f"its claim {use.name} isn't bound"
+            if volume.local:
+                return f"its claim {use.name} is a local volume, whose data stays behind"
+            if not claim.many_nodes and self._users[pod.namespace, use.name] > 1:
+                return f"its claim {use.name} is for one node at a time, and other pods use it"
+        return ""
+
+    @cached_property
+    def _users(self) -> Counter[tuple[str, str]]:
+        """Pods that use or wait for a claim, by the claim's namespace and name."""
+        return Counter(
+            (pod.namespace, use.claim_of(pod.name))
+            for pod in self._snapshot.pods
+            for use in pod.shape.claims
+        )
 
     def _owner(self, pod: Pod) -> str:
         if dict(pod.annotations).get(MOVABLE) == "true" or (

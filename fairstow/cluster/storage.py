@@ -21,6 +21,7 @@ Readers = dict[str, tuple[str, type[msgspec.Struct], Callable[[Any, Item], None]
 
 _CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 _BOUND = "pv.kubernetes.io/bind-completed"
+_MANY_NODES = frozenset({"ReadWriteMany", "ReadOnlyMany"})
 _SELECTED_NODE = "volume.kubernetes.io/selected-node"
 ZONES = (
     "failure-domain.beta.kubernetes.io/zone",
@@ -47,6 +48,7 @@ class Claim(msgspec.Struct, frozen=True):
         bound: whether that binding is complete.
         selected: the node for which its volume is being made, or "".
         single_pod: access mode ReadWriteOncePod.
+        many_nodes: several nodes may have it at once.
         owner: UID of the controlling object, or "".
     """
 
@@ -58,6 +60,7 @@ class Claim(msgspec.Struct, frozen=True):
     storage_class: str
     selected: str
     owner: str
+    many_nodes: bool = False
 
 
 class Volume(msgspec.Struct, frozen=True):
@@ -69,6 +72,7 @@ class Volume(msgspec.Struct, frozen=True):
         driver: its CSI driver, or "".
         handle: what that driver calls it; two volumes with one handle are one attachment.
         in_tree: the plugin of a cloud disk from before CSI, or "".
+        local: whether its data is on one node's disk.
     """
 
     node_affinity: tuple[NodeTerm, ...] | None
@@ -76,6 +80,7 @@ class Volume(msgspec.Struct, frozen=True):
     driver: str
     handle: str
     in_tree: str
+    local: bool = False
 
 
 class StorageClass(msgspec.Struct, frozen=True):
@@ -156,6 +161,7 @@ class StorageReader:
             storage_class=notes.get(_CLASS_ANNOTATION, spec.storage_class_name or ""),
             selected=notes.get(_SELECTED_NODE, ""),
             owner=owners[0] if owners else "",
+            many_nodes=not _MANY_NODES.isdisjoint(spec.access_modes or ()),
         )
 
     def _volume(self, raw: wire.Volume, _item: Item) -> None:
@@ -170,6 +176,7 @@ class StorageReader:
             driver=spec.csi.driver if spec.csi else "",
             handle=spec.csi.volume_handle if spec.csi else "",
             in_tree=in_tree[0] if in_tree else "",
+            local=spec.local is not None or spec.host_path is not None,
         )
 
     def _class(self, raw: wire.StorageClass, _item: Item) -> None:

@@ -48,6 +48,8 @@ class VolumeSpec(Wire):
 
     node_affinity: VolumeNodeAffinity | None = None
     csi: CsiSource | None = None
+    local: Present = None
+    host_path: Present = None
     aws_elastic_block_store: Present = None
     azure_disk: Present = None
     azure_file: Present = None

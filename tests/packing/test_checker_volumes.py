@@ -372,17 +372,11 @@ def test_a_claim_of_someone_else_where_an_ephemeral_volumes_should_be_stops_the_
     assert placed(arriving, *objects, limit=9) == set()
 
 
-def test_a_moved_pod_gets_its_ephemeral_volume_anew() -> None:
+def test_a_pod_whose_ephemeral_volume_would_be_deleted_with_it_stays() -> None:
     moved = ephemeral("m", "b")
-    mine = owned(claim("m-tmp"), moved["metadata"]["uid"])
-    objects = world(mine, volume(nodeAffinity=only_in("z2")), moved)
-    found = verdict(objects, plan(objects, step([moved], [(moved, "a")])))
-    assert found.accepted
-    assert "team-a/m-tmp gets a new volume" in found.notes[0]
-    mine["spec"]["storageClassName"] = "now"
-    objects.append(IMMEDIATE)
-    a_plan = plan(objects, step([moved], [(moved, "a")]))
-    assert rules_broken(objects, a_plan) == {"VolumeNotBound"}
+    moved["metadata"]["annotations"]["fairstow.dev/movable"] = "true"
+    objects = world(owned(claim("m-tmp"), moved["metadata"]["uid"]), volume(), moved)
+    assert rules_broken(objects, plan(objects, step([moved], [(moved, "a")]))) == {"PodNotMovable"}
 
 
 @pytest.mark.parametrize("source", ["local", "hostPath"])

@@ -17,7 +17,7 @@ def immovable_because(pod: Pod, cluster: Cluster) -> str:
 
     Disruption budgets are not looked at here: they depend on the step.
     """
-    return _forbidden(pod) or _on_local_volume(pod, cluster) or _not_recreated(pod, cluster)
+    return _forbidden(pod) or _would_lose_data(pod, cluster) or _not_recreated(pod, cluster)
 
 
 def _forbidden(pod: Pod) -> str:
@@ -43,9 +43,14 @@ def _forbidden(pod: Pod) -> str:
     return ""
 
 
-def _on_local_volume(pod: Pod, cluster: Cluster) -> str:
-    """Return why the volume behind a claim ties the pod to its node, as far as the input tells."""
+def _would_lose_data(pod: Pod, cluster: Cluster) -> str:
+    """Return which claim's data doesn't follow the pod, as far as the input tells.
+
+    The claim of an ephemeral volume belongs to its pod and is deleted with it.
+    """
     for use in pod.claims:
+        if use.ephemeral:
+            return f"its ephemeral volume (claim {use.name}) would be deleted with it"
         claim = cluster.storage.claims.get(f"{pod.namespace}/{use.name}")
         volume = cluster.storage.volumes.get(claim.volume) if claim else None
         if volume is not None and volume.local:

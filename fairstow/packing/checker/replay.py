@@ -63,7 +63,6 @@ class Replay:
         if change is None or change.role == "eviction":
             self._judge_priority(number, pod, node)
         self._state.leave(pod)
-        self._state.renew(pod)
 
     def _judge_priority(self, number: int, pod: Pod, node: str) -> None:
         """Product: strictly below a placed pod that may preempt. Paper: at most equal to one."""

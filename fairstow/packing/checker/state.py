@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Protocol
 
 from fairstow.packing.checker.cluster import Cluster, Node
@@ -77,7 +76,6 @@ class State:
         self.chosen: dict[str, str] = {}
         self._there: dict[str, dict[str, Pod]] = {}
         self._users: dict[str, set[str]] = {}
-        self._renewed: dict[str, Claim] = {}
         for pod in cluster.pods.values():
             if pod.home:
                 self._take(pod, pod.home, self.placed if pod.node else self.promised)
@@ -91,8 +89,8 @@ class State:
         return self.cluster.nodes[node].labels if node in self.cluster.nodes else {}
 
     def claim(self, key: str) -> Claim | None:
-        """Return a claim as it is now."""
-        return self._renewed.get(key) or self.cluster.storage.claims.get(key)
+        """Return a claim, None if there is none."""
+        return self.cluster.storage.claims.get(key)
 
     def users(self, key: str) -> set[str]:
         """Return the pods on nodes that use a claim; that of an ephemeral volume has none."""
@@ -125,14 +123,6 @@ class State:
             key = f"{pod.namespace}/{use.name}"
             if (claim := self.claim(key)) and not claim.bound:
                 self.chosen.setdefault(key, node)
-
-    def renew(self, pod: Pod) -> None:
-        """Replace the claims of a pod's ephemeral volumes by new ones, as its eviction does."""
-        for use in pod.claims:
-            key = f"{pod.namespace}/{use.name}"
-            if use.ephemeral and (claim := self.claim(key)) and claim.owner == pod.uid:
-                new = replace(claim, volume="", bound=False, phase="", selected="")
-                self._renewed[key] = replace(new, terminating=False)
 
     def leave(self, pod: Pod) -> None:
         """Take a pod away from where it is, if it is anywhere."""

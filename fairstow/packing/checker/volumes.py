@@ -7,7 +7,7 @@ NodeVolumeLimits. Stricter where an answer would need what isn't known or modell
 - A volume of a migrated in-tree plugin keeps its pod where it is.
 - Two pods of a plan that share a claim without a volume go to one node.
 - Attachments in the dump count until the end, also those of pods that the plan moves away.
-An ephemeral volume's claim goes with its pod: a moved pod is judged with a new one.
+A pod with an ephemeral volume is never moved (`movable`): its claim would go with it.
 """
 
 from collections.abc import Iterator
