@@ -34,6 +34,9 @@ MODELLED = frozenset(
         "topology spread (DoNotSchedule)",
         "host ports",
         "features that its node must declare",
+        "persistentVolumeClaim volume",
+        "ephemeral volume",
+        "csi volume",
     }
 )
 """Of `Shape.unmodelled`, what a plan places and moves pods by all the same."""

@@ -49,9 +49,6 @@ from fairstow.cluster.model import Pod
 from fairstow.cluster.movable import MODELLED
 from fairstow.cluster.shapes import ANY_ADDRESS
 
-PLACEABLE = MODELLED | {"persistentVolumeClaim volume", "ephemeral volume", "csi volume"}
-"""Of `Shape.unmodelled`, what a pending pod may use and be placed all the same."""
-
 PORT = "host port "
 """Prefix of the pseudo-resources that make a host port a room of one per node."""
 
@@ -211,8 +208,7 @@ def exact(between: Iterable[Between]) -> bool:
 
 def unplanned(pod: Pod) -> str:
     """Return which of a pod's rules the planner doesn't model, "" if it may be placed or moved."""
-    modelled = MODELLED if pod.node else PLACEABLE
-    unknown = [name for name in pod.shape.unmodelled if name not in modelled]
+    unknown = [name for name in pod.shape.unmodelled if name not in MODELLED]
     if any(port.address != ANY_ADDRESS for port in pod.shape.host_ports):
         unknown.append("host ports on one address alone")
     return ", ".join(unknown)

@@ -185,13 +185,27 @@ class PlacementModel:
             self._model.add(_sum(present) <= int(not outside))
 
     def _attach(self, rule: Attach, node: int) -> None:
-        parts = [n * self._x[g, node] for g, n in rule.own.items() if n and (g, node) in self._x]
+        parts: list[Linear] = []
+        for group, disks in rule.own.items():
+            if disks and (group, node) in self._x:
+                parts.append(disks * self._arrivals(group, node, rule.running[group].get(node, 0)))
         for bringing in rule.new(node).values():
             counts = [self._x[g, node] for g in bringing if (g, node) in self._x]
             if counts:
                 parts.append(self._presence(_sum(counts)))
         if parts:
             self._model.add(_sum(parts) <= rule.free[node])
+
+    def _arrivals(self, group: int, node: int, now: int) -> Linear:
+        """Return an expression that is at least max(0, x − now), and that where it matters."""
+        x = self._x[group, node]
+        if not now:
+            return x
+        arrived = self._variable(
+            self._most[group, node], max(0, self._incumbent.count((group, node)) - now)
+        )
+        self._model.add(arrived >= x - now)
+        return arrived
 
     def _gang(self, gang: Gang) -> None:
         """Place none or enough, those counted that the incumbent has on other nodes."""

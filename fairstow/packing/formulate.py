@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import gcd
 
+import msgspec
+
 from fairstow.cluster.attachments import Attachments
 from fairstow.cluster.model import Node, Pod
 from fairstow.cluster.movable import Movability
 from fairstow.cluster.rules import Rules
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.packing.between import PORT, unplanned
-from fairstow.packing.claims import attached, claim_rules, own_claims, untried
+from fairstow.packing.claims import Register, untried
 from fairstow.packing.cost import work_lost
 from fairstow.packing.gangs import Gangs, gangs_of, waiting_gangs, without_hopeless
 from fairstow.packing.model import RuleSet
@@ -62,7 +64,7 @@ def formulate(
         rules=rule_set,
         between=tuple(rule for rule in between if not apart_by_node(rule)),
         gangs=gangs_of(sorting.gangs, samples),
-        claims=tuple(claim_rules(snapshot, samples, [g.most for g in made])),
+        claims=sorting.claims.rules(samples, running, [g.most for g in made]),
     )
     roster = Roster(
         pending=tuple(tuple(sorting.pending.get(key, ())) for key, _ in groups),
@@ -108,6 +110,7 @@ class _Sorting:
 
     def __post_init__(self) -> None:
         self.gangs, reasons = left_out(self.snapshot)
+        self.claims = Register(self.snapshot)
         waiting, moving = [], []
         for pod in self.snapshot.pods:
             if pod.uid in reasons:
@@ -150,9 +153,11 @@ class _Sorting:
         budgets = tuple(b.ref for b in self.movability.budgets(pod))
         kept_out = tuple(sorted(self.rules.forbidden_domains(pod)))
         own = pod.namespace if pod.shape.unmodelled else ""
-        seen, claims = self.watches.seen(pod), own_claims(self.snapshot, pod)
-        gang, kind = self.gangs.of(pod), self.apart(pod)
-        return (pod.shape, kept_out, budgets, own, seen, gang, claims, kind)
+        shape, claims = pod.shape, self.claims.kind(pod)
+        if claims:
+            shape = msgspec.structs.replace(shape, claims=())
+        seen, gang, kind = self.watches.seen(pod), self.gangs.of(pod), self.apart(pod)
+        return (shape, kept_out, budgets, own, seen, gang, claims, kind)
 
     def in_order(self) -> list[tuple[Key, Pod]]:
         """Return the groups' keys with a sample pod each, a pending one if there is one."""
@@ -177,7 +182,6 @@ class _GroupMaker:
         self._cast, self._sorting = cast, sorting
         self._resources, self._units = resources, units
         self._budget_index = {b.ref: i for i, b in enumerate(sorting.snapshot.budgets)}
-        self._attachments: Attachments | None = None
 
     def __call__(self, index: int, key: Key) -> Group:
         sorting, sample = self._sorting, self._cast.samples[index]
@@ -211,9 +215,7 @@ class _GroupMaker:
             if refusal(pod, node) is None and not (features and features - set(node.features))
         )
         if pod.shape.claims:
-            self._attachments = self._attachments or attached(self._sorting.snapshot)
-            had = self._attachments.refusals
-            found = frozenset(i for i in found if not any(had(pod, self._cast.nodes[i])))
+            found = self._sorting.claims.nodes(pod, found)
         return found - self._cast.closed(pod) if pod.shape.unmodelled else found
 
 

@@ -96,7 +96,7 @@ class Incumbent:
         count = self.count(site)
         if self.problem.groups[site[0]].alone and count:
             return False
-        return self.ledger.allow(*site, count)
+        return self.ledger.allow(*site, count) and self._claims.allow(*site)
 
     def whole(self, gang: Gang) -> bool:
         """Whether a gang has no pod placed, or enough."""

@@ -174,6 +174,10 @@ class Roster:
     unplaceable: tuple[tuple[Pod, str], ...]
     resting: tuple[tuple[Pod, str], ...] = ()
 
+    def sample(self, group: int) -> tuple[Pod, ...]:
+        """Return some pods of a group: all are alike."""
+        return self.pending[group] or next(iter(self.running[group].values()), ())
+
 
 def pin_satisfied_tiers(problem: Problem) -> Problem:
     """Hold the top tiers that miss no pod where they are; exact under the order TierByTier.

@@ -113,10 +113,6 @@ class _Scheduler:
         self.useful = 0
         now = Incumbent(problem, {})
         self._state, self._room, self._ledger = now.at, now.room, now.ledger
-        # Rules between pods are judged by the scheduler's own filters, step by step.
-        claiming = {i for i, pods in enumerate(roster.pending) if pods and pods[0].shape.claims}
-        self._judged = claiming | now.ledger.groups
-        self._judge = State(snapshot) if self._judged else None
         self._leaving: Counter[Site] = Counter()
         self._slots: Counter[Site] = Counter()
         for index, (group, at) in enumerate(zip(problem.groups, layout, strict=True)):
@@ -124,6 +120,11 @@ class _Scheduler:
                 change = at.get(node, 0) - group.running.get(node, 0)
                 (self._slots if change > 0 else self._leaving)[index, node] += abs(change)
         self._leaving, self._slots = +self._leaving, +self._slots
+        # Rules between pods and claims are judged by the scheduler's own filters, step by step.
+        arriving = {index for index, _ in self._slots}
+        claiming = {i for i in arriving if any(p.shape.claims for p in roster.sample(i))}
+        self._judged = claiming | now.ledger.groups
+        self._judge = State(snapshot) if self._judged else None
         self._of_group: Counter[int] = Counter()
         for (index, _), count in self._leaving.items():
             self._of_group[index] += count

@@ -1,6 +1,6 @@
 """Who may be moved, of the pods with claims: data that stays behind, volumes that can't follow.
 
-Not covered: everybody else (test_movable.py), and where a volume can be had (test_state_volumes.py).
+Not covered: everybody else (test_movable.py), where a volume can be had (test_state_volumes.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fairstow.cluster.movable import Movability
 from tests.cluster.objects import Object, node, pod, snapshot
 from tests.cluster.test_state_volumes import claim, using, volume
 
-MOVABLE = {"annotations": {"fairstow.dev/movable": "true"}}
+MOVABLE: dict[str, Any] = {"annotations": {"fairstow.dev/movable": "true"}}
 LOCAL: dict[str, Any] = {"csi": None, "local": {"path": "/disk"}}
 
 
