@@ -18,6 +18,7 @@ from typing import Any
 
 from ortools.sat.python import cp_model
 
+from fairstow.packing.by_pod import by_pod
 from fairstow.packing.claims import Attach, ClaimRule, OnePod
 from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
@@ -31,6 +32,11 @@ Linear = Any
 
 _SAFE_WEIGHT = 1 << 40
 """Weights times counts stay far from int64."""
+
+
+_BOUNDING = ("lb_tree_search", "reduced_costs")
+"""Of CP-SAT's strategies those that raise the bound on a disturbance fastest; with two threads it
+runs neither by itself (compared on the grid of `benchmarks.paper_grid`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +57,18 @@ class Solved:
 class PlacementModel:
     """One CP-SAT model over chosen nodes around an incumbent."""
 
-    def __init__(self, incumbent: Incumbent, nodes: Sequence[int], limits: Limits) -> None:
+    def __init__(
+        self,
+        incumbent: Incumbent,
+        nodes: Sequence[int],
+        limits: Limits,
+        *,
+        pod_by_pod: bool = False,
+    ) -> None:
         self._incumbent, self._problem, self._limits = incumbent, incumbent.problem, limits
-        self._nodes = list(nodes)
+        self._nodes, self._pod_by_pod = list(nodes), pod_by_pod
         self._model = cp_model.CpModel()
-        self._x: dict[Site, cp_model.IntVar] = {}
+        self._x: dict[Site, Linear] = {}
         self._most: dict[Site, int] = {}
         self._span = 0
         self._dearest_work = 0
@@ -65,6 +78,7 @@ class PlacementModel:
         self._work: dict[int, Linear] = {}
         self._left: dict[Site, Linear] = {}
         self._evicted: dict[int, Linear] = {}
+        self._lost_pods: dict[int, Linear] = {}
         for index in range(len(self._problem.groups)):
             if index not in self._problem.pinned:
                 self._group(index)
@@ -93,7 +107,10 @@ class PlacementModel:
         for node in self._nodes:
             if most := min(problem.ceiling(index, node), movable):
                 self._most[index, node] = most
-                self._x[index, node] = self._variable(most, incumbent.count((index, node)))
+        if self._pod_by_pod:
+            self._state_pods(index)
+        else:
+            self._state_counts(index)
         here = [self._x[index, n] for n in self._nodes if (index, n) in self._x]
         if not here:
             return
@@ -103,38 +120,65 @@ class PlacementModel:
         most = min(group.most, self._limits.caps.get(index, group.most))
         self._model.add(placed <= max(most, before))
         self._placed[index] = placed
-        self._departures[index], self._work[index] = self._departed(index)
         if index in self._limits.evictable and group.placed:
             self._evicted[index] = self._eviction(index, placed)
         else:
             self._model.add(placed >= min(group.placed, before))
 
-    def _departed(self, index: int) -> tuple[Linear, Linear]:
-        """Return a group's departures and the work they lose, those elsewhere included."""
+    def _state_counts(self, index: int) -> None:
+        """State a group as one integer per node, made of who stays and who arrives."""
         incumbent, group = self._incumbent, self._problem.groups[index]
-        parts: list[Linear] = [incumbent.left[index]]
-        works: list[Linear] = [incumbent.work[index]]
-        for node in self._nodes:
-            now = group.running.get(node, 0)
-            if not now or (index, node) not in self._x:
+        left: list[Linear] = [incumbent.left[index]]
+        work: list[Linear] = [incumbent.work[index]]
+        for node in (n for i, n in self._most if i == index):
+            now, most = incumbent.count((index, node)), self._most[index, node]
+            home = group.running.get(node, 0)
+            if not home:
+                self._x[index, node] = self._variable(most, now)
                 continue
-            gone = max(0, now - incumbent.count((index, node)))
-            here: list[Linear] = []
-            hinted = 0
-            for work, pods in group.classes(node).items():
-                left = self._variable(pods, min(pods, gone - hinted))
-                hinted += min(pods, gone - hinted)
-                here.append(left)
-                works.append(work * left)
-            self._left[index, node] = _sum(here)
-            self._model.add(_sum(here) >= now - self._x[index, node])
-            parts += [*here, -gone]
-            works.append(-group.work_lost(node, gone))
-            self._dearest_work = max(self._dearest_work, group.work.get(node, (0,))[-1])
-        return _sum(parts), _sum(works)
+            stay = self._variable(min(home, most), min(now, home))
+            come = self._variable(most, now - min(now, home))
+            self._x[index, node] = stay + come
+            self._model.add(stay + come <= most)
+            self._left[index, node] = home - stay
+            left.append(min(now, home) - stay)
+            if group.work.get(node):
+                work += [
+                    self._work_of(index, node, home - stay),
+                    -group.work_lost(node, max(0, home - now)),
+                ]
+        self._departures[index], self._work[index] = _sum(left), _sum(work)
 
-    def _eviction(self, index: int, placed: Linear) -> cp_model.IntVar:
+    def _work_of(self, index: int, node: int, left: Linear) -> Linear:
+        """Return what those lose who leave a node: the solver chooses who loses least."""
         group = self._problem.groups[index]
+        gone = max(0, group.running[node] - self._incumbent.count((index, node)))
+        leaving: list[Linear] = []
+        works: list[Linear] = []
+        for work, pods in group.classes(node).items():
+            leaving.append(self._variable(pods, min(pods, gone)))
+            gone -= min(pods, gone)
+            works.append(work * leaving[-1])
+        self._model.add(_sum(leaving) >= left)
+        self._dearest_work = max(self._dearest_work, group.work[node][-1])
+        return _sum(works)
+
+    def _state_pods(self, index: int) -> None:
+        """State a group pod by pod; only where all nodes are looked at."""
+        nodes = [n for i, n in self._most if i == index]
+        stays = index not in self._limits.evictable
+        pods = by_pod(self._model, self._incumbent, index, nodes, stays=stays)
+        self._x |= {(index, n): count for n, count in pods.x.items()}
+        self._hints += pods.hints
+        self._departures[index], self._work[index] = _sum(pods.left), _sum(pods.work)
+        self._lost_pods[index] = _sum(pods.lost)
+        dearest = (works[-1] for works in self._problem.groups[index].work.values() if works)
+        self._dearest_work = max(self._dearest_work, *dearest, 0)
+
+    def _eviction(self, index: int, placed: Linear) -> Linear:
+        group = self._problem.groups[index]
+        if self._pod_by_pod and self._problem.rules is RuleSet.PAPER:
+            return self._lost_pods[index]
         running, now = group.placed, self._incumbent.evictions(index)
         lost = self._variable(running, now)
         if self._problem.rules is RuleSet.PAPER:
@@ -307,15 +351,26 @@ class PlacementModel:
         seconds: float,
         workers: int,
         seed: int,
+        bounding: bool = False,
         on_changes: Callable[[dict[Site, int]], None] | None = None,
     ) -> Solved:
-        """Solve within `seconds`, starting from the incumbent."""
+        """Solve within `seconds`, starting from the incumbent.
+
+        Args:
+            seconds: at most.
+            workers: threads.
+            seed: of the solver's random choices.
+            bounding: whether a bound is wanted more than a better layout.
+            on_changes: gets every better layout.
+        """
         if seconds <= 0:
             return Solved(None, None, False)
         solver = cp_model.CpSolver()
         solver.parameters.max_time_in_seconds = seconds
         solver.parameters.num_workers = workers
         solver.parameters.random_seed = seed & 0x7FFFFFFF
+        if bounding and workers == len(_BOUNDING):
+            solver.parameters.subsolvers.extend(_BOUNDING)
         for variable, now in self._hints:
             self._model.add_hint(variable, now)
         callback = _Improvements(self, on_changes) if on_changes else None
@@ -326,7 +381,7 @@ class PlacementModel:
         bound = round(solver.best_objective_bound)
         return Solved(self.read(solver.value), bound, status == cp_model.OPTIMAL)
 
-    def read(self, value: Callable[[cp_model.IntVar], int]) -> dict[Site, int]:
+    def read(self, value: Callable[[Linear], int]) -> dict[Site, int]:
         """Return the counts of a solution that differ from the incumbent's."""
         counts = {site: value(variable) for site, variable in self._x.items()}
         return {s: c for s, c in counts.items() if c != self._incumbent.count(s)}

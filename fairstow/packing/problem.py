@@ -86,7 +86,7 @@ class Group:
         """Work that is lost where so many pods leave a node."""
         return sum(self.work[node][:left]) if node in self.work else 0
 
-    def classes(self, node: int) -> Mapping[int, int]:
+    def classes(self, node: int) -> Counter[int]:
         """How many of the pods on a node lose how much, least first."""
         now = self.running.get(node, 0)
         return Counter(self.work.get(node, (0,) * now))
@@ -138,6 +138,12 @@ class Problem:
     def pairs(self) -> int:
         """Pairs of a group and a node that may take it: the problem's size."""
         return sum(len(g.targets) for g in self.groups)
+
+    @property
+    def pods_by_nodes(self) -> int:
+        """Pairs of a pod that isn't pinned and a node that may take it."""
+        free = (g for i, g in enumerate(self.groups) if i not in self.pinned)
+        return sum(g.most * len(g.targets) for g in free)
 
     def current(self) -> Layout:
         """The layout as it is."""

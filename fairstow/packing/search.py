@@ -37,6 +37,9 @@ Report = Callable[["Outcome"], None]
 _WHOLE_CLUSTER = 60_000
 """Most (group, node) pairs for which the whole cluster is worth giving to CP-SAT at once."""
 
+_POD_BY_POD = 60_000
+"""Most (pod, node) pairs for which the whole cluster is stated pod by pod."""
+
 _GUIDED_NODES = 60
 _GUIDED_SHARE = 0.3
 _NEIGHBOURHOOD_SECONDS = 0.2
@@ -44,6 +47,9 @@ _PATIENCE = 40
 """Neighbourhoods in a row without a gain before the search moves on."""
 
 _REPAIR_SHARE = 0.5
+_BEFORE_WHOLE = 0.35
+"""Share of what is left for neighbourhoods where the whole cluster can be solved after them."""
+
 _FIRST_PATIENCE = 8
 _FIRST_SHARE = 0.2
 
@@ -126,7 +132,9 @@ class Search:
         if not self._done() and active:
             self._guided(sorted(active))
         while not self._done():
-            better = self._neighbourhoods(sorted(active), _PATIENCE, self._deadline)
+            share = _BEFORE_WHOLE if small else 1
+            until = self._now() + share * self._left()
+            better = self._neighbourhoods(sorted(active), _PATIENCE, until)
             if (small and not self._done() and self._whole()) or not (small or better):
                 break
         self._tighten()
@@ -336,12 +344,15 @@ class Search:
         """
         task = self._task
         self._tighten()
+        pod_by_pod = task.problem.pods_by_nodes <= _POD_BY_POD
         for index, level in enumerate(task.order):
             if self._left() <= 0:
                 return False
             if self._met(index):
                 continue
-            model = PlacementModel(self._best, range(len(task.problem.nodes)), task.limits)
+            model = PlacementModel(
+                self._best, range(len(task.problem.nodes)), task.limits, pod_by_pod=pod_by_pod
+            )
             for above in task.order[:index]:
                 model.hold(above, self._best.value(above))
             constant = model.optimise(level)
@@ -350,6 +361,7 @@ class Search:
                 seconds=self._left() * (1 if last else _WHOLE_SHARE),
                 workers=task.workers,
                 seed=task.seed,
+                bounding=not level.places,
                 on_changes=self._report_only,
             )
             self._offer(solved.changes)

@@ -30,7 +30,7 @@ class Variables:
 
     model: cp_model.CpModel
     nodes: Sequence[int]
-    x: Mapping[Site, cp_model.IntVar]
+    x: Mapping[Site, Linear]
     most: Mapping[Site, int]
     hints: list[tuple[cp_model.IntVar, int]]
 

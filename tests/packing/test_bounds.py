@@ -60,6 +60,30 @@ def test_an_expression_says_the_same_however_often_it_is_asked(
     assert [str(model._expression(level)) for level in asked] == once
 
 
+@slow
+@given(clusters(), st.sampled_from(Order), st.sampled_from(RuleSet), st.integers(0, 3))
+def test_pod_by_pod_and_by_counts_every_level_has_the_same_optimum(
+    objects: list[Json], order: Order, rules: RuleSet, moves: int
+) -> None:
+    problem, _ = formulate(snapshot(objects), rules)
+    evictable = frozenset(i for i, g in enumerate(problem.groups) if g.placed)
+    limits = Limits(moves=moves, evictions=2, evictable=evictable)
+    now, asked = Incumbent(problem, {}), levels(order, problem.priorities)
+    best: dict[bool, list[int | None]] = {}
+    for pod_by_pod in (False, True):
+        reached: list[int | None] = []
+        for index, level in enumerate(asked):
+            model = PlacementModel(now, range(len(problem.nodes)), limits, pod_by_pod=pod_by_pod)
+            for above, value in zip(asked[:index], reached, strict=True):
+                model.hold(above, value or 0)
+            constant = model.optimise(level)
+            solved = model.solve(seconds=20, workers=1, seed=0)
+            assert solved.optimal
+            reached.append(constant + (solved.bound or 0))
+        best[pod_by_pod] = reached
+    assert best[True] == best[False]
+
+
 CHAIN = [
     *(node(f"n{i}", gpu=1) for i in range(3)),
     *(pod(f"p{i}", f"n{i}", gpu=1) for i in range(2)),
