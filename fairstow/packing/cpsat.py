@@ -168,7 +168,9 @@ class PlacementModel:
         nodes = [n for i, n in self._most if i == index]
         stays = index not in self._limits.evictable
         pods = by_pod(self._model, self._incumbent, index, nodes, stays=stays)
-        self._x |= {(index, n): count for n, count in pods.x.items()}
+        for node, count in pods.x.items():
+            self._x[index, node] = count
+            self._model.add(count <= self._most[index, node])
         self._hints += pods.hints
         self._departures[index], self._work[index] = _sum(pods.left), _sum(pods.work)
         self._lost_pods[index] = _sum(pods.lost)
