@@ -55,6 +55,10 @@ format: $(SYNCED) ## Format the code.
 benchmark-packing: $(SYNCED) ## Run the packing benchmarks, the short way (five minutes).
 	@$(PHASE) paper-grid $(PYTHON) -m benchmarks.paper_grid --seeds 3 --priorities 4
 	@$(PHASE) scale $(PYTHON) -m benchmarks.scale
+	@$(PHASE) load-dump $(PYTHON) -m benchmarks.load_dump
+	@if [ -n "$$FAIRSTOW_DATA" ]; then \
+	  $(PHASE) fragmentation $(PYTHON) -m benchmarks.fragmentation --quick; \
+	else echo "== fragmentation: skipped, FAIRSTOW_DATA names no folder with the openb trace"; fi
 
 .PHONY: cluster-up
 cluster-up: $(SYNCED) ## Start a local Kubernetes and say how to reach it.
