@@ -3,9 +3,10 @@
     python -m benchmarks.load_dump [--nodes 5000] [--pods-per-node 10] [-f DUMP] [-o RESULT]
 
 Makes a dump in the form of `kubectl get -o json`, compressed, and loads it in a process of its
-own, so that peak memory is the load's alone. The time is wall-clock time; `cpuSeconds` is what it
-took of one core, which other work on the machine changes less. Exits with 1 where 5,000 nodes with
-10 pods each take more than `benchmarks/bounds.yaml` allows.
+own, so that peak memory is the load's alone. Loading is one thread that computes, so `cpuSeconds`
+is the time it takes where a core is free; `seconds` is wall-clock time, which other work on the
+machine makes longer. Exits with 1 where 5,000 nodes with 10 pods each take more than
+`benchmarks/bounds.yaml` allows.
 """
 
 from __future__ import annotations
