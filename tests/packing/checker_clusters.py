@@ -89,6 +89,16 @@ def beating(item: Json) -> Json:
     return item
 
 
+def work(item: Json) -> int:
+    """GPU-hours since a pod started, down to a power of two and at most 64; 0 for what serves."""
+    started = item["status"].get("startTime")
+    if not started or _owner(item).startswith("ReplicaSet/"):
+        return 0
+    hours = (NOW - datetime.fromisoformat(started)) / timedelta(hours=1)
+    gpus = int(item["spec"]["containers"][0]["resources"]["requests"][GPU])
+    return max((u for u in (1, 2, 4, 8, 16, 32, 64) if u <= hours * gpus), default=0)
+
+
 TRAITS = ("port", "apart", "near", "spread", "disk")
 DISK: list[Json] = [
     {
@@ -201,7 +211,8 @@ def plan(objects: Sequence[Json], *steps: Json, **spec: Any) -> Json:
         "notConsidered": [],
     } | spec
     weights = (2, 1) if body["rules"] == "Paper" else (1, 100)
-    body.setdefault("cost", weights[0] * len(moves) + weights[1] * len(evictions))
+    lost = 0 if body["rules"] == "Paper" else sum(work(by_uid[c["uid"]]) for c in moves + evictions)
+    body.setdefault("cost", weights[0] * len(moves) + weights[1] * len(evictions) + lost)
     body.setdefault("tiers", _tiers(by_uid.values(), placements, evictions))
     return {
         "apiVersion": "fairstow.dev/v1alpha1",

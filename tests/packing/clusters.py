@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fairstow.cluster.dump import Item
 from fairstow.cluster.project import build
 from fairstow.cluster.snapshot import Snapshot
-from tests.packing.checker_clusters import GPU, Json, ago, beating, budget, node, pod
+from tests.packing.checker_clusters import GPU, Json, ago, beating, budget, node, pod, work
 
 
 def snapshot(objects: list[Json]) -> Snapshot:
@@ -74,7 +74,6 @@ def _at_work(draw: st.DrawFn, item: Json) -> Json:
     if hours is not None and (owners := item["metadata"]["ownerReferences"]):
         owners[0] |= {"kind": "StatefulSet", "name": "train"}
         item["status"]["startTime"] = ago(hours)
-        item["metadata"]["annotations"]["test/hours"] = str(hours)
     return item
 
 
@@ -107,19 +106,13 @@ def best(
                 for tier in tiers
             )
             cost = sum(
-                _cost(p)
+                1 + work(p)
                 for p, on in zip(pods, layout, strict=True)
                 if p["spec"].get("nodeName", "") not in ("", on)
             )
             found.append((placed, -cost))
     placed, minus_cost = max(found)
     return Best(placed, -minus_cost)
-
-
-def _cost(item: Json) -> int:
-    """A move's cost: a restart, and GPU-hours of work in powers of two."""
-    hours = int(item["metadata"]["annotations"].get("test/hours", 0))
-    return 1 + max((u for u in (1, 2, 4, 8, 16, 32, 64) if u <= hours * _gpus([item])), default=0)
 
 
 def _choices(item: Json, nodes: list[Json]) -> list[str]:

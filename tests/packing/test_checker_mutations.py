@@ -17,6 +17,8 @@ from tests.packing.checker_clusters import (
     TRAITS,
     Json,
     Naive,
+    ago,
+    beating,
     budget,
     node,
     plan,
@@ -27,6 +29,7 @@ from tests.packing.checker_clusters import (
     with_trait,
 )
 
+OWNERS = ["ReplicaSet/web", "StatefulSet/train"]
 LABELS = [{"app": "web"}, {"app": "db"}]
 
 
@@ -43,7 +46,7 @@ def clusters(draw: st.DrawFn) -> list[Json]:
         trait = draw(kinds)
         return with_trait(item, trait) if trait else item
 
-    objects = [node(name, gpu=4, pods=6) for name in "abcd"[: draw(st.integers(2, 4))]]
+    objects = [beating(node(name, gpu=4, pods=6)) for name in "abcd"[: draw(st.integers(2, 4))]]
     free = {item["metadata"]["name"]: 4 for item in objects}
     for number in range(draw(st.integers(2, 9))):
         name = draw(st.sampled_from(sorted(free)))
@@ -52,9 +55,10 @@ def clusters(draw: st.DrawFn) -> list[Json]:
             free[name] -= gpu
             labels = draw(st.sampled_from(LABELS))
             priority = draw(st.sampled_from([0, 10]))
-            objects.append(
-                maybe(pod(f"r{number}", name, gpu=gpu, priority=priority, labels=labels))
-            )
+            owner, hours = draw(st.sampled_from(OWNERS)), draw(st.sampled_from([0, 1, 30]))
+            item = pod(f"r{number}", name, gpu=gpu, priority=priority, labels=labels, owner=owner,
+                       hours=hours)  # fmt: skip
+            objects.append(maybe(item))
     for number in range(draw(st.integers(1, 4))):
         gpu, priority = draw(st.integers(1, 4)), draw(st.sampled_from([0, 10]))
         objects.append(maybe(pod(f"p{number}", gpu=gpu, priority=priority)))
@@ -174,7 +178,24 @@ def flip_a_proof(spec: Json, data: st.DataObject) -> None:
 
 
 def change_the_cost(spec: Json, data: st.DataObject) -> None:
-    spec["cost"] += data.draw(st.integers(1, 9))
+    cost = data.draw(st.integers(0, spec["cost"] + 9))
+    assume(cost != spec["cost"])
+    spec["cost"] = cost
+
+
+def forget_the_work(spec: Json, data: st.DataObject) -> None:
+    restarts = len(spec["moves"]) + 100 * len(spec["evictions"])
+    assume(spec["cost"] != restarts)
+    spec["cost"] = restarts
+
+
+def take_it_later(spec: Json, data: st.DataObject) -> None:
+    spec["takenAt"] = ago(-data.draw(st.integers(1, 100)))
+
+
+def demand_an_age_that_nobody_has(spec: Json, data: st.DataObject) -> None:
+    assume(bool(spec["moves"]))
+    spec["minimumAge"] = data.draw(st.sampled_from(["51h", "1h9999999ms", "99999h", "-1s", "1d"]))
 
 
 MUTATIONS = [
@@ -195,6 +216,9 @@ MUTATIONS = [
     change_a_tier,
     flip_a_proof,
     change_the_cost,
+    forget_the_work,
+    take_it_later,
+    demand_an_age_that_nobody_has,
 ]
 
 SLOW_DRAWS = settings(

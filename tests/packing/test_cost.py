@@ -108,9 +108,7 @@ def crowds(draw: st.DrawFn) -> list[Json]:
         crowd = draw(hours)
         objects.append(beating(node(name, gpu=len(crowd) + 1)))
         for i, each in enumerate(crowd):
-            item = pod(f"{name}{i}", name, owner="StatefulSet/train", hours=each)
-            item["metadata"]["annotations"]["test/hours"] = str(each)
-            objects.append(item)
+            objects.append(pod(f"{name}{i}", name, owner="StatefulSet/train", hours=each))
     return [*objects, pod("large", gpu=draw(st.integers(2, 3)), priority=draw(st.integers(0, 1)))]
 
 
