@@ -55,7 +55,11 @@ class Solved:
 
 
 class PlacementModel:
-    """One CP-SAT model over chosen nodes around an incumbent."""
+    """One CP-SAT model over chosen nodes around an incumbent.
+
+    With `exact_only` it leaves out the rules between pods that are stricter than they must be: its
+    bounds then hold for all plans, its layouts may be none.
+    """
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class PlacementModel:
         limits: Limits,
         *,
         pod_by_pod: bool = False,
+        exact_only: bool = False,
     ) -> None:
         self._incumbent, self._problem, self._limits = incumbent, incumbent.problem, limits
         self._nodes, self._pod_by_pod = list(nodes), pod_by_pod
@@ -85,7 +90,7 @@ class PlacementModel:
         for node in self._nodes:
             self._room(node)
         of = Variables(self._model, self._nodes, self._x, self._most, self._hints)
-        state_between(incumbent, of)
+        state_between(incumbent, of, exact_only=exact_only)
         for claim in self._problem.claims:
             self._claim(claim)
         for gang in self._problem.gangs:

@@ -59,6 +59,9 @@ _REPORT_EVERY = 0.25
 _WHOLE_SHARE = 0.7
 """Share of what is left that one level of the whole cluster may take."""
 
+_WITHOUT_SHARE = 0.5
+"""Share of what is left for the bound of one level without rules that are too strict."""
+
 _TIGHTEN_SHARE = 0.1
 """Share of the window kept for bounding the levels once the layout is final."""
 
@@ -120,7 +123,8 @@ class Search:
         self._assumed: list[int] = []
         self._round = 0
         # What CP-SAT proves holds for plans if it may do all they may, and no rule is too strict.
-        self._proves = task.limits == task.proof_limits and exact(task.problem.between)
+        self._exact = exact(task.problem.between)
+        self._proves = task.limits == task.proof_limits and self._exact
         self._reported = now()
 
     def run(self) -> Outcome:
@@ -344,18 +348,12 @@ class Search:
         """
         task = self._task
         self._tighten()
-        pod_by_pod = task.problem.pods_by_nodes <= _POD_BY_POD
         for index, level in enumerate(task.order):
             if self._left() <= 0:
                 return False
             if self._met(index):
                 continue
-            model = PlacementModel(
-                self._best, range(len(task.problem.nodes)), task.limits, pod_by_pod=pod_by_pod
-            )
-            for above in task.order[:index]:
-                model.hold(above, self._best.value(above))
-            constant = model.optimise(level)
+            model, constant = self._model_of_all(index)
             last = index == len(task.order) - 1
             solved = model.solve(
                 seconds=self._left() * (1 if last else _WHOLE_SHARE),
@@ -368,10 +366,44 @@ class Search:
             if solved.bound is not None and self._proves:
                 bound = solved.bound + constant
                 self._bounds[index] = _tighter(level, self._bounds[index], bound)
+            if not self._exact and not self._met(index):
+                self._bound_without(index)
             if not solved.optimal:
                 return False  # what is below rests on this level
             self._tighten()
         return True
+
+    def _bound_without(self, index: int) -> None:
+        """Bound a level by the whole cluster without the rules that are stricter than they must be.
+
+        Leaving rules out only adds layouts, so the bound holds for all that some order leads to.
+        """
+        task, level = self._task, self._task.order[index]
+        if task.limits != task.proof_limits:
+            return
+        model, constant = self._model_of_all(index, exact_only=True)
+        solved = model.solve(
+            seconds=self._left() * _WITHOUT_SHARE,
+            workers=task.workers,
+            seed=task.seed,
+            bounding=not level.places,
+        )
+        if solved.bound is not None:
+            self._bounds[index] = _tighter(level, self._bounds[index], solved.bound + constant)
+
+    def _model_of_all(self, index: int, *, exact_only: bool = False) -> tuple[PlacementModel, int]:
+        """Return the whole cluster with one level to optimise, and the constant part of it."""
+        task = self._task
+        model = PlacementModel(
+            self._best,
+            range(len(task.problem.nodes)),
+            task.limits,
+            pod_by_pod=task.problem.pods_by_nodes <= _POD_BY_POD,
+            exact_only=exact_only,
+        )
+        for above in task.order[:index]:
+            model.hold(above, self._best.value(above))
+        return model, model.optimise(task.order[index])
 
 
 def _by_counting(level: Level, task: Task) -> int:

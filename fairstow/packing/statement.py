@@ -35,14 +35,13 @@ class Variables:
     hints: list[tuple[cp_model.IntVar, int]]
 
 
-def state_between(incumbent: Incumbent, of: Variables) -> None:
-    """Add the rules that speak of a group of the model."""
-    if not incumbent.problem.between:
-        return
-    ledger = incumbent.ledger
+def state_between(incumbent: Incumbent, of: Variables, *, exact_only: bool = False) -> None:
+    """Add the rules that speak of a group of the model, or the exact ones of them."""
+    ledger, between = incumbent.ledger, incumbent.problem.between
     touched = {rule for group in {g for g, _ in of.x} for rule in ledger.rules_of(group)}
     for index in sorted(touched):
-        _Statement(incumbent, of, index).add()
+        if between[index].exact or not exact_only:
+            _Statement(incumbent, of, index).add()
 
 
 class _Statement:
