@@ -107,7 +107,7 @@ def test_an_owner_that_is_not_the_controller_does_not_count() -> None:
         ),
         (
             {"volumes": [{"name": "d", "persistentVolumeClaim": {"claimName": "c"}}]},
-            "it uses persistentVolumeClaim volume",
+            "its claim c may be a local volume, the input doesn't tell",
         ),
     ],
 )
