@@ -31,6 +31,9 @@ MOST_PODS = 5_000
 """Most pods that manifests may ask for together."""
 
 _CLAIM = "PersistentVolumeClaim"
+_BESIDE = frozenset({_CLAIM, "PodGroup"})
+"""Kinds that decide about new pods, and come with their manifests."""
+
 _CLASS = "PriorityClass"
 _NO_PODS = frozenset(
     {"ClusterRole", "ClusterRoleBinding", "ConfigMap", "Endpoints", "HorizontalPodAutoscaler",
@@ -61,8 +64,8 @@ class NewPods:
         self.notes: tuple[str, ...] = ()
         self._classes = PriorityClasses()
         self._own_classes: list[Item] = []
-        self._claims: list[Item] = []
-        self._claims_known = False
+        self._beside: list[Item] = []
+        self._known: set[str] = set()
         self._taken: set[tuple[str, str, str]] = set()
         self._passed_over = Counter[str]()
         self._workloads = [w for item in manifests if (w := self._read(item)) is not None]
@@ -83,8 +86,8 @@ class NewPods:
         kind = item.kind.removesuffix("List")
         if kind == _CLASS:
             self._classes.known = True
-        if kind == _CLAIM:
-            self._claims_known = True
+        if kind in _BESIDE:
+            self._known.add(kind)
         if item.kind == _CLASS:
             self._classes.add(decoded(item, wire.PriorityClass))
         elif item.kind in KINDS:
@@ -94,12 +97,12 @@ class NewPods:
             self._taken.update((o.kind, namespace, o.name) for o in meta.owner_references or ())
 
     def items(self) -> Iterator[Item]:
-        """Yield the pods, each as the API server would hand it to a scheduler, and their claims.
+        """Yield the pods, each as the API server would hand it to a scheduler, and what is beside.
 
         Raises:
             InputError: a pod would be refused, or a name is taken.
         """
-        uids, claims = set[str](), list(self._claims)
+        uids, beside = set[str](), list(self._beside)
         notes: list[str] = []
         for item in self._own_classes:
             self._add_class(item)
@@ -110,9 +113,9 @@ class NewPods:
                 pod = self._pod(workload, number, spec)
                 uids.add(pod["metadata"]["uid"])
                 yield _item(workload, "Pod", pod)
-                claims += _claims(workload, pod["metadata"]["name"])
-        if self._claims_known:  # else these would pass for all there are
-            yield from claims
+                beside += _claims(workload, pod["metadata"]["name"])
+        # Of a kind the input doesn't hold, these would pass for all there are.
+        yield from (item for item in beside if item.kind in self._known)
         if self._passed_over:
             said = ", ".join(f"{n} {kind}" for kind, n in sorted(self._passed_over.items()))
             notes.append(f"in the manifests, since they make no pods: {said}")
@@ -123,8 +126,8 @@ class NewPods:
             return read_workload(item)
         if item.kind == _CLASS:
             self._own_classes.append(item)
-        elif item.kind == _CLAIM:
-            self._claims.append(item)
+        elif item.kind in _BESIDE:
+            self._beside.append(item)
         elif item.kind in _NO_PODS or item.kind.removesuffix("List") in KINDS:
             self._passed_over[item.kind] += 1
         else:

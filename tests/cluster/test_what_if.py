@@ -198,6 +198,24 @@ def test_claim_templates_become_claims_only_where_claims_are_known() -> None:
         assert [i.kind for i in new.items()] == kinds
 
 
+def test_a_gang_is_as_large_as_its_pod_group_says_where_pod_groups_are_known() -> None:
+    def group(name: str, least: int) -> Object:
+        return {
+            "apiVersion": "scheduling.x-k8s.io/v1alpha1",
+            "kind": "PodGroup",
+            "metadata": {"name": name, "namespace": "team"},
+            "spec": {"minMember": least},
+        }
+
+    made = manifest("Job", parallelism=3, labels={"scheduling.x-k8s.io/pod-group": "mine"})
+    for cluster, sizes in (((), {}), ((group("other", 2),), {"team/other": 2, "team/mine": 3})):
+        new = NewPods(items(made, group("mine", 3)))
+        there = list(items(node(), *cluster))
+        for item in there:
+            new.see(item)
+        assert build([*there, *new.items()]).gang_sizes == sizes
+
+
 def test_what_stands_beside_workloads_is_passed_over_and_said() -> None:
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}}
     new, _ = tried(manifest(), service, manifest("Job", "later", suspend=True))
