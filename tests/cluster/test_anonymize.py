@@ -19,6 +19,7 @@ from fairstow.cluster import dump
 from fairstow.cluster.anonymize import Pseudonyms, collect, vocabulary, written
 from fairstow.cluster.anonymize.kinds import KINDS
 from fairstow.cluster.items import Item
+from fairstow.cluster.model import Pod
 from fairstow.cluster.movable import Movability
 from fairstow.cluster.project import build
 from fairstow.cluster.snapshot import Snapshot
@@ -59,7 +60,7 @@ def assert_alike(names: Pseudonyms, one: Snapshot, other: Snapshot) -> None:
     for p in one.pods:
         q = by_uid[names.text("uid", p.uid)]
         assert [getattr(p, a) for a in _FACTS] == [getattr(q, a) for a in _FACTS]
-        assert p.shape.priority == q.shape.priority
+        assert _shape(p, one) == _shape(q, other)
         refusals = [m.refusal(x) for m, x in zip(movables, (p, q), strict=True)]
         assert bool(refusals[0]) == bool(refusals[1]), refusals
         if p.home:
@@ -79,6 +80,22 @@ def assert_alike(names: Pseudonyms, one: Snapshot, other: Snapshot) -> None:
         for s in (one, other)
     )
     assert asked == told
+
+
+def _shape(pod: Pod, of: Snapshot) -> tuple[object, ...]:
+    """What of a pod no name is in, and how long it has run."""
+    shape = pod.shape
+    age = None if pod.started is None or of.taken_at is None else of.taken_at - pod.started
+    rules = (shape.tolerations, shape.affinity, shape.anti_affinity, shape.spread, shape.claims)
+    amounts = sorted(amount for _, amount in shape.requests)
+    facts = (
+        shape.priority,
+        shape.preempts,
+        shape.unmodelled,
+        shape.features,
+        bool(shape.scheduler),
+    )
+    return (*facts, bool(shape.local_storage), bool(pod.gang), age, amounts, *map(len, rules))
 
 
 _FACTS = ("pending", "terminating", "gated", "ready", "mirror")
@@ -212,6 +229,7 @@ def secretive() -> list[Object]:
         serviceAccountName=SECRET,
         hostname=SECRET,
         priorityClassName=SECRET,
+        preemptionPolicy="Never",
         imagePullSecrets=[{"name": SECRET}],
         schedulingGates=[{"name": SECRET}],
         volumes=[
@@ -299,7 +317,8 @@ def test_ages_stay_and_dates_go() -> None:
     def at(when: str) -> Object:
         return {"metadata": {"creationTimestamp": when}}
 
-    old = pod("a", nodeName="node-0", **at("2026-03-01T10:00:00Z"))
+    started = {"startTime": "2026-03-01T10:00:00Z"}
+    old = pod("a", nodeName="node-0", status=started, **at("2026-03-01T09:00:00Z"))
     new = pod("b", nodeName="node-0", **at("2026-03-01T12:00:30Z"))
     for each, name in ((old, "a"), (new, "b")):
         each["metadata"] |= {"name": name, "namespace": "team", "uid": f"uid-{name}"}
