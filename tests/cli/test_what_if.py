@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli.program import Json, run, stuck, write_dump
+from tests.kube.server import Reply, kubeconfig, serving
 from tests.packing.checker_clusters import GPU
 
 
@@ -188,3 +189,25 @@ def test_bad_manifests(text: str, says: str, idle: Path, tmp_path: Path) -> None
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr
     assert "kubectl get" not in done.stderr, "no hint on how to fetch a dump"
+
+
+def test_a_running_cluster_is_asked_in_the_same_way(idle: Path, tmp_path: Path) -> None:
+    objects = json.loads(idle.read_text())["items"]
+
+    def answer(path: str, _query: dict[str, str]) -> Reply:
+        kinds = {"nodes": "Node", "pods": "Pod", "priorityclasses": "PriorityClass"}
+        wanted = kinds.get(path.rpartition("/")[2])
+        found = [o for o in objects if o["kind"] == wanted]
+        return 200, {"kind": "List", "metadata": {}, "items": found}, {}
+
+    new = write(tmp_path / "new.yaml", job(1, 4, priorityClassName="prod"))
+    with serving(answer) as server:
+        config = tmp_path / "kubeconfig"
+        config.write_text(kubeconfig(server))
+        done = run("plan", "--kubeconfig", str(config), "--with", new)
+        taken = run("plan", "--kubeconfig", str(config), "--with", new, "--with", new)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert FREED in done.stdout
+    assert done.stdout.splitlines()[-1].endswith(f"--kubeconfig {config} --with {new}")
+    assert taken.returncode == 2
+    assert "give it another name" in taken.stderr
