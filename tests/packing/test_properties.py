@@ -19,7 +19,18 @@ from fairstow.packing.checker import check
 from fairstow.packing.model import Decision, Order, Proof, Request
 from fairstow.packing.plan import to_plan
 from fairstow.packing.planner import decide, inline
-from tests.packing.checker_clusters import DISK, TRAITS, Json, Naive, budget, verdict, with_trait
+from tests.packing.checker_clusters import (
+    DISK,
+    TRAITS,
+    Json,
+    Naive,
+    beating,
+    budget,
+    node,
+    pod,
+    verdict,
+    with_trait,
+)
 from tests.packing.checker_clusters import plan as plan_of
 from tests.packing.clusters import clusters, snapshot
 from tests.packing.test_checker_mutations import MUTATIONS, Mutation
@@ -177,3 +188,17 @@ def test_no_plan_can_be_altered_unnoticed(
     mutate(mutated["spec"], data)
     assume(mutated != wire(decision))
     assert not check(objects, mutated, budgets_known=decision.budgets_known).accepted
+
+
+@pytest.mark.parametrize("protection", PROTECTIONS)
+@pytest.mark.parametrize("protected", [["on-a"], ["on-b"], ["on-a", "on-b"]])
+def test_nobody_protected_moves_though_it_would_help(protection: str, protected: list[str]) -> None:
+    pods = [pod("on-a", "a", hours=1), pod("on-b", "b", hours=1)]
+    large = pod("large", gpu=2, priority=100)
+    objects = [beating(node("a", gpu=2)), beating(node("b", gpu=2)), *pods, large]
+    assert len(decided(objects).moves) == 1
+    for each in pods:
+        if each["metadata"]["name"] in protected:
+            PROTECTIONS[protection](each)
+    free = {"on-a", "on-b"} - {*protected}
+    assert {m.pod.name for m in decided(objects).moves} == free
