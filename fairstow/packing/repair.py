@@ -11,7 +11,7 @@ For a waiting pod of group g, over the nodes n that could hold it were they empt
 The few nodes that lack least are tried. Pods of n are taken out until need fits (those first that
 cover most of what is lacking, or least: small pods find a hole more easily), and each is put where
 it leaves least beside it; where it fits nowhere, room is made for it in the same way, one level
-deeper (an ejection chain, Glover 1996). The node with the fewest pods moved wins. The weight w[r]
+deeper (an ejection chain, Glover 1996). The node where this disturbs least wins. The weight w[r]
 is what all waiting pods request of r over what is free of it: a resource that nobody waits for
 doesn't decide where a pod fits well.
 
@@ -22,8 +22,10 @@ and rules between pods are checked for each exchange once it is made, and a bad 
 A gang is placed when the first of its groups has its turn, as a whole or not at all.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,16 +168,27 @@ class Repair:
         self._for = index
         for depth in _DEPTHS:
             best: list[_Shift] | None = None
+            least = inf
             for node in self._candidates(index, depth):
                 if self._enter(index, node, depth, frozenset()):
-                    if best is None or len(self._trail) < len(best):
-                        best = list(self._trail)
+                    if (price := self._price()) < least:
+                        best, least = list(self._trail), price
                     self._back_to(0)
-                    if len(best) <= 1:
+                    if not least:
                         break  # it fits as things are
             if best is not None:
                 return self._carry_out(best)
         return False
+
+    def _price(self) -> int:
+        """What is tried would disturb: a unit for each pod that leaves a node, and its work."""
+        layout, units = self._layout, 0
+        out = Counter((index, node) for index, node, pods in self._trail if pods < 0)
+        for (index, node), pods in out.items():
+            group = layout.problem.groups[index]
+            gone = max(0, group.running.get(node, 0) - layout.count((index, node)))
+            units += pods + group.work_lost(node, gone + pods) - group.work_lost(node, gone)
+        return units
 
     def _enter(self, index: int, node: int, depth: int, avoid: frozenset[int]) -> bool:
         """Put a pod on a node, making room for it; nothing is changed where that fails."""

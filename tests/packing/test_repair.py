@@ -14,7 +14,7 @@ from fairstow.packing.limits import Limits
 from fairstow.packing.model import Order, RuleSet
 from fairstow.packing.objective import levels
 from fairstow.packing.repair import Repair
-from tests.packing.checker_clusters import GPU, Json, node, pod
+from tests.packing.checker_clusters import GPU, Json, beating, node, pod
 from tests.packing.clusters import clusters, snapshot
 
 
@@ -111,3 +111,13 @@ def test_nobody_of_higher_priority_moves_tier_by_tier() -> None:
     assert layout.touched() == [0, 1]
     assert layout.problem.nodes[0] == "a"
     assert layout.room[0][layout.problem.resources.index(GPU)] == 0
+
+
+@pytest.mark.parametrize("busy", ["a", "b"])
+def test_of_two_pods_the_one_that_loses_less_moves(busy: str) -> None:
+    objects: list[Json] = [beating(node(name, gpu=2)) for name in "ab"]
+    for name in "ab":
+        hours = 8 if name == busy else 1
+        objects.append(pod(f"on-{name}", name, owner="StatefulSet/train", hours=hours))
+    _, gained = repaired([*objects, pod("large", gpu=2)])
+    assert gained == (1, -2)
