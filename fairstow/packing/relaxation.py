@@ -276,9 +276,18 @@ class _Program:
     """The same rows in GLOP, which starts each solve from the basis of the one before."""
 
     def __init__(self, upper: Sequence[int]) -> None:
+        self._upper = upper
+        self._made: list[tuple[Mapping[int, int], float, float]] = []
+        self._start()
+
+    def _start(self) -> None:
+        """State the program anew, with no basis to start from."""
         self._solver = pywraplp.Solver.CreateSolver("GLOP")
-        self._columns = [self._solver.NumVar(0, u, "") for u in upper]
+        self._columns = [self._solver.NumVar(0, u, "") for u in self._upper]
         self._rows: list[Any] = []
+        made, self._made = self._made, []
+        for row, low, high in made:
+            self.add(row, low, high)
 
     def add(self, row: Mapping[int, int], low: float, high: float) -> None:
         """Append a row."""
@@ -286,6 +295,7 @@ class _Program:
         for column, coefficient in row.items():
             constraint.SetCoefficient(self._columns[column], coefficient)
         self._rows.append(constraint)
+        self._made.append((row, low, high))
 
     def put(self, index: int, row: Mapping[int, int], low: float, high: float) -> None:
         """Set the bounds of a row, appending it where it is new."""
@@ -293,20 +303,29 @@ class _Program:
             self.add(row, low, high)
         else:
             self._rows[index].SetBounds(low, high)
+            self._made[index] = (row, low, high)
 
     def maximise(
         self, objective: Mapping[int, int], seconds: float
     ) -> tuple[list[float], list[float]] | None:
         """Return the solution and the multipliers of the rows, or None if time ran out."""
+        status = self._solve(objective, seconds)
+        if status == pywraplp.Solver.ABNORMAL:  # numbers went astray from the basis before
+            self._start()
+            status = self._solve(objective, seconds)
+        if status != pywraplp.Solver.OPTIMAL:
+            return None
+        return [c.solution_value() for c in self._columns], [r.dual_value() for r in self._rows]
+
+    def _solve(self, objective: Mapping[int, int], seconds: float) -> int:
         goal = self._solver.Objective()
         goal.Clear()
         for column, coefficient in objective.items():
             goal.SetCoefficient(self._columns[column], coefficient)
         goal.SetMaximization()
         self._solver.SetTimeLimit(max(1, int(seconds * 1000)))
-        if self._solver.Solve() != pywraplp.Solver.OPTIMAL:
-            return None
-        return [c.solution_value() for c in self._columns], [r.dual_value() for r in self._rows]
+        status: int = self._solver.Solve()
+        return status
 
 
 def cells(problem: Problem) -> list[list[int]]:

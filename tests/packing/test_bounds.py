@@ -116,3 +116,22 @@ def test_a_program_too_large_for_the_time_is_left_out() -> None:
     problem, _ = formulate(snapshot(CHAIN))
     assert Relaxation.within(problem, Limits(), 1.0) is not None
     assert Relaxation.within(problem, Limits(), 0.0) is None
+
+
+@slow
+@given(clusters())
+def test_a_program_stated_anew_bounds_the_same(objects: list[Json]) -> None:
+    problem, _ = formulate(snapshot(objects))
+    order = levels(Order.PLACE_FIRST, problem.priorities)
+    found = []
+    for afresh in (False, True):
+        relaxation = Relaxation.within(problem, Limits(), 10.0)
+        assert relaxation is not None
+        for level in order:
+            if afresh:
+                relaxation._program._start()
+            bound = relaxation.bound(level, 10.0)
+            assert bound is not None
+            relaxation.hold(level, bound)
+            found.append(bound)
+    assert found[: len(order)] == found[len(order) :]
