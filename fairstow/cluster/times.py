@@ -7,6 +7,7 @@ annotations. The grammar is stated here in full, so that what counts as a time h
 import re
 from calendar import timegm
 from datetime import date
+from functools import lru_cache
 
 _TIME = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])(?:\.[0-9]+)?"
@@ -16,6 +17,7 @@ _TIME = re.compile(
 _FIRST, _LAST = timegm((1, 1, 1, 0, 0, 0)), timegm((9999, 12, 31, 23, 59, 59))
 
 
+@lru_cache(maxsize=1024)  # a cluster's times repeat: heartbeats, pods started together
 def seconds(text: str) -> int | None:
     """Return a time such as `2026-03-01T12:00:00Z`, its fraction cut off; None for other text."""
     match = _TIME.fullmatch(text)
