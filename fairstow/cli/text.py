@@ -150,7 +150,7 @@ def _nothing(page: Page, pods: int) -> str:
     """Say that it is proved that nothing can be placed, and of which pods that holds."""
     left_out = sum(tier.left_out for tier in page.decision.tiers)
     if left_out == pods:
-        return "No plan can be made: the rules that these pods use aren't modelled yet."
+        return "No plan can be made: these pods aren't considered, for reasons given below."
     said = "Nothing to improve: no plan under these rules places any of them"
     return said + (f" ({left_out} of them not considered)." if left_out else ".")
 

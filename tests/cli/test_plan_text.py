@@ -136,13 +136,13 @@ def test_what_is_not_considered_is_told_apart_from_what_is_proved(tmp_path: Path
     text = run("plan", "-f", str(path)).stdout
     assert "optimal; 1 not considered" in text
     assert "This plan places 2 of them without disturbing any running pod" in text
-    assert "Not considered (1)\n  - 1 pending pod with persistentVolumeClaim volume" in text
+    assert "Not considered (1)\n  - 1 pending pod with claims, of which the input tells no" in text
 
 
 @pytest.mark.parametrize(
     ("others", "said"),
     [
-        ([], "No plan can be made: the rules that these pods use aren't modelled yet.\n"),
+        ([], "No plan can be made: these pods aren't considered, for reasons given below.\n"),
         (
             [pod("big", gpu=9)],
             "no plan under these rules places any of them (1 of them not considered).\n",

@@ -519,3 +519,9 @@ def test_no_plan_is_looked_for_where_the_planner_would_not_try_the_pod() -> None
 def test_accelerators_still_lead_the_verdict() -> None:
     wants = pod("wants", requests={"cpu": "1", GPU: "8"}, **WEB, **apart(term("web")))
     assert "the largest has 4" in said(at("a", "x"), wants).verdict
+
+
+def test_room_for_one_member_is_not_room_for_its_gang() -> None:
+    told = said(at("a", "x"), pod("wants", labels={"scheduling.x-k8s.io/pod-group": "g"}))
+    assert "with its gang team/g, and room for all of it isn't judged here" in told.verdict
+    assert any("all of gang team/g" in s for s in told.not_considered)

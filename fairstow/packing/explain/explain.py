@@ -119,6 +119,8 @@ def _fix(
 def _not_considered(survey: Survey, decision: Decision | None) -> tuple[str, ...]:
     snapshot, shape = survey.cluster.snapshot, survey.pod.shape
     said = [f"{rule}: used by this pod, not judged yet" for rule in unjudged(survey.pod)]
+    if survey.pod.gang:
+        said.append(f"whether all of gang {survey.pod.gang} has room at once: only a plan tells")
     if shape.claims and survey.cluster.blind:
         said.append(
             f"whether its claims can be had: the input holds no {survey.cluster.blind[0]}s "

@@ -23,8 +23,16 @@ _BETWEEN = {
 
 def unjudged(pod: Pod) -> tuple[str, ...]:
     """Return the rules a pod uses that nobody judges here."""
-    gang = ("gang scheduling",) if pod.gang else ()
-    return (*(name for name in pod.shape.unmodelled if name not in JUDGED), *gang)
+    return tuple(name for name in pod.shape.unmodelled if name not in JUDGED)
+
+
+def _beside(pod: Pod) -> str:
+    """Say in a clause what decides about a pod and isn't judged here, "" if nothing does."""
+    if rules := unjudged(pod):
+        return f"it uses {', '.join(rules)}, which isn't judged here"
+    if pod.gang:
+        return f"it is to run with its gang {pod.gang}, and room for all of it isn't judged here"
+    return ""
 
 
 def verdict(pod: Pod, state: State, survey: Survey | None) -> str:
@@ -69,9 +77,8 @@ def _waiting(pod: Pod, state: State, survey: Survey) -> str:
             who = "the scheduler" if own == DEFAULT_SCHEDULER else f"its scheduler ({own})"
             return f"Waits, but fits: {_have(fits)}, so {who} should place it at its next attempt."
         case _:
-            rules = ", ".join(unjudged(pod))
-            also = f"; it also uses {rules}, which isn't judged here" if rules else ""
-            return f"Waits: {_obstacle(survey)}{also}."
+            also = _beside(pod).replace("it uses", "it also uses")
+            return f"Waits: {_obstacle(survey)}{also and f'; {also}'}."
 
 
 def _have(nodes: tuple[str, ...]) -> str:
@@ -81,8 +88,8 @@ def _have(nodes: tuple[str, ...]) -> str:
 
 def _doubt(pod: Pod, survey: Survey) -> str:
     """Say in a clause why it can't be told whether nodes with room take a pod."""
-    if rules := unjudged(pod):
-        return f"it uses {', '.join(rules)}, which isn't judged here"
+    if beside := _beside(pod):
+        return beside
     details = {a.doubts[0].detail for a in survey.unsure}
     if len(details) == 1:
         number = len(survey.unsure)
