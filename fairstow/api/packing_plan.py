@@ -344,6 +344,14 @@ class PackingPlanSpec(Model):
         duration("window", "1ms", "24h"),
         Field(description="Time the decision was given, such as 10s."),
     ]
+    effort: Annotated[
+        Count | None,
+        _fixed("effort"),
+        Field(
+            description="Units of work the search was given instead of all the window, about a "
+            "second of one core each: the same snapshot, seed and effort give the same plan."
+        ),
+    ] = None
     cost: Annotated[
         BigCount,
         _fixed("cost"),

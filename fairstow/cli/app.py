@@ -72,6 +72,16 @@ def plan(
         typer.Option(metavar="PLAN", help="Make no plan but check this one, JSON or YAML."),
     ] = None,
     window: options.Window = "10s",
+    effort: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="UNITS",
+            help="Search for so much work, about a second of one core each, and not by the clock: "
+            "the same question gets the same plan.",
+            show_default=False,
+        ),
+    ] = None,
     order: Annotated[
         options.Order,
         typer.Option(
@@ -154,7 +164,8 @@ statefulsets,jobs,namespaces -A -o json > cluster.json
         planning.check(check, filename or (), live, output, manifests or ())
         return
     question = planning.Question(
-        window=options.seconds(window),
+        window=options.cap(options.seconds(window), effort),
+        effort=effort,
         order=order,
         seed=seed,
         max_moves=max_moves,

@@ -104,6 +104,11 @@ def seconds(text: str, flag: str = "--window") -> float:
     return total
 
 
+def cap(window: float, effort: int | None) -> float:
+    """Return the seconds a decision may take: under an effort enough for a slow, busy machine."""
+    return window if effort is None else max(window, 30.0 + 10.0 * effort)
+
+
 def only(namespace: str | None, everything: bool) -> str | None:
     """Return the namespace to show, None for all.
 

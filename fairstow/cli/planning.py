@@ -39,6 +39,7 @@ class Question:
     """What is asked of the planner, but for the cluster. Attributes: window, min_age: seconds."""
 
     window: float
+    effort: int | None = None
     order: Order = Order.PLACE_FIRST
     seed: int = 0
     max_moves: int | None = None
@@ -53,6 +54,8 @@ class Question:
         Raises:
             InputError: they do.
         """
+        if self.goal is Goal.DEFRAGMENT and self.effort is not None:
+            raise InputError("--effort", "has no meaning with --goal defragment: use --window")
         if self.goal is Goal.PLACE and self.blocks:
             raise InputError("--block", "has no meaning without --goal defragment")
         if self.goal is Goal.DEFRAGMENT and self.max_evictions:
@@ -70,6 +73,7 @@ class Question:
             snapshot=source.snapshot,
             order=_ORDERS[self.order],
             window=self.window,
+            effort=self.effort,
             seed=self.seed,
             max_moves=self.max_moves,
             max_evictions=self.max_evictions,

@@ -47,11 +47,13 @@ class Solved:
         changes: counts on the model's nodes, or None if no layout was found in time.
         bound: proved bound on the objective as it was set, without constants; None if unknown.
         optimal: whether the layout is proved best.
+        work: CP-SAT's deterministic time that it took.
     """
 
     changes: dict[Site, int] | None
     bound: int | None
     optimal: bool
+    work: float = 0.0
 
 
 class PlacementModel:
@@ -359,6 +361,7 @@ class PlacementModel:
         workers: int,
         seed: int,
         bounding: bool = False,
+        by_work: bool = False,
         on_changes: Callable[[dict[Site, int]], None] | None = None,
     ) -> Solved:
         """Solve within `seconds`, starting from the incumbent.
@@ -368,12 +371,18 @@ class PlacementModel:
             workers: threads.
             seed: of the solver's random choices.
             bounding: whether a bound is wanted more than a better layout.
+            by_work: whether `seconds` are of CP-SAT's deterministic time; the same question then
+                gets the same answer.
             on_changes: gets every better layout.
         """
         if seconds <= 0:
             return Solved(None, None, False)
         solver = cp_model.CpSolver()
-        solver.parameters.max_time_in_seconds = seconds
+        if by_work:
+            solver.parameters.max_deterministic_time = seconds
+            solver.parameters.interleave_search = workers > 1
+        else:
+            solver.parameters.max_time_in_seconds = seconds
         solver.parameters.num_workers = workers
         solver.parameters.random_seed = seed & 0x7FFFFFFF
         if bounding and workers == len(_BOUNDING):
@@ -382,11 +391,12 @@ class PlacementModel:
             self._model.add_hint(variable, now)
         callback = _Improvements(self, on_changes) if on_changes else None
         status = solver.solve(self._model, callback)
+        work = float(solver.response_proto.deterministic_time)
         if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             # Without a solution CP-SAT reports 0 as the bound, which proves nothing.
-            return Solved(None, None, False)
+            return Solved(None, None, False, work)
         bound = round(solver.best_objective_bound)
-        return Solved(self.read(solver.value), bound, status == cp_model.OPTIMAL)
+        return Solved(self.read(solver.value), bound, status == cp_model.OPTIMAL, work)
 
     def read(self, value: Callable[[Linear], int]) -> dict[Site, int]:
         """Return the counts of a solution that differ from the incumbent's."""

@@ -70,6 +70,8 @@ class Request:
 
     Attributes:
         window: seconds for the whole decision.
+        effort: units of work for the search (see `effort`) instead of all the window; equal
+            requests then get equal answers, unless the window cuts the search off.
         max_moves: most moves allowed; None is no limit.
         max_evictions: most evictions for good (no limit under the paper's rules).
         min_age: seconds that a pod must have run before it may be disturbed.
@@ -81,6 +83,7 @@ class Request:
     rules: RuleSet = RuleSet.PRODUCT
     order: Order = Order.PLACE_FIRST
     window: float = 10.0
+    effort: int | None = None
     seed: int = 0
     max_moves: int | None = None
     max_evictions: int = 0

@@ -117,7 +117,7 @@ class Neighbourhoods:
         return [*chosen, *self._roomy(size)]
 
     def _anywhere(self, size: int) -> list[int]:
-        return self.sample(range(len(self._incumbent.problem.nodes)), size)
+        return self.sample(self._incumbent.problem.in_play, size)
 
     def _waiting(self) -> int | None:
         groups = self._incumbent.problem.groups
@@ -134,12 +134,12 @@ class Neighbourhoods:
     def _targets(self, group: int | None = None) -> Sequence[int]:
         group = self._waiting() if group is None else group
         if group is None:
-            return range(len(self._incumbent.problem.nodes))
+            return self._incumbent.problem.in_play
         return sorted(self._incumbent.problem.groups[group].targets)
 
     def _roomy(self, size: int) -> list[int]:
         """Nodes with much room, with some chance in it."""
-        sample = self.sample(range(len(self._incumbent.problem.nodes)), _SAMPLE)
+        sample = self.sample(self._incumbent.problem.in_play, _SAMPLE)
         rank = {n: self._incumbent.slack(n) * self._random.random() for n in sample}
         return sorted(rank, key=lambda n: -rank[n])[:size]
 

@@ -21,6 +21,7 @@ def to_plan(decision: Decision, name: str = "") -> PackingPlan:
         "order": request.order.value,
         "seed": request.seed,
         "window": duration(request.window),
+        **({} if request.effort is None else {"effort": request.effort}),
         "cost": decision.cost,
         **_moment(decision),
         "budgets": "Known" if decision.budgets_known else "Unknown",

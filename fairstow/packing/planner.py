@@ -15,6 +15,7 @@ from fairstow.packing.between import unplanned
 from fairstow.packing.cost import cost
 from fairstow.packing.defragment.planner import Freed, free_blocks
 from fairstow.packing.defragment.search import BlockTask
+from fairstow.packing.effort import Clock
 from fairstow.packing.formulate import formulate
 from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
@@ -22,7 +23,8 @@ from fairstow.packing.model import Decision, Goal, Order, Request, RuleSet, Tier
 from fairstow.packing.objective import Level, levels
 from fairstow.packing.problem import Problem, Roster, pin_satisfied_tiers
 from fairstow.packing.schedule import MOST_CHANGES, Schedule, schedule
-from fairstow.packing.search import Clock, Outcome, Task
+from fairstow.packing.search import Outcome
+from fairstow.packing.task import Task
 
 Solver = Callable[[Task | BlockTask, float], Outcome]
 """Runs a search for so many seconds and returns the best it knows, at any price in quality."""
@@ -49,12 +51,14 @@ class Solution:
 
     Attributes:
         bounds: proved bound by level, most important level first.
+        complete: whether the search ended by itself, not cut off by the window.
     """
 
     problem: Problem
     roster: Roster
     layout: Incumbent
     bounds: Mapping[Level, int]
+    complete: bool = True
 
     @property
     def gained(self) -> bool:
@@ -105,18 +109,21 @@ def find(request: Request, solve: Solver, now: Clock, workers: int = 1) -> Solut
         proof_limits=_over_all(phases, limits, problem, request.max_evictions),
         seed=request.seed,
         workers=workers,
+        effort=None if request.effort is None else request.effort / (1 + len(phases)),
     )
     outcome = solve(task, (deadline - now()) / (1 + len(phases)))
+    complete = outcome.complete
     for done, priority in enumerate(phases, 1):
         evicting = _with_evictions(task, outcome, priority, request.max_evictions)
         if evicting is not None:
             task = evicting
             outcome = solve(task, (deadline - now()) / (1 + len(phases) - done))
+            complete = complete and outcome.complete
     bounds = dict(zip(task.order, outcome.bounds, strict=True))
     layout, unchanged = Incumbent(problem, outcome.changes), Incumbent(problem, {})
     if layout.score(task.order) < unchanged.score(task.order):
         layout = unchanged
-    return Solution(problem, roster, layout, bounds)
+    return Solution(problem, roster, layout, bounds, complete)
 
 
 def _limits(request: Request, problem: Problem) -> Limits:
@@ -197,6 +204,7 @@ def _decision(request: Request, found: Solution, done: Schedule) -> Decision:
         proved_least_cost=units == 0 or (whole and bool(disturbed) and disturbed[-1] == units),
         not_considered=(
             *_cut(done),
+            *_cut_off(request, found),
             *_over(found.problem),
             *not_considered(request.snapshot, found.roster),
         ),
@@ -246,6 +254,13 @@ def _over(problem: Problem) -> tuple[str, ...]:
         return ()
     rule = "nothing that asks for what they lack is placed there"
     return (f"{_count(names, 'node')} over capacity: {rule} {_some(names)}",)
+
+
+def _cut_off(request: Request, found: Solution) -> tuple[str, ...]:
+    if request.effort is None or found.complete:
+        return ()
+    said = "the window cut the search off, so the same question may get another answer"
+    return (f"the effort asked for: {said} (give it a longer window or less effort)",)
 
 
 def _cut(done: Schedule) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ room is rounded down, which changes no solution and keeps the solver's numbers s
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -136,8 +136,14 @@ class Problem:
 
     @property
     def pairs(self) -> int:
-        """Pairs of a group and a node that may take it: the problem's size."""
-        return sum(len(g.targets) for g in self.groups)
+        """Pairs of a group that isn't pinned and a node that may take it: the problem's size."""
+        return sum(len(g.targets) for i, g in enumerate(self.groups) if i not in self.pinned)
+
+    @cached_property
+    def in_play(self) -> tuple[int, ...]:
+        """Nodes on which something may change."""
+        free = [g for i, g in enumerate(self.groups) if i not in self.pinned]
+        return tuple(sorted({n for g in free for n in g.targets | g.running.keys()}))
 
     @property
     def pods_by_nodes(self) -> int:
@@ -195,9 +201,15 @@ def pin_satisfied_tiers(problem: Problem) -> Problem:
     """
     open_tiers = [g.priority for g in problem.groups if g.pending]
     highest = max(open_tiers, default=None)
-    pinned = frozenset(
+    above = (
         i for i, g in enumerate(problem.groups) if highest is not None and g.priority > highest
     )
+    return pin(problem, above)
+
+
+def pin(problem: Problem, groups: Iterable[int]) -> Problem:
+    """Hold some more groups where they are."""
+    pinned = problem.pinned | frozenset(groups)
     free = [list(room) for room in problem.free]
     for index in pinned - problem.pinned:
         for node, count in problem.groups[index].running.items():

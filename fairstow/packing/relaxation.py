@@ -332,7 +332,7 @@ def cells(problem: Problem) -> list[list[int]]:
     """Return the nodes in sets that are equal to all groups."""
     welcome: list[list[int]] = [[] for _ in problem.nodes]
     for index, group in enumerate(problem.groups):
-        for node in group.targets:
+        for node in group.targets if index not in problem.pinned else ():
             welcome[node].append(index)
     found: dict[tuple[object, ...], list[int]] = {}
     for node, free in enumerate(problem.free):

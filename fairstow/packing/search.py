@@ -19,19 +19,22 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fairstow.packing.between import exact
-from fairstow.packing.cpsat import PlacementModel
+from fairstow.packing.cpsat import PlacementModel, Solved
+from fairstow.packing.effort import UNLIMITED, Clock, Meter, spend
 from fairstow.packing.incumbent import Incumbent
-from fairstow.packing.limits import Limits
 from fairstow.packing.model import RuleSet
 from fairstow.packing.neighbourhoods import Choice, Neighbourhoods
 from fairstow.packing.objective import Level
 from fairstow.packing.problem import Problem, Site
-from fairstow.packing.relaxation import Relaxation
+from fairstow.packing.relaxation import COLUMNS_PER_SECOND, Relaxation
 from fairstow.packing.repair import Repair
 
-Clock = Callable[[], float]
+if TYPE_CHECKING:
+    from fairstow.packing.task import Task
+
 Report = Callable[["Outcome"], None]
 
 _WHOLE_CLUSTER = 60_000
@@ -45,6 +48,10 @@ _GUIDED_SHARE = 0.3
 _NEIGHBOURHOOD_SECONDS = 0.2
 _PATIENCE = 40
 """Neighbourhoods in a row without a gain before the search moves on."""
+
+_REPAIR_UNITS = 0.002
+_SOLVE_UNITS = 0.01
+"""Units of work of looking at one waiting pod, and of stating and reading one model."""
 
 _REPAIR_SHARE = 0.5
 _BEFORE_WHOLE = 0.35
@@ -81,44 +88,15 @@ class Outcome:
     complete: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One search.
-
-    Attributes:
-        start: the changes to begin with.
-        order: levels, most important first.
-        limits: what this search may do.
-        proof_limits: what a plan may do at all; bounds are proved under these.
-    """
-
-    problem: Problem
-    start: dict[Site, int]
-    order: tuple[Level, ...]
-    limits: Limits
-    proof_limits: Limits
-    seed: int
-    workers: int
-
-    def begin(self) -> Outcome:
-        """Return what is known before any search: the start, and bounds by counting."""
-        bounds = tuple(_by_counting(level, self) for level in self.order)
-        return Outcome(self.start, bounds, complete=False)
-
-    def run(self, now: Clock, deadline: float, report: Report) -> Outcome:
-        """Search until the deadline."""
-        return Search(self, now, deadline, report).run()
-
-
 class Search:
-    """One run; `now` and `deadline` are in seconds of the same clock."""
+    """One run; `now` and `deadline` are of one clock, of seconds or of work (`effort`)."""
 
-    def __init__(self, task: Task, now: Clock, deadline: float, report: Report) -> None:
+    def __init__(self, task: "Task", now: Clock, deadline: float, report: Report) -> None:
         self._task, self._now, self._deadline, self._report = task, now, deadline, report
         self._reserve = _TIGHTEN_SHARE * (deadline - now())
         self._best = Incumbent(task.problem, task.start)
         self._score = self._best.score(task.order)
-        self._bounds = [_by_counting(level, task) for level in task.order]
+        self._bounds = [by_counting(level, task.problem) for level in task.order]
         self._relaxation: Relaxation | None = None
         self._assumed: list[int] = []
         self._round = 0
@@ -133,7 +111,7 @@ class Search:
         self._neighbourhoods([], _FIRST_PATIENCE, self._now() + _FIRST_SHARE * self._left())
         active = self._relax()
         small = self._task.problem.pairs <= _WHOLE_CLUSTER
-        if not self._done() and active:
+        if not self._done() and 0 < len(active) < len(self._task.problem.in_play):
             self._guided(sorted(active))
         while not self._done():
             share = _BEFORE_WHOLE if small else 1
@@ -186,7 +164,7 @@ class Search:
             i for i, (new, old) in enumerate(zip(score, self._score, strict=True)) if new < old
         ]
         for index in range(min(worse) + 1 if worse else len(score), len(score)):
-            self._bounds[index] = _by_counting(self._task.order[index], self._task)
+            self._bounds[index] = by_counting(self._task.order[index], self._task.problem)
 
     def _restore(self, before: dict[Site, int]) -> None:
         touched = self._best.changes().keys() | before.keys()
@@ -229,11 +207,16 @@ class Search:
         for largest_first in (False, True):
             layout = Incumbent(task.problem, task.start)
             repair = Repair(layout, task.limits, task.order)
-            repair.run(largest_first=largest_first, more_time=lambda: self._now() < until)
+            repair.run(largest_first=largest_first, more_time=lambda: self._may_go_on(until))
             self._offer(layout.difference(self._best))
             if self._done() or not any(map(layout.waiting, range(len(task.problem.groups)))):
                 break
         self._report(self._outcome())
+
+    def _may_go_on(self, until: float) -> bool:
+        """Whether there is time for one more pod."""
+        spend(self._now, _REPAIR_UNITS)
+        return self._now() < until
 
     def _relax(self) -> frozenset[int]:
         """Bound every level as if those above reached their bounds; return where to act."""
@@ -243,7 +226,7 @@ class Search:
         if relaxation is None:
             return frozenset()
         for level in self._task.order:
-            bound = relaxation.bound(level, self._left() / 3)
+            bound = self._relaxed(relaxation, level, self._left() / 3)
             if bound is None:
                 return frozenset()
             self._assumed.append(bound)
@@ -252,6 +235,11 @@ class Search:
         self._take_assumed()
         self._report(self._outcome())
         return relaxation.active_nodes()
+
+    def _relaxed(self, relaxation: Relaxation, level: Level, seconds: float) -> int | None:
+        """Bound a level; what that costs in work is reckoned by the program's size."""
+        spend(self._now, relaxation.columns / COLUMNS_PER_SECOND)
+        return relaxation.bound(level, UNLIMITED if self._by_work and seconds > 0 else seconds)
 
     def _take_assumed(self) -> None:
         """Take the bounds of `_relax` as far as the levels above reached what they assume."""
@@ -270,7 +258,7 @@ class Search:
         relaxation.release()
         for index, level in enumerate(order):
             if not self._met(index):
-                bound = relaxation.bound(level, (self._deadline - self._now()) / 2)
+                bound = self._relaxed(relaxation, level, (self._deadline - self._now()) / 2)
                 if bound is None:
                     return
                 self._bounds[index] = _tighter(level, self._bounds[index], bound)
@@ -280,26 +268,35 @@ class Search:
     def _neighbourhoods(self, active: Sequence[int], patience: int, until: float) -> bool:
         """Improve neighbourhood by neighbourhood until it stops paying; say if it ever paid.
 
-        As many at a time as there are workers, on nodes of their own; each is solved by one
-        thread, so that the outcome doesn't hang on which is first.
+        As many at a time as there are workers, on nodes of their own. Each is solved by one thread
+        and all are stated before and offered after, so the outcome doesn't hang on who is first.
         """
         neighbourhoods = Neighbourhoods(self._best, active, self._task.seed + self._round)
         idle, paid = 0, False
         with ThreadPoolExecutor(self._task.workers) as pool:
             while not self._done() and idle < patience and self._now() < until:
                 choices = neighbourhoods.choose(self._task.workers)
-                for choice, found in zip(choices, pool.map(self._solve, choices), strict=True):
-                    better = self._offer(found)
+                models = [self._open_model(choice.nodes) for choice in choices]
+                solved = list(pool.map(self._solve, models, choices))
+                for choice, found in zip(choices, solved, strict=True):
+                    self._spend(found)
+                    better = self._offer(found.changes)
                     neighbourhoods.learn(choice, better=better)
                     idle, paid = (0, True) if better else (idle + 1, paid)
                 self._round += len(choices)
         return paid
 
-    def _solve(self, choice: Choice) -> dict[Site, int] | None:
-        model = self._open_model(choice.nodes)
+    def _solve(self, model: PlacementModel, choice: Choice) -> Solved:
         seconds = min(_NEIGHBOURHOOD_SECONDS, self._left())
         seed = self._task.seed + self._round + choice.nodes[0]
-        return model.solve(seconds=seconds, workers=1, seed=seed).changes
+        return model.solve(seconds=seconds, workers=1, seed=seed, by_work=self._by_work)
+
+    @property
+    def _by_work(self) -> bool:
+        return isinstance(self._now, Meter)
+
+    def _spend(self, solved: Solved) -> None:
+        spend(self._now, _SOLVE_UNITS + solved.work)
 
     def _guided(self, active: list[int]) -> None:
         nodes = Neighbourhoods(self._best, active, self._task.seed).sample(active, _GUIDED_NODES)
@@ -307,8 +304,10 @@ class Search:
             seconds=self._left() * _GUIDED_SHARE,
             workers=self._task.workers,
             seed=self._task.seed,
+            by_work=self._by_work,
             on_changes=self._report_only,
         )
+        self._spend(solved)
         self._offer(solved.changes)
         self._tighten()
 
@@ -331,7 +330,7 @@ class Search:
 
         Called from the solver's thread: the incumbent is read, never changed.
         """
-        if self._now() - self._reported < _REPORT_EVERY:
+        if self._by_work or self._now() - self._reported < _REPORT_EVERY:
             return
         self._reported = self._now()
         task = self._task
@@ -360,8 +359,10 @@ class Search:
                 workers=task.workers,
                 seed=task.seed,
                 bounding=not level.places,
+                by_work=self._by_work,
                 on_changes=self._report_only,
             )
+            self._spend(solved)
             self._offer(solved.changes)
             if solved.bound is not None and self._proves:
                 bound = solved.bound + constant
@@ -387,7 +388,9 @@ class Search:
             workers=task.workers,
             seed=task.seed,
             bounding=not level.places,
+            by_work=self._by_work,
         )
+        self._spend(solved)
         if solved.bound is not None:
             self._bounds[index] = _tighter(level, self._bounds[index], solved.bound + constant)
 
@@ -396,7 +399,7 @@ class Search:
         task = self._task
         model = PlacementModel(
             self._best,
-            range(len(task.problem.nodes)),
+            task.problem.in_play,
             task.limits,
             pod_by_pod=task.problem.pods_by_nodes <= _POD_BY_POD,
             exact_only=exact_only,
@@ -406,11 +409,12 @@ class Search:
         return model, model.optimise(task.order[index])
 
 
-def _by_counting(level: Level, task: Task) -> int:
+def by_counting(level: Level, problem: Problem) -> int:
     """Bound a level: nobody places more pods than there are, nor disturbs less than nothing."""
     if not level.places:
         return 0
-    return sum(g.most for g in task.problem.groups if level.covers(g.priority))
+    covered = ((i, g) for i, g in enumerate(problem.groups) if level.covers(g.priority))
+    return sum(g.placed if i in problem.pinned else g.most for i, g in covered)
 
 
 def _tighter(level: Level, one: int, other: int) -> int:

@@ -21,7 +21,8 @@ from types import TracebackType
 from typing import Any
 
 from fairstow.packing.defragment.search import BlockTask
-from fairstow.packing.search import Outcome, Report, Task
+from fairstow.packing.search import Outcome, Report
+from fairstow.packing.task import Task
 
 _MARGIN = 0.1
 """Seconds the search is told to end before it is cut off; less of a window under a second."""

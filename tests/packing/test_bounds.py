@@ -18,7 +18,8 @@ from fairstow.packing.model import Order, Request, RuleSet
 from fairstow.packing.objective import levels
 from fairstow.packing.planner import find, inline
 from fairstow.packing.relaxation import Relaxation
-from fairstow.packing.search import Search, Task
+from fairstow.packing.search import Search
+from fairstow.packing.task import Task
 from tests.packing.checker_clusters import Json, node, pod
 from tests.packing.clusters import clusters, snapshot
 

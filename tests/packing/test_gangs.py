@@ -21,7 +21,8 @@ from fairstow.packing.objective import levels
 from fairstow.packing.planner import find, inline
 from fairstow.packing.relaxation import Relaxation
 from fairstow.packing.schedule import schedule
-from fairstow.packing.search import Search, Task
+from fairstow.packing.search import Search
+from fairstow.packing.task import Task
 from tests.packing.checker_clusters import Json, budget, node, pod
 from tests.packing.clusters import Best, best, clusters, snapshot
 from tests.packing.test_between import apart

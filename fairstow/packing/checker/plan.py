@@ -162,6 +162,8 @@ class _Reader:
             self._try(_supposes, metadata)
         for key in ("seed", "cost"):
             self._try(_count, spec, key)
+        if spec.has("effort"):
+            self._try(_count, spec, "effort")
         for key, allowed in _CHOICES.items():
             self._try(_choice, spec, key, allowed)
         if spec.has("goal"):

@@ -14,11 +14,12 @@ from fairstow.cluster.pools import is_accelerator, product
 from fairstow.packing.defragment.blocks import Blocks, blocks
 from fairstow.packing.defragment.search import BlockTask
 from fairstow.packing.defragment.standing import Standing
+from fairstow.packing.effort import Clock
 from fairstow.packing.formulate import formulate
 from fairstow.packing.model import BlockTally, Request
 from fairstow.packing.problem import Problem, Roster, Site
 from fairstow.packing.schedule import Schedule, schedule
-from fairstow.packing.search import Clock, Outcome
+from fairstow.packing.search import Outcome
 
 _KEPT_BACK = 0.05
 """Share of the window for everything after the search, at least."""

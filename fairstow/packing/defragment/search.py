@@ -22,8 +22,9 @@ from fairstow.packing.defragment.counting import CountingBound
 from fairstow.packing.defragment.cpsat import BlockModel
 from fairstow.packing.defragment.neighbourhoods import Choice, Neighbourhoods
 from fairstow.packing.defragment.standing import Standing
+from fairstow.packing.effort import Clock
 from fairstow.packing.problem import Problem, Site
-from fairstow.packing.search import Clock, Outcome, Report
+from fairstow.packing.search import Outcome, Report
 
 _WHOLE_CLUSTER = 60_000
 """Most (group, node) pairs for which the whole cluster is worth giving to CP-SAT at once."""
