@@ -16,7 +16,9 @@ from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
 from fairstow.packing.objective import Level
 from fairstow.packing.problem import Problem, Site
+from tests.packing.checker_clusters import pod
 from tests.packing.clusters import snapshot
+from tests.packing.test_between import spread, zoned
 from tests.packing.test_between_moves import cluster
 
 
@@ -48,7 +50,7 @@ def _kept(problem: Problem, layout: Incumbent) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 1_000_000))
 def test_the_model_allows_what_the_ledger_finds_kept(seed: int) -> None:
     rng = random.Random(seed)
@@ -67,3 +69,21 @@ def test_the_model_allows_what_the_ledger_finds_kept(seed: int) -> None:
     model.optimise(Level(places=True, priority=0))
     found = model.solve(seconds=10, workers=1, seed=0)
     assert (found.changes is not None and not unstated) == _kept(problem, wanted)
+
+
+def test_nobody_leaves_the_emptiest_domain_to_one_who_arrived_outside_the_model() -> None:
+    alike = {"app": "a"}
+    objects = [
+        *(zoned(name, "1") for name in "xyz"),
+        pod("mover", "x", labels=alike),
+        pod("other", "y", labels=alike, owner=""),
+        pod("stays", "z", labels=alike, owner=""),
+        pod("new", labels=alike, **spread("a", "host")),
+    ]
+    problem, _ = formulate(snapshot(objects))
+    (new,) = [i for i, g in enumerate(problem.groups) if g.pending]
+    (mover,) = [i for i, g in enumerate(problem.groups) if g.running]
+    model = PlacementModel(Incumbent(problem, {(new, 2): 1}), [0, 1], Limits())
+    model._model.add(model._x[mover, 0] == 0)
+    model.optimise(Level(places=True, priority=0))
+    assert model.solve(seconds=10, workers=1, seed=0).changes is None
