@@ -23,6 +23,7 @@ from fairstow.cli.supposing import Outcome, heading, suppose
 from fairstow.cli.text import Page, plan_text, unknown_budgets
 from fairstow.cluster.errors import InputError
 from fairstow.packing import model
+from fairstow.packing.defragment.blocks import divide
 from fairstow.packing.explain import explain_all
 from fairstow.packing.worker import Worker
 
@@ -58,6 +59,12 @@ class Question:
             raise InputError("--effort", "has no meaning with --goal defragment: use --window")
         if self.goal is Goal.PLACE and self.blocks:
             raise InputError("--block", "has no meaning without --goal defragment")
+        if not divide(self.blocks):
+            raise InputError(
+                "--block",
+                f"sizes {', '.join(map(str, sorted(self.blocks)))} don't divide one another",
+                "Give one size, or sizes such as 8, 4 and 2.",
+            )
         if self.goal is Goal.DEFRAGMENT and self.max_evictions:
             raise InputError(
                 "--max-evictions",

@@ -83,7 +83,6 @@ class PlacementModel:
         self._placed: dict[int, Linear] = {}
         self._departures: dict[int, Linear] = {}
         self._work: dict[int, Linear] = {}
-        self._left: dict[Site, Linear] = {}
         self._evicted: dict[int, Linear] = {}
         self._lost_pods: dict[int, Linear] = {}
         for index in range(len(self._problem.groups)):
@@ -147,7 +146,6 @@ class PlacementModel:
             come = self._variable(most, now - min(now, home))
             self._x[index, node] = stay + come
             self._model.add(stay + come <= most)
-            self._left[index, node] = home - stay
             left.append(min(now, home) - stay)
             if group.work.get(node):
                 work += [

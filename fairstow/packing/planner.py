@@ -14,7 +14,6 @@ from fairstow.cluster.snapshot import Snapshot
 from fairstow.packing.between import unplanned
 from fairstow.packing.cost import cost
 from fairstow.packing.defragment.planner import Freed, free_blocks
-from fairstow.packing.defragment.search import BlockTask
 from fairstow.packing.effort import Clock
 from fairstow.packing.formulate import formulate
 from fairstow.packing.incumbent import Incumbent
@@ -26,7 +25,7 @@ from fairstow.packing.schedule import MOST_CHANGES, Schedule, schedule
 from fairstow.packing.search import Outcome
 from fairstow.packing.task import Task
 
-Solver = Callable[[Task | BlockTask, float], Outcome]
+Solver = Callable[[Task, float], Outcome]
 """Runs a search for so many seconds and returns the best it knows, at any price in quality."""
 
 _KEPT_BACK = 0.05
@@ -39,7 +38,7 @@ _STEPS_PER_FORMULATION = 2.0
 def inline(now: Clock) -> Solver:
     """Return a solver that searches in this process."""
 
-    def solve(task: Task | BlockTask, seconds: float) -> Outcome:
+    def solve(task: Task, seconds: float) -> Outcome:
         return task.run(now, now() + seconds, lambda _: None)
 
     return solve

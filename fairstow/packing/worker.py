@@ -20,7 +20,6 @@ from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Any
 
-from fairstow.packing.defragment.search import BlockTask
 from fairstow.packing.search import Outcome, Report
 from fairstow.packing.task import Task
 
@@ -66,7 +65,7 @@ class Worker:
             self._restart()
         return self._ready
 
-    def __call__(self, task: Task | BlockTask, seconds: float) -> Outcome:
+    def __call__(self, task: Task, seconds: float) -> Outcome:
         """Run one search; returns within `seconds` with the best known.
 
         A process that dies is replaced once, and the search goes on from what it had reported.
@@ -87,7 +86,7 @@ class Worker:
             break
         return latest
 
-    def _search(self, task: Task | BlockTask, deadline: float, latest: Outcome) -> Outcome:
+    def _search(self, task: Task, deadline: float, latest: Outcome) -> Outcome:
         if not self.ready(max(0.0, deadline - time.monotonic())):
             return latest
         seconds = deadline - time.monotonic()
@@ -158,7 +157,7 @@ def _serve(pipe: "Connection[Any, Any]") -> None:
         return
 
 
-def _answer(task: Task | BlockTask, seconds: float, report: Report) -> tuple[Outcome, bool] | str:
+def _answer(task: Task, seconds: float, report: Report) -> tuple[Outcome, bool] | str:
     try:
         return task.run(time.monotonic, time.monotonic() + seconds, report), True
     except (EOFError, OSError):

@@ -42,8 +42,8 @@ def test_a_plan_as_a_person_reads_it(dump: Path) -> None:
 
 
 def test_sizes_can_be_chosen(dump: Path) -> None:
-    text = defragment(dump, "--block", "4", "--block", "5")
-    assert [line.split()[0] for line in text.split("\n") if " × " in line] == ["5", "4"]
+    text = defragment(dump, "--block", "3", "--block", "6")
+    assert [line.split()[0] for line in text.split("\n") if " × " in line] == ["6", "3"]
     assert "Nothing to free" in defragment(dump, "--block", "4")
     assert "Nothing to free" in defragment(dump, "--block", "16")
 
@@ -83,6 +83,7 @@ def test_the_report_shows_the_blocks(dump: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
+        (("--goal", "defragment", "--block", "4", "--block", "6"), "4, 6 don't divide"),
         (("--block", "8"), "--block: has no meaning without --goal defragment"),
         (("--goal", "defragment", "--max-evictions", "1"), "contradicts --goal defragment"),
         (("--goal", "defragment", "--order", "tier-by-tier"), "nobody is placed"),

@@ -15,10 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairstow.packing.checker import check
-from fairstow.packing.defragment.blocks import blocks
 from fairstow.packing.defragment.counting import CountingBound
-from fairstow.packing.defragment.planner import state
-from fairstow.packing.defragment.standing import Standing
+from fairstow.packing.defragment.planner import state_of
+from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.model import Decision, Goal, Proof, Request
 from fairstow.packing.plan import to_plan
 from fairstow.packing.planner import decide, inline
@@ -140,7 +139,7 @@ def free(item: Json, pods: list[Json], size: int, need: int) -> int:
         return 0
     room = item["status"]["allocatable"]
     total, cpu = int(room[GPU]), int(room["cpu"]) * 1000
-    each = size * min(need, cpu * 3 // (4 * total))
+    each = size * (min(need, cpu * 3 // (4 * total)) // 100 * 100)
     left = (total - sum(map(gpus, pods))) // size
     return min(left, (cpu - 1000 * len(pods)) // each) if each else left
 
@@ -177,11 +176,12 @@ def test_every_plan_is_legal_never_worse_and_never_disproves_its_bounds(
 @slow
 @given(clusters(), st.sampled_from((None, 1, 2)))
 def test_counting_never_bounds_too_low(objects: list[Json], most: int | None) -> None:
-    cluster = snapshot(objects)
-    problem, roster = state(Request(cluster))
-    found = blocks(cluster, problem, roster)
-    now = Standing(problem, found, {})
-    counting = CountingBound(found, [now.at(n) for n in range(len(problem.nodes))], most)
+    state = state_of(Request(snapshot(objects)))
+    found, rooms = state.blocks, Incumbent(state.problem, {}).room
+    now = [
+        [found.count(n, i, room) for i in range(len(found.sizes))] for n, room in enumerate(rooms)
+    ]
+    counting = CountingBound(found, now, most)
     best = truth(objects, [b.size for b in found.sizes], most)
     for level in range(len(found.sizes)):
         bound = counting.most(level, AMPLE)

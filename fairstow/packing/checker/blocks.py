@@ -2,8 +2,8 @@
 
 A block of size s of an accelerator is free on a node that takes pods if s of its devices are, one
 place for a pod, and for each device the CPU and memory that pods asking for the accelerator have on
-average, at most three quarters of the node's own share. A size counts over all nodes. Pods keep to
-nodes with the accelerator product they run on.
+average, at most three quarters of the node's own share, rounded down to 0.1 CPU and 64 MiB. A size
+counts over all nodes. Pods keep to nodes with the accelerator product they run on.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,6 +15,7 @@ from fairstow.packing.checker.plan import BlockClaim, Change, Plan
 from fairstow.packing.checker.pods import Pod
 from fairstow.packing.checker.verdict import Report, Rule
 
+_STEP = {"cpu": 100, "memory": 64 * 2**20}
 _PRODUCT_LABELS = (
     "nvidia.com/gpu.product",
     "amd.com/gpu.product-name",
@@ -132,7 +133,8 @@ def _on_node(
     block = {claim.resource: claim.size, "pods": 1}
     for name, average in need.items():
         share = node.allocatable.get(name, 0) * 3 // (devices * 4)
-        block[name] = claim.size * min(average, share)
+        each = min(average, share)
+        block[name] = claim.size * (each - each % _STEP[name])
     free = [
         (node.allocatable.get(name, 0) - held.get(name, 0)) // amount
         for name, amount in block.items()

@@ -1,10 +1,10 @@
 """Bounds for clusters of any size: how many blocks so few departures can free at most.
 
-Called by the search. A relaxation of the whole problem (see the package) that forgets where pods
+Called by `planner`. A relaxation of the whole problem (see the package) that forgets where pods
 go, and keeps how many leave which node and that free devices are neither made nor lost:
 
     z[n,i,1] ≥ z[n,i,2] ≥ …            a k-th block of size i is free on node n
-    d[n] ≥ m[n,i,k] · z[n,i,k]         fewest departures for it
+    d[n] ≥ m[n,i,k] · z[n,i,k]         fewest departures for it (`Blocks.departures`)
     Σ_n d[n] ≤ N                       the limit on moves
     f[n] ≥ s_i · Σ_k z[n,i,k],   Σ_{n of a product} f[n] ≤ what the product has free
 
@@ -39,8 +39,8 @@ class CountingBound:
         self._departures: list[cp_model.IntVar] = []
         self._found: list[list[cp_model.IntVar]] = [[] for _ in blocks.sizes]
         held: dict[tuple[str, int], cp_model.IntVar] = {}
-        for node, ladders in enumerate(blocks.rungs):
-            most = max((rung.departures for ladder in ladders for rung in ladder), default=0)
+        for node, ladders in enumerate(blocks.departures):
+            most = max((pods for ladder in ladders for pods in ladder), default=0)
             if not any(ladders):
                 continue
             gone = self._variable(most, 0)
@@ -52,12 +52,12 @@ class CountingBound:
                 if ladder and key not in held:
                     held[key] = self._room(node, block.resource, now[node])
                 rungs: list[cp_model.IntVar] = []
-                for k, rung in enumerate(ladder):
+                for k, pods in enumerate(ladder):
                     free = self._variable(1, int(k < now[node][level]))
                     if rungs:
                         self._model.add_implication(free, rungs[-1])
-                    if rung.departures:
-                        self._model.add(gone >= rung.departures).only_enforce_if(free)
+                    if pods:
+                        self._model.add(gone >= pods).only_enforce_if(free)
                     rungs.append(free)
                 if rungs:
                     self._model.add(held[key] >= block.size * sum(rungs))
@@ -74,7 +74,7 @@ class CountingBound:
     def _room(self, node: int, resource: str, now: Sequence[int]) -> cp_model.IntVar:
         """Return f[n], hinted at what the blocks of now take."""
         sizes = [i for i, b in enumerate(self._blocks.sizes) if b.resource == resource]
-        ladders, block = self._blocks.rungs[node], self._blocks.sizes
+        ladders, block = self._blocks.departures[node], self._blocks.sizes
         return self._variable(
             max(block[i].size * len(ladders[i]) for i in sizes),
             max(block[i].size * now[i] for i in sizes),

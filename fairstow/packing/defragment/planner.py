@@ -1,25 +1,25 @@
 """From a request with the goal Defragment to steps and counts of blocks.
 
-Called by `fairstow.packing.planner.decide`.
-
-The layout is found in a search (`search`), put in order (`schedule`), and cut after the step at
-which most blocks are free: what follows would move pods for nothing.
+Called by `fairstow.packing.planner.decide`. The layout is found in a search (`phases`), put in
+order (`schedule`), and cut after the step at which most blocks are free: what follows would move
+pods for nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fairstow.cluster.model import Pod
 from fairstow.cluster.pools import is_accelerator, product
-from fairstow.packing.defragment.blocks import Blocks, blocks
-from fairstow.packing.defragment.search import BlockTask
-from fairstow.packing.defragment.standing import Standing
+from fairstow.packing.defragment.blocks import Blocks, blocks, sizes, takes
+from fairstow.packing.defragment.phases import Found, Phases, Solve
+from fairstow.packing.defragment.placeholders import fill
+from fairstow.packing.defragment.units import refine
 from fairstow.packing.effort import Clock
 from fairstow.packing.formulate import formulate
+from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.model import BlockTally, Request
-from fairstow.packing.problem import Problem, Roster, Site
+from fairstow.packing.problem import Problem, Roster
 from fairstow.packing.schedule import Schedule, schedule
-from fairstow.packing.search import Outcome
 
 _KEPT_BACK = 0.05
 """Share of the window for everything after the search, at least."""
@@ -33,7 +33,7 @@ _STEPS_PER_FORMULATION = 2.0
 
 @dataclass(frozen=True)
 class Freed:
-    """The answer. Attributes: least: whether fewer moves are proved not to do."""
+    """The answer. Attributes: least: whether less disturbance is proved not to do."""
 
     problem: Problem
     roster: Roster
@@ -42,48 +42,48 @@ class Freed:
     least: bool
 
 
-def free_blocks(
-    request: Request,
-    solve: Callable[[BlockTask, float], Outcome],
-    now: Clock,
-    workers: int,
-) -> Freed:
+@dataclass(frozen=True)
+class State:
+    """A cluster whose running pods may move, and the blocks there can be."""
+
+    problem: Problem
+    roster: Roster
+    blocks: Blocks
+
+
+def free_blocks(request: Request, solve: Solve, now: Clock, workers: int) -> Freed:
     """Return the moves that free most blocks within the window; never worse than none."""
     started = now()
-    problem, roster = state(request)
-    found = blocks(request.snapshot, problem, roster, request.blocks)
-    task = BlockTask(problem, found, {}, request.max_moves, request.seed, workers)
+    state = state_of(request)
     kept = max(_KEPT_BACK * request.window, _STEPS_PER_FORMULATION * (now() - started))
     deadline = started + request.window - kept
-    guarded = any(g.budget is not None for g in problem.groups)
-    outcome = solve(task, (deadline - now()) * (1 - _SECOND_SHARE * guarded))
-    best, unchanged = Standing(problem, found, outcome.changes), Standing(problem, found, {})
-    if best.score < unchanged.score:
-        best = unchanged
-    done, after = _in_order(request, task, roster, best)
-    if after < tuple(best.totals):
-        other = solve(_without_stuck(task, best, done), deadline - now())
-        second = Standing(problem, found, other.changes)
-        done, after = max(
-            (done, after), _in_order(request, task, roster, second), key=lambda each: each[1]
-        )
-    bounds = _bounds(outcome, task, best.totals, after)
-    whole = after == tuple(best.totals) and len(done.moves) == best.moves
+    guarded = any(g.budget is not None for g in state.problem.groups)
+    phases = Phases(state.blocks, request.max_moves, request.seed, workers, solve, now)
+    share = 1 - _SECOND_SHARE * guarded
+    found = phases.run(fill(state.problem, state.blocks), now() + share * (deadline - now()))
+    done, after = _in_order(request, state, found)
+    if after < found.totals:
+        rest = _without_barred(state.problem, found, done)
+        other = phases.run(fill(rest, state.blocks), deadline)
+        done, after = max((done, after), _in_order(request, state, other), key=lambda d: d[1])
+    before = state.blocks.counts(Incumbent(state.problem, {}).room)
+    bounds = _bounds(state.blocks, found, after)
+    moved = Incumbent(state.problem, found.changes)
+    cost = sum(moved.disturbance(g) for g in range(len(state.problem.groups)))
+    whole = after == found.totals and done.layout == moved.at
     return Freed(
-        problem,
-        roster,
+        state.problem,
+        state.roster,
         done,
         tuple(
             BlockTally(size.resource, size.size, had, has, max(bound, has))
-            for size, had, has, bound in zip(
-                found.sizes, unchanged.totals, after, bounds, strict=False
-            )
+            for size, had, has, bound in zip(state.blocks.sizes, before, after, bounds, strict=True)
         ),
-        least=not done.moves or (whole and bounds[-1] == best.cost),
+        least=not done.moves or (whole and found.least_cost == cost),
     )
 
 
-def state(request: Request) -> tuple[Problem, Roster]:
+def state_of(request: Request) -> State:
     """Return the problem of moving running pods, each among nodes of its product.
 
     Pods that wait are left out, and so is all that holds for their sake.
@@ -104,40 +104,22 @@ def state(request: Request) -> tuple[Problem, Roster]:
         name = next((kind(pods[0]) for pods in running.values()), None)
         own = {i for i, n in enumerate(problem.nodes) if name is None or products[n] == name}
         groups.append(replace(group, targets=group.targets & own))
-    return replace(problem, groups=tuple(groups)), roster
-
-
-def _in_order(
-    request: Request, task: BlockTask, roster: Roster, best: Standing
-) -> tuple[Schedule, tuple[int, ...]]:
-    """Return the steps to a layout as far as they pay, and the free blocks after them."""
-    at, problem = best.layout.at, task.problem
-    done = schedule(request.snapshot, problem, roster, at, for_placements=False)
-    return _cut(done, problem, roster, task.blocks)
-
-
-def _without_stuck(task: BlockTask, best: Standing, done: Schedule) -> BlockTask:
-    """Return the task with those held in place whom disruption budgets barred from their way.
-
-    With budgets of one pod at a time, a cycle of several of its pods can't be carried out.
-    """
-    problem = task.problem
-    barred = {
-        g.budget
-        for g, meant, reached in zip(problem.groups, best.layout.at, done.layout, strict=True)
-        if meant != reached
-    }
-    groups = tuple(
-        replace(g, targets=frozenset()) if g.budget in barred and g.budget is not None else g
-        for g in problem.groups
+    wanted = sizes(snapshot, request.blocks)
+    taken = takes(snapshot, wanted)
+    problem, units = refine(
+        snapshot,
+        replace(problem, groups=tuple(groups)),
+        roster,
+        (block for of_node in taken for block in of_node),
     )
-    return replace(task, problem=replace(problem, groups=groups))
+    return State(problem, roster, blocks(snapshot, problem, wanted, taken, units))
 
 
-def _cut(
-    done: Schedule, problem: Problem, roster: Roster, found: Blocks
-) -> tuple[Schedule, tuple[int, ...]]:
-    """Cut a schedule where most blocks are free; return what is left and the blocks then."""
+def _in_order(request: Request, state: State, found: Found) -> tuple[Schedule, tuple[int, ...]]:
+    """Return the steps to a layout as far as they pay, and the free blocks after them."""
+    problem, roster, blocks = state.problem, state.roster, state.blocks
+    layout = Incumbent(problem, found.changes).at
+    done = schedule(request.snapshot, problem, roster, layout, for_placements=False)
     group_of = {
         pod.uid: g
         for g, running in enumerate(roster.running)
@@ -145,14 +127,23 @@ def _cut(
         for pod in pods
     }
     index = {name: i for i, name in enumerate(problem.nodes)}
-    standing = Standing(problem, found, {})
-    best, kept = tuple(standing.totals), 0
+    at = Incumbent(problem, {})
+    levels = range(len(blocks.sizes))
+    totals = list(blocks.counts(at.room))
+    best, kept = tuple(totals), 0
     for number, step in enumerate(done.steps, 1):
+        nodes = {index[n] for pod, target in step.bind for n in (pod.node, target)}
+        before = [blocks.count(n, i, at.room[n]) for i in levels for n in nodes]
         for pod, target in step.bind:
-            here, there = (group_of[pod.uid], index[pod.node]), (group_of[pod.uid], index[target])
-            standing.apply(_moved(standing, here, there))
-        if tuple(standing.totals) > best:
-            best, kept = tuple(standing.totals), number
+            g = group_of[pod.uid]
+            here, there = (g, index[pod.node]), (g, index[target])
+            at.apply({here: at.count(here) - 1, there: at.count(there) + 1})
+        after = [blocks.count(n, i, at.room[n]) for i in levels for n in nodes]
+        for i in levels:
+            part = slice(i * len(nodes), (i + 1) * len(nodes))
+            totals[i] += sum(after[part]) - sum(before[part])
+        if tuple(totals) > best:
+            best, kept = tuple(totals), number
     if kept == len(done.steps):
         return done, best
     gone = {pod.uid for step in done.steps[:kept] for pod in step.evict}
@@ -160,21 +151,31 @@ def _cut(
     return replace(done, steps=done.steps[:kept], moves=moves), best
 
 
-def _moved(standing: Standing, here: Site, there: Site) -> dict[Site, int]:
-    count = standing.layout.count
-    return {here: count(here) - 1, there: count(there) + 1}
+def _without_barred(problem: Problem, found: Found, done: Schedule) -> Problem:
+    """Return the problem with those held in place whom disruption budgets barred from their way.
+
+    Where one pod of a budget may be down at a time, a cycle of several can't be carried out.
+    """
+    meant = Incumbent(problem, found.changes).at
+    barred = {
+        g.budget
+        for g, at, reached in zip(problem.groups, meant, done.layout, strict=True)
+        if at != reached
+    }
+    groups = tuple(
+        replace(g, targets=frozenset()) if g.budget in barred and g.budget is not None else g
+        for g in problem.groups
+    )
+    return replace(problem, groups=groups)
 
 
-def _bounds(
-    outcome: Outcome, task: BlockTask, meant: Sequence[int], after: Sequence[int]
-) -> tuple[int, ...]:
+def _bounds(blocks: Blocks, found: Found, after: Sequence[int]) -> tuple[int, ...]:
     """Return the bounds that hold for what is carried out.
 
     A bound speaks of layouts with as many larger blocks as the layout that was found. From the
-    first size at which the steps give another number on, the one by counting devices holds.
+    first size at which the steps give another number on, the one by free devices holds.
     """
-    same = next((i for i, n in enumerate(meant) if after[i] != n), len(meant))
-    weakest = task.begin().bounds
+    same = next((i for i, n in enumerate(found.totals) if after[i] != n), len(after))
     return tuple(
-        bound if level <= same else weakest[level] for level, bound in enumerate(outcome.bounds)
+        bound if level <= same else blocks.most(level) for level, bound in enumerate(found.bounds)
     )

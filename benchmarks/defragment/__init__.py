@@ -1,0 +1,1 @@
+"""How many whole nodes of 8 GPUs come free with N moves: the planner beside a greedy baseline."""
