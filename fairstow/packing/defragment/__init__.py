@@ -40,8 +40,8 @@ among the node's pods that a block takes doesn't grow with its size. A node shor
 fewer small blocks than the formula says; bounds stay bounds.)
 
 **One size after the other.** The search is run for the largest size alone, then for it and the
-next, each from the layout of the one before: under a limit, a layout that is good for small blocks
-is a poor start for large ones.
+next, each from the layout of the one before, or a better one by greed (`greedy`): under a limit, a
+layout that is good for small blocks is a poor start for large ones.
 
 **Counting bound.** For k blocks, at least m[n,s,k] pods must leave n: for each resource the largest
 ones first until their sum is what is missing, and the most over the resources. Choosing blocks

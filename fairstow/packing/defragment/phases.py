@@ -6,10 +6,11 @@ got: free devices (`Blocks.most`), departures (`counting`), and the bounds of th
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fairstow.packing.defragment.blocks import Blocks
 from fairstow.packing.defragment.counting import CountingBound
+from fairstow.packing.defragment.greedy import free
 from fairstow.packing.defragment.placeholders import Filled
 from fairstow.packing.effort import Clock
 from fairstow.packing.incumbent import Incumbent
@@ -20,10 +21,13 @@ from fairstow.packing.task import Task
 
 Solve = Callable[[Task, float], Outcome]
 
-_COUNTING_SHARE = 0.1
+_COUNTING_SHARE = 0.05
 """Share of the time for each of the two rounds of counting departures."""
 
-_PHASE_SHARE = 0.5
+_GREEDY_SHARE = 0.2
+"""Share of what is left that the start of a size may take."""
+
+_PHASE_SHARE = 0.6
 """Share of what is left that one size gets, but for the last, which gets all."""
 
 
@@ -68,6 +72,8 @@ class Phases:
         bounds: Sequence[int] = [*caps, 0]
         for level in levels if filled.level_of else ():
             left = deadline - seconds - self.now()
+            changes = self._start(filled, changes, level, self.now() + _GREEDY_SHARE * left)
+            left = deadline - seconds - self.now()
             task = Task(
                 problem=filled.down_to(level, caps),
                 start=changes,
@@ -81,6 +87,21 @@ class Phases:
             changes, bounds = outcome.changes, outcome.bounds
             caps[0] = min(caps[0], bounds[0])
         return self._proved(filled, changes, bounds, caps[0] if levels else 0, deadline)
+
+    def _start(
+        self, filled: Filled, changes: dict[Site, int], level: int, until: float
+    ) -> dict[Site, int]:
+        """Return a layout to begin a size with: the one so far, or a better one by greed."""
+        problem = replace(filled.problem, groups=filled.problem.groups[: filled.movers])
+        before = Incumbent(problem, filled.moves(changes))
+        layout = Incumbent(problem, filled.moves(changes))
+        free(layout, self.blocks, level, self.moves, lambda: self.now() > until)
+        if (
+            self.blocks.counts(layout.room)[: level + 1]
+            <= self.blocks.counts(before.room)[: level + 1]
+        ):
+            return changes
+        return layout.changes() | filled.placeholders(changes)
 
     def _proved(
         self,

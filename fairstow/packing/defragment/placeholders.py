@@ -52,6 +52,10 @@ class Filled:
         """Return changes without what is about placeholders."""
         return {site: count for site, count in changes.items() if site[0] < self.movers}
 
+    def placeholders(self, changes: Changes) -> dict[Site, int]:
+        """Return changes that are about placeholders."""
+        return {site: count for site, count in changes.items() if site[0] >= self.movers}
+
     def placed(self, layout: Layout) -> list[int]:
         """Return how many placeholders of each size stand somewhere."""
         found = [0] * len(self.sizes)

@@ -24,7 +24,7 @@ from fairstow.packing.schedule import Schedule, schedule
 _KEPT_BACK = 0.05
 """Share of the window for everything after the search, at least."""
 
-_SECOND_SHARE = 0.25
+_SECOND_SHARE = 0.15
 """Share of the search's time kept for another where disruption budgets bar the way."""
 
 _STEPS_PER_FORMULATION = 2.0
