@@ -49,13 +49,17 @@ _NEIGHBOURHOOD_SECONDS = 0.2
 _PATIENCE = 40
 """Neighbourhoods in a row without a gain before the search moves on."""
 
+_PATIENCE_AT_SCALE = 150
+"""The same where the whole cluster is too large to be solved at once."""
+
 _REPAIR_UNITS = 0.002
 _SOLVE_UNITS = 0.01
 """Units of work of looking at one waiting pod, and of stating and reading one model."""
 
 _REPAIR_SHARE = 0.5
-_BEFORE_WHOLE = 0.35
-"""Share of what is left for neighbourhoods where the whole cluster can be solved after them."""
+_BEFORE_WHOLE = {True: 0.35, False: 0.75}
+"""Share of what is left for neighbourhoods where the whole cluster can be solved after them: less
+where it is stated pod by pod, which is what proves most."""
 
 _FIRST_PATIENCE = 8
 _FIRST_SHARE = 0.2
@@ -103,6 +107,7 @@ class Search:
         # What CP-SAT proves holds for plans if it may do all they may, and no rule is too strict.
         self._exact = exact(task.problem.between)
         self._proves = task.limits == task.proof_limits and self._exact
+        self._pod_by_pod = task.problem.pods_by_nodes <= _POD_BY_POD
         self._reported = now()
 
     def run(self) -> Outcome:
@@ -114,9 +119,10 @@ class Search:
         if not self._done() and 0 < len(active) < len(self._task.problem.in_play):
             self._guided(sorted(active))
         while not self._done():
-            share = _BEFORE_WHOLE if small else 1
+            share = _BEFORE_WHOLE[self._pod_by_pod] if small else 1
             until = self._now() + share * self._left()
-            better = self._neighbourhoods(sorted(active), _PATIENCE, until)
+            patience = _PATIENCE if small else _PATIENCE_AT_SCALE
+            better = self._neighbourhoods(sorted(active), patience, until)
             if (small and not self._done() and self._whole()) or not (small or better):
                 break
         self._tighten()
@@ -401,7 +407,7 @@ class Search:
             self._best,
             task.problem.in_play,
             task.limits,
-            pod_by_pod=task.problem.pods_by_nodes <= _POD_BY_POD,
+            pod_by_pod=self._pod_by_pod,
             exact_only=exact_only,
         )
         for above in task.order[:index]:
