@@ -82,6 +82,11 @@ class Incumbent:
         index, node = site
         return all(self.room[node][r] >= q for r, q in self.problem.groups[index].requests.items())
 
+    def holds(self, node: int) -> bool:
+        """Whether a node has room for what stands on it, but for what it is short of already."""
+        over = self.problem.over[node]
+        return all(left >= 0 or r in over for r, left in enumerate(self.room[node]))
+
     def keeps_apart(self, index: int) -> bool:
         """Whether the rules between pods that touch a group hold."""
         group = self.problem.groups[index]

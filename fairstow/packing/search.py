@@ -15,7 +15,6 @@ It ends early when every level meets its bound or stage 5 has solved every level
 large for stage 5, when neighbourhoods stop paying.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from fairstow.packing.between import exact
 from fairstow.packing.cpsat import PlacementModel, Solved
 from fairstow.packing.effort import UNLIMITED, Clock, Meter, spend
 from fairstow.packing.incumbent import Incumbent
-from fairstow.packing.model import RuleSet
 from fairstow.packing.neighbourhoods import Choice, Neighbourhoods
 from fairstow.packing.objective import Level
 from fairstow.packing.problem import Problem, Site
@@ -149,7 +147,7 @@ class Search:
         self._best.apply(changes)
         self._best.undo()
         score = self._best.score(self._task.order)
-        if score < self._score or not self._valid(self._best, changes):
+        if score < self._score or not self._task.limits.allow(self._best, changes):
             self._restore(before)
             return False
         better = score > self._score
@@ -176,35 +174,6 @@ class Search:
         touched = self._best.changes().keys() | before.keys()
         running = [g.running for g in self._task.problem.groups]
         self._best.apply({(g, n): before.get((g, n), running[g].get(n, 0)) for g, n in touched})
-
-    def _valid(self, best: Incumbent, changes: dict[Site, int]) -> bool:
-        """Whether what holds over all nodes holds, where two solves changed different ones."""
-        task, groups = self._task, self._task.problem.groups
-        for index in {g for g, _ in changes}:
-            most = min(groups[index].most, task.limits.caps.get(index, groups[index].most))
-            if best.placed[index] > most or not best.keeps_apart(index):
-                return False
-        if not all(best.whole(gang) for gang in task.problem.gangs):
-            return False
-        for priority, most in task.limits.tier_caps.items():
-            if best.value(Level(places=True, priority=priority)) > most:
-                return False
-        everyone = range(len(groups))
-        lost = [best.evictions(i) for i in everyone]
-        moved = sum(best.left) - sum(lost)
-        if task.limits.moves is not None and moved > task.limits.moves:
-            return False
-        if task.problem.rules is RuleSet.PAPER:
-            return True
-        if any(lost[i] and i not in task.limits.evictable for i in everyone):
-            return False
-        under = Counter[int]()
-        for i in everyone:
-            if lost[i] and (budget := groups[i].budget) is not None:
-                under[budget] += lost[i]
-        return sum(lost) <= task.limits.evictions and all(
-            count <= task.problem.allowed[b] for b, count in under.items()
-        )
 
     def _repair(self) -> None:
         """Place greedily: small pods first, which places more; then large first, if any wait."""
@@ -342,7 +311,7 @@ class Search:
         task = self._task
         layout = Incumbent(task.problem, self._best.changes() | changes)
         layout.undo()
-        if layout.score(task.order) > self._score and self._valid(layout, changes):
+        if layout.score(task.order) > self._score and task.limits.allow(layout, changes):
             bounds = task.begin().bounds
             self._report(Outcome(layout.changes(), bounds, complete=False))
 

@@ -18,8 +18,6 @@ from fairstow.packing.model import Order, Request, RuleSet
 from fairstow.packing.objective import levels
 from fairstow.packing.planner import find, inline
 from fairstow.packing.relaxation import Relaxation
-from fairstow.packing.search import Search
-from fairstow.packing.task import Task
 from tests.packing.checker_clusters import Json, node, pod
 from tests.packing.clusters import clusters, snapshot
 
@@ -103,14 +101,11 @@ def test_a_solve_without_time_proves_nothing() -> None:
 
 def test_no_two_solves_together_cost_a_protected_pod_its_place() -> None:
     problem, _ = formulate(snapshot(CHAIN))
-    order = levels(Order.PLACE_FIRST, problem.priorities)
     group = next(i for i, g in enumerate(problem.groups) if g.placed)
     gone = {(group, min(problem.groups[group].running)): 0}
     for evictable in (frozenset({group}), frozenset[int]()):
         limits = Limits(evictions=5, evictable=evictable)
-        task = Task(problem, {}, order, limits, limits, seed=0, workers=1)
-        search = Search(task, time.monotonic, time.monotonic() + 1, lambda _: None)
-        assert search._valid(Incumbent(problem, gone), gone) == bool(evictable)
+        assert limits.allow(Incumbent(problem, gone), gone) == bool(evictable)
 
 
 def test_a_program_too_large_for_the_time_is_left_out() -> None:
@@ -136,3 +131,11 @@ def test_a_program_stated_anew_bounds_the_same(objects: list[Json]) -> None:
             relaxation.hold(level, bound)
             found.append(bound)
     assert found[: len(order)] == found[len(order) :]
+
+
+def test_no_layout_is_taken_that_overfills_a_node() -> None:
+    problem, _ = formulate(snapshot(CHAIN))
+    group = next(i for i, g in enumerate(problem.groups) if g.placed)
+    for target, fits in ((1, False), (2, True)):
+        moved = {(group, 0): 0, (group, target): problem.groups[group].running.get(target, 0) + 1}
+        assert Limits().allow(Incumbent(problem, moved), moved) == fits
