@@ -135,12 +135,30 @@ def test_a_volume_for_one_node_is_not_torn_from_another_pod() -> None:
     assert plan(crowded(other, *disks("x", accessModes=["ReadWriteMany"]))).steps
 
 
-def test_a_waiting_pod_goes_to_the_node_that_has_its_volume() -> None:
+@pytest.mark.parametrize(("modes", "goes"), [(["ReadWriteOnce"], 0), (["ReadWriteMany"], 1)])
+def test_a_waiting_pod_goes_to_the_node_that_has_its_volume(modes: list[str], goes: int) -> None:
     there = using("there", "b", "x", gpu=0)
-    for modes, targets in (["ReadWriteOnce"], {"b"}), (["ReadWriteMany"], {"a", "b"}):
-        waiting = [using(f"p{i}", "", "x", gpu=4) for i in range(2)]
-        decision = plan(world(there, *waiting, *disks("x", accessModes=modes)))
-        assert {p.node for p in decision.placements} == targets
+    waits = using("p", "", "x", nodeSelector={"host": "a"})
+    decision = plan(world(there, waits, *disks("x", accessModes=modes)))
+    assert len(decision.placements) == goes
+    assert len(plan(world(there, using("p", "", "x"), *disks("x"))).placements) == 1
+
+
+def two_alike(*claims: Json) -> list[Json]:
+    """Two like pods fill node a up to its attach limit; a third pod wants the room of one."""
+    alike = [using(f"p{i}", "a", f"d{i}", gpu=2) for i in range(2)]
+    wants = pod("wants", gpu=2, priority=100, nodeSelector={"host": "a"})
+    return world(*alike, wants, *claims, limit=2)
+
+
+def test_who_stays_of_its_like_needs_no_attachment_anew() -> None:
+    assert len(plan(two_alike(*disks("d0", "d1"))).moves) == 1
+
+
+@pytest.mark.parametrize("tied", [0, 1])
+def test_of_two_alike_the_one_moves_whose_volume_can_follow(tied: int) -> None:
+    held = [claim(f"d{tied}", f"pv-d{tied}"), volume(f"pv-d{tied}", nodeAffinity=only_in("za"))]
+    assert moves(plan(two_alike(*disks(f"d{1 - tied}"), *held))) == [f"p{1 - tied} b"]
 
 
 def test_pods_with_a_volume_each_are_interchangeable() -> None:
