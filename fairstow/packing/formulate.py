@@ -51,7 +51,8 @@ def formulate(
     resources, units = _units(samples)
     make = _GroupMaker(cast, sorting, resources, units)
     between = rules_between(cast)
-    alone = {rule.carrier for rule in between if apart_by_node(rule)}
+    wide = [rule for rule in between if not apart_by_node(rule, len(snapshot.nodes))]
+    alone = {rule.carrier for rule in between if apart_by_node(rule, len(snapshot.nodes))}
     made = [make(index, key) for index, (key, _) in enumerate(groups)]
     free = _free(snapshot.nodes, sorting.fixed, resources, units)
     problem = Problem(
@@ -62,7 +63,7 @@ def formulate(
         over=_over(free, made),
         allowed=tuple(b.allowed for b in snapshot.budgets),
         rules=rule_set,
-        between=tuple(rule for rule in between if not apart_by_node(rule)),
+        between=tuple(wide),
         gangs=gangs_of(sorting.gangs, samples),
         claims=sorting.claims.rules(samples, running, [g.most for g in made]),
     )

@@ -218,12 +218,15 @@ def rules_between(cast: Cast) -> tuple[Between, ...]:
     return (*found, *_nears(cast))
 
 
-def apart_by_node(rule: Between) -> TypeGuard[Apart]:
-    """Whether a rule says no more than that a node takes one pod of a group."""
+def apart_by_node(rule: Between, nodes: int) -> TypeGuard[Apart]:
+    """Whether a rule says no more than that each of so many nodes takes one pod of a group.
+
+    A node without the rule's label is in no domain, so the rule lets it take any number.
+    """
     return (
         isinstance(rule, Apart)
         and rule.matched == {rule.carrier}
-        and len(set(rule.domain.values())) == len(rule.domain)
+        and len(set(rule.domain.values())) == len(rule.domain) == nodes
     )
 
 

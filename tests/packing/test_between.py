@@ -140,6 +140,12 @@ def test_pods_apart_get_a_node_each() -> None:
     assert len({p.node for p in decision.placements}) == len(decision.placements) == 2
 
 
+def test_pods_apart_share_a_node_outside_of_all_domains() -> None:
+    three = [pod(f"p{i}", labels={"app": "a"}, **apart("a", ZONE)) for i in range(3)]
+    decision = plan([node("x", gpu=2), zoned("y", "1"), *three])
+    assert sorted(p.node for p in decision.placements) == ["x", "x", "y"]
+
+
 def test_pods_spread_over_zones() -> None:
     four = [pod(f"p{i}", labels={"app": "a"}, **spread("a")) for i in range(4)]
     decision = plan([zoned("x", "1"), zoned("y", "2", gpu=1), *four])
