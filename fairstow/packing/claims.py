@@ -64,7 +64,7 @@ class Attach:
         """Return the volumes not yet on a node with the groups that would bring each."""
         found: dict[Disk, list[int]] = {}
         for group, disks in self.named.items():
-            for disk in disks - self.there[node]:
+            for disk in sorted(disks - self.there[node]):
                 found.setdefault(disk, []).append(group)
         return found
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fairstow.packing.claims import Attach
 from fairstow.packing.model import Decision, Proof
 from tests.cluster.random_clusters import cluster as random_cluster
 from tests.cluster.random_pods import Uses
@@ -227,3 +228,9 @@ def test_what_cannot_be_judged_is_not_tried_and_said_so(
     (said,) = told(decision)
     assert reason in said
     assert decision.tiers[0].left_out == 1
+
+
+def test_volumes_that_pods_share_come_in_one_order() -> None:
+    disks = frozenset(("driver", f"disk-{i}") for i in range(20))
+    rule = Attach({0: 0}, {0: disks}, {0: {}}, {0: 1}, {0: frozenset()})
+    assert list(rule.new(0)) == sorted(disks)
