@@ -99,7 +99,7 @@ class Neighbourhoods:
     def _of_a_gang(self, size: int) -> list[int]:
         """As many nodes as a waiting gang needs at least, and roomy ones for what it displaces."""
         problem, room = self._incumbent.problem, self._incumbent.room
-        waiting = [g for g in problem.gangs if any(self._incumbent.waiting(i) for i in g.groups)]
+        waiting = [g for g in problem.gangs if any(self._may_wait(i) for i in g.groups)]
         if not waiting:
             return self._anywhere(size)
         chosen: list[int] = []
@@ -121,15 +121,18 @@ class Neighbourhoods:
 
     def _waiting(self) -> int | None:
         groups = self._incumbent.problem.groups
-        open_groups = [
-            i for i, g in enumerate(groups) if g.targets and self._incumbent.waiting(i) > 0
-        ]
+        open_groups = [i for i in range(len(groups)) if groups[i].targets and self._may_wait(i)]
         if not open_groups:
             return None
         if self._random.random() < _HIGHEST_FIRST:
             highest = max(groups[i].priority for i in open_groups)
             open_groups = [i for i in open_groups if groups[i].priority == highest]
         return self._random.choice(open_groups)
+
+    def _may_wait(self, group: int) -> bool:
+        """Whether pods of a group wait for whom something may be done."""
+        incumbent = self._incumbent
+        return group not in incumbent.problem.pinned and incumbent.waiting(group) > 0
 
     def _targets(self, group: int | None = None) -> Sequence[int]:
         group = self._waiting() if group is None else group

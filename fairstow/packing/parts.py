@@ -8,6 +8,9 @@ placements and disturbance are sums over parts.
 A part in which nobody waits is left as it is: nothing can be placed there, and what it disturbs
 helps nobody. The others are searched at the same time, each with its share of time by size.
 
+Where there are more than a few, those are put together that make sets of about one size: each set
+costs a search of its own, with all nodes in its books.
+
 Bounds add up as well, but only down to the first level that isn't met everywhere: below that a
 layout might give up a pod in one part for one in another, which no part's bound speaks of.
 """
@@ -18,6 +21,9 @@ from fairstow.packing.limits import Limits
 from fairstow.packing.model import RuleSet
 from fairstow.packing.problem import Problem
 
+_MOST = 8
+"""Sets of parts that are searched apart, at most."""
+
 
 def separable(problem: Problem, limits: Limits) -> bool:
     """Whether no limit holds over all parts together."""
@@ -26,7 +32,7 @@ def separable(problem: Problem, limits: Limits) -> bool:
 
 
 def parts(problem: Problem) -> list[frozenset[int]]:
-    """Return each part in which somebody waits and may go somewhere; largest first."""
+    """Return the parts in which somebody waits and may go somewhere, in a few sets."""
     union = _Union(len(problem.groups))
     by_node: dict[int, int] = {}
     for index, group in enumerate(problem.groups):
@@ -43,7 +49,19 @@ def parts(problem: Problem) -> list[frozenset[int]]:
             found.setdefault(union.root(index), set()).add(index)
     hopeful = {i for i, g in enumerate(problem.groups) if g.pending and g.targets}
     waiting = [p for p in found.values() if p & hopeful]
-    return [frozenset(p) for p in sorted(waiting, key=lambda p: (-size(problem, p), min(p)))]
+    return _gathered(problem, sorted(waiting, key=lambda p: (-size(problem, p), min(p))))
+
+
+def _gathered(problem: Problem, found: Iterable[set[int]]) -> list[frozenset[int]]:
+    """Put parts, largest first, each to the smallest set so far; return the largest set first."""
+    sets: list[set[int]] = [set() for _ in range(_MOST)]
+    sizes = [0] * _MOST
+    for part in found:
+        smallest = sizes.index(min(sizes))
+        sets[smallest] |= part
+        sizes[smallest] += size(problem, part)
+    order = sorted(range(_MOST), key=lambda i: (-sizes[i], i))
+    return [frozenset(sets[i]) for i in order if sets[i]]
 
 
 def size(problem: Problem, part: Iterable[int]) -> int:

@@ -76,6 +76,8 @@ class _SideBySide:
         self._tasks = [replace(task.only(groups), workers=workers) for groups in found]
         self._sizes = [size(task.problem, groups) for groups in found]
         self._known = [t.begin() for t in self._tasks]
+        now = Incumbent(task.problem, {})
+        self._now = [now.value(level) for level in task.order]
         self._unstarted = sum(self._sizes)
         self._lock = Lock()
 
@@ -117,12 +119,12 @@ class _SideBySide:
         changes: dict[Site, int] = {}
         for known in self._known:
             changes |= known.changes
-        layout, start = Incumbent(task.problem, changes), Incumbent(task.problem, task.start)
+        layout = Incumbent(task.problem, changes)
         bounds: list[int] = []
         met = True
         for index, level in enumerate(task.order):
-            # Each part's bound counts all others as they started.
-            others = (len(self._known) - 1) * start.value(level)
+            # Each part's bound counts all others as they are now, whatever the search began with.
+            others = (len(self._known) - 1) * self._now[index]
             bound = sum(known.bounds[index] for known in self._known) - others
             bounds.append(bound if met else by_counting(level, task.problem))
             met = met and layout.value(level) == bound

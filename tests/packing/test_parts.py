@@ -6,13 +6,19 @@ parts are faster (benchmarks).
 """
 
 import copy
+import time
 
 from hypothesis import HealthCheck, given, settings
 
 from fairstow.packing.formulate import formulate
+from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
-from fairstow.packing.model import Proof, RuleSet
+from fairstow.packing.model import Order, Proof, RuleSet
+from fairstow.packing.neighbourhoods import Neighbourhoods
+from fairstow.packing.objective import levels
 from fairstow.packing.parts import parts, separable
+from fairstow.packing.problem import pin
+from fairstow.packing.task import Task
 from tests.packing.checker_clusters import Json, node, pod
 from tests.packing.clusters import best, clusters, snapshot
 from tests.packing.test_planner import plan
@@ -81,6 +87,35 @@ def test_a_rule_between_pods_joins_pools() -> None:
             each["metadata"]["labels"] = {"app": "a"}
             each["spec"]["affinity"] = {"podAntiAffinity": {kind: [term]}}
     assert sizes(pools) == [4]
+
+
+def test_many_pools_are_searched_as_a_few() -> None:
+    pools = [each for i in range(20) for each in small(f"p{i}", waits=True)]
+    assert sorted(sizes(pools), reverse=True) == [6] * 4 + [4] * 4
+
+
+def test_bounds_add_up_whatever_the_search_begins_with() -> None:
+    pools = [*small("x", waits=True), *small("y", waits=True)]
+    pools += [walled([node("free", gpu=4)], pool)[0] for pool in "xy"]
+    problem, _ = formulate(snapshot(pools))
+    order = levels(Order.PLACE_FIRST, problem.priorities)
+    start = {
+        (index, max(group.targets)): 1
+        for index, group in enumerate(problem.groups)
+        if group.pending
+    }
+    for begin in ({}, start):
+        task = Task(problem, begin, order, Limits(), Limits(), seed=0, workers=2)
+        found = task.run(time.monotonic, time.monotonic() + 10, lambda _: None)
+        layout = Incumbent(problem, found.changes)
+        assert [layout.value(level) for level in order] == list(found.bounds) == [4, 0]
+
+
+def test_no_neighbourhood_is_for_pods_of_another_part() -> None:
+    problem, _ = formulate(snapshot([*small("x", waits=True), *small("y", waits=True)]))
+    here, elsewhere = parts(problem)
+    chooser = Neighbourhoods(Incumbent(pin(problem, elsewhere), {}), [], seed=0)
+    assert {chooser._waiting() for _ in range(20)} <= here
 
 
 def test_a_limit_over_the_whole_plan_keeps_parts_together() -> None:
