@@ -292,6 +292,34 @@ def test_what_decides_is_still_there() -> None:
     assert dict(p.annotations) == {"fairstow.dev/movable": "true"}
 
 
+@pytest.mark.parametrize(
+    ("given", "start"),
+    [
+        ("nvidia.com/gpu-hushhush", "nvidia.com/gpu"),
+        ("nvidia.com/mig-hushhush", "nvidia.com/mig-"),
+        ("gpu.intel.com/hushhush", "gpu.intel.com/"),
+        ("rdma/hca_hushhush", "example.com/"),
+        ("attachable-volumes-csi-disk.hushhush.io", "example.com/"),
+    ],
+)
+def test_what_was_added_to_a_vendors_name_is_gone(given: str, start: str) -> None:
+    labels = {"nvidia.com/gpu.product": "NVIDIA-H100-hushhush"}
+    one = node("a", labels=labels, allocatable={"cpu": "4", "pods": "9", given: "8"})
+    names, objects = anonymized(items(one))
+    assert SECRET not in json.dumps(objects)
+    assert names.resource(given).startswith(start), "a GPU still counts as one"
+
+
+@pytest.mark.parametrize(
+    "product",
+    ["NVIDIA-A100-SXM4-80GB-MIG-1g.10gb-SHARED", "Tesla-T4", "nvidia-h100-mega-80gb",
+     "AMD_Instinct_MI300X_OAM", "tpu-v5-lite-podslice",
+     "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition", "NVIDIA-GH200-480GB", "NVIDIA-L40S", "nvidia-tesla-v100", "H100"],
+)  # fmt: skip
+def test_public_products_are_kept(product: str) -> None:
+    assert vocabulary.public_value("nvidia.com/gpu.product", product)
+
+
 def test_a_hostname_is_the_name_of_its_node() -> None:
     _, objects = anonymized(items(node("secret-1")))
     metadata = objects[0]["metadata"]

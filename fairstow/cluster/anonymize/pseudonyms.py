@@ -122,10 +122,11 @@ class Pseudonyms:
         return name if vocabulary.public_driver(name) else self.text(DRIVER, name)
 
     def resource(self, name: str) -> str:
-        """Return what stands for a resource; an extended one stays one."""
+        """Return what stands for a resource; an extended one stays one, a GPU a vendor's GPU."""
         if vocabulary.public_resource(name):
             return name
-        return f"example.com/{self.text(OTHER, name)}"
+        vendor = next((v for v in vocabulary.ACCELERATORS if name.startswith(v)), "example.com/")
+        return vendor + self.text(OTHER, name)
 
     def kind(self, name: str) -> str:
         """Return what stands for the kind of an owner."""

@@ -80,9 +80,15 @@ PRODUCTS = frozenset(
 """Labels whose values name a vendor's product."""
 
 _PRODUCT = re.compile(
-    r"(?i)(nvidia|tesla|geforce|quadro|rtx|gtx|amd|instinct|intel|tpu|[abghlptv]\d{1,3}\b)"
-    r"[-.\w]{0,60}\Z"
+    r"(?i)(?=nvidia|tesla|geforce|quadro|rtx|gtx|amd|radeon|instinct|intel|tpu|[abghlmptv]\d{1,3})"
+    r"(?:(?:nvidia|tesla|geforce|quadro|rtx|gtx|amd|radeon|instinct|intel|tpu|super|titan|pro|max"
+    r"|flex|arc|sxm|pcie|nvl|hbm|oam|mig|shared|replica|ada|lovelace|generation|graphics|device"
+    r"|data|center|server|workstation|edition|gpu|mega|ultra|lite|slice|podslice|grace|kepler"
+    r"|maxwell|pascal|volta|turing|ampere|hopper|blackwell|[a-z]{0,3}\d{1,5}[a-z]{0,3}\d{0,3})"
+    r"(?:[-._]|\Z))+\Z",
+    re.ASCII,
 )
+"""A product's name is made of words like these; whatever an administrator adds to it isn't."""
 
 VALUES = frozenset(
     {"", "true", "false", "True", "False", "Exists", "present", "yes", "no", "amd64", "arm64",
@@ -91,18 +97,29 @@ VALUES = frozenset(
 )  # fmt: skip
 """Values of labels, taints and annotations."""
 
-_RESOURCES = (
+ACCELERATORS = (
     "nvidia.com/gpu", "nvidia.com/mig-", "amd.com/gpu", "gpu.intel.com/", "google.com/tpu",
     "habana.ai/gaudi", "aws.amazon.com/neuron", "huawei.com/Ascend", "cambricon.com/",
-    "tenstorrent.com/", "rdma/hca", "vpc.amazonaws.com/efa", "hugepages-", "attachable-volumes-",
+    "tenstorrent.com/",
 )  # fmt: skip
-_NATIVE = frozenset({"cpu", "memory", "ephemeral-storage", "pods", "storage"})
-_RESOURCE = re.compile(r"[-./\w]{1,40}\Z")
+"""How resources start that count as accelerators, whatever an administrator called them."""
+
+_RESOURCE = re.compile(
+    r"(?:cpu|memory|ephemeral-storage|pods|storage|hugepages-\d{1,4}[KMGT]i"
+    r"|attachable-volumes-(?:aws-ebs|azure-disk|gce-pd|cinder)"
+    r"|nvidia\.com/(?:gpu(?:\.shared|cores|mem|mem-percentage)?"
+    r"|mig-\d{1,2}g\.\d{1,3}gb(?:\.me)?(?:\.all)?(?:\.shared)?)"
+    r"|amd\.com/gpu|gpu\.intel\.com/(?:i915|xe|tiles|millicores)|google\.com/tpu"
+    r"|habana\.ai/gaudi|aws\.amazon\.com/neuron(?:core|device)?|huawei\.com/Ascend\d{3}[A-Z]?"
+    r"|cambricon\.com/mlu\d{0,3}|tenstorrent\.com/[np]\d{3}"
+    r"|rdma/hca(?:_shared_devices_[a-z])?|vpc\.amazonaws\.com/efa)",
+    re.ASCII,
+)
 
 
 def public_resource(name: str) -> bool:
     """Whether a resource's name is a vendor's or Kubernetes' own."""
-    return name in _NATIVE or (name.startswith(_RESOURCES) and bool(_RESOURCE.match(name)))
+    return bool(_RESOURCE.fullmatch(name))
 
 
 def public_value(key: str, value: str) -> bool:
