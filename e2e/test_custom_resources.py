@@ -99,24 +99,32 @@ def test_unknown_field_is_refused(api: Cluster) -> None:
 CHANGES: dict[str, Any] = {
     "snapshotHash": "f" * 32,
     "rules": "Paper",
+    "goal": "Defragment",
     "order": "TierByTier",
     "seed": 1,
     "window": "11s",
+    "effort": 11,
     "cost": 2,
+    "takenAt": "2026-03-01T12:00:01Z",
+    "minimumAge": "1h",
     "budgets": "Unknown",
     "tiers": [],
+    "blocks": [{"resource": "nvidia.com/gpu", "size": 8, "before": 0, "after": 1, "bound": 1,
+                "proof": "Optimal", "gapBlocks": 0}],
     "placements": [],
     "moves": [],
     "evictions": [EXAMPLES["PackingPlan"]["spec"]["moves"][0] | {"to": None}],
     "steps": [],
     "notConsidered": [],
-}
+}  # fmt: skip
+OPTIONAL = {"effort": 10, "takenAt": "2026-03-01T12:00:00Z"}
 
 
 @pytest.fixture(scope="module")
 def plan(api: Cluster) -> Iterator[str]:
     """A plan that no test gets to change."""
-    name = create_renamed(api, EXAMPLES["PackingPlan"])
+    given = {f"spec.{field}": value for field, value in OPTIONAL.items()}
+    name = create_renamed(api, changed(EXAMPLES["PackingPlan"], given))
     yield name
     api.kubectl("delete", name)
 
@@ -125,6 +133,16 @@ def plan(api: Cluster) -> Iterator[str]:
 def test_a_plan_cannot_be_changed(api: Cluster, plan: str, field: str) -> None:
     text = refusal(api, *patch(plan, {field: CHANGES[field]}))
     assert re.search(rf"spec\.{field}: .*a plan's {field} can't be changed: make a new plan", text)
+
+
+@pytest.mark.parametrize("field", OPTIONAL)
+def test_nothing_is_added_to_a_plan_or_taken_away(
+    api: Cluster, plan: str, create: Callable[[dict[str, Any]], str], field: str
+) -> None:
+    without = create(EXAMPLES["PackingPlan"])
+    for target, value in ((plan, None), (without, OPTIONAL[field])):
+        text = refusal(api, *patch(target, {field: value}))
+        assert "a plan's effort and takenAt can't be added or removed: make a new plan" in text
 
 
 def test_every_field_of_a_plan_is_tried_above() -> None:

@@ -251,6 +251,11 @@ class PackingPlanSpec(Model):
             message="approval can be set once and not changed: make a new plan to decide anew",
         ),
         Rule(
+            cel="has(self.effort) == has(oldSelf.effort)"
+            " && has(self.takenAt) == has(oldSelf.takenAt)",
+            message="a plan's effort and takenAt can't be added or removed: make a new plan",
+        ),
+        Rule(
             cel="!has(self.approval) || self.approval.decision != 'Approved'"
             " || self.budgets == 'Known'",
             message="a plan with budgets Unknown can't be approved: make one from a snapshot that "
