@@ -314,7 +314,8 @@ def test_what_was_added_to_a_vendors_name_is_gone(given: str, start: str) -> Non
     "product",
     ["NVIDIA-A100-SXM4-80GB-MIG-1g.10gb-SHARED", "Tesla-T4", "nvidia-h100-mega-80gb",
      "AMD_Instinct_MI300X_OAM", "tpu-v5-lite-podslice",
-     "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition", "NVIDIA-GH200-480GB", "NVIDIA-L40S", "nvidia-tesla-v100", "H100"],
+     "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition", "NVIDIA-GH200-480GB",
+     "NVIDIA-L40S", "nvidia-tesla-v100", "H100"],
 )  # fmt: skip
 def test_public_products_are_kept(product: str) -> None:
     assert vocabulary.public_value("nvidia.com/gpu.product", product)
