@@ -76,6 +76,7 @@ def plan(
         int | None,
         typer.Option(
             min=1,
+            max=options.MOST,
             metavar="UNITS",
             help="Search for so much work, about a second of one core each, and not by the clock: "
             "the same question gets the same plan.",
@@ -100,6 +101,7 @@ def plan(
         list[int] | None,
         typer.Option(
             min=1,
+            max=options.MOST,
             metavar="SIZE",
             help="Free blocks of this size; can be given several times. Without it: powers of two "
             "up to the largest node.",
@@ -108,11 +110,18 @@ def plan(
     ] = None,
     max_moves: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", help="Most pods to move. No limit without it."),
+        typer.Option(
+            min=0, max=options.MOST, metavar="N", help="Most pods to move. No limit without it."
+        ),
     ] = None,
     max_evictions: Annotated[
         int,
-        typer.Option(min=0, metavar="N", help="Most pods of lower priority to evict for good."),
+        typer.Option(
+            min=0,
+            max=options.MOST,
+            metavar="N",
+            help="Most pods of lower priority to evict for good.",
+        ),
     ] = 0,
     min_age: Annotated[
         str | None,
@@ -139,8 +148,7 @@ def plan(
       {program} plan
 
       # Plan for a dump, with nothing installed and no access to the cluster
-      kubectl get nodes,pods,poddisruptionbudgets,priorityclasses,replicasets,\
-statefulsets,jobs,namespaces -A -o json > cluster.json
+      {fetch}
       {program} plan -f cluster.json
 
       # Draw the nodes before and after
@@ -170,7 +178,7 @@ statefulsets,jobs,namespaces -A -o json > cluster.json
         seed=seed,
         max_moves=max_moves,
         max_evictions=max_evictions,
-        min_age=0 if min_age is None else ceil(options.seconds(min_age, "--min-age")),
+        min_age=0 if min_age is None else ceil(options.seconds(min_age, "--min-age", 168)),
         goal=goal,
         blocks=tuple(block or ()),
     )

@@ -7,6 +7,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from fairstow.cli import terminal
 from fairstow.cli.errors import reported
+from fairstow.cluster.items import FETCH
 
 
 class Command(TyperCommand):
@@ -41,7 +42,8 @@ class Group(TyperGroup):
 
 def _write_text(text: str | None, formatter: Any) -> None:
     shown = inspect.cleandoc(text or "")
-    formatter.write(shown.replace("{program}", terminal.program()) + "\n")
+    shown = shown.replace("{program}", terminal.program()).replace("{fetch}", FETCH)
+    formatter.write(shown + "\n")
 
 
 def _write_usage(command: Any, ctx: Any, formatter: Any) -> None:

@@ -42,7 +42,10 @@ Window = Annotated[
     str,
     typer.Option("--window", metavar="DURATION", help="Time to look for a plan, such as 10s."),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the search.")]
+MOST = (1 << 31) - 1
+"""Most that a flag which counts something takes: what a plan's fields hold."""
+
+Seed = Annotated[int, typer.Option("--seed", min=0, max=(1 << 53) - 1, help="Seed of the search.")]
 Namespace = Annotated[
     str | None,
     typer.Option("-n", "--namespace", help="The namespace to show.", show_default=False),
@@ -84,29 +87,30 @@ class Output(StrEnum):
     JSON = "json"
 
 
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:h|ms|m|s))+\Z")
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:h|ms|m|s))+\Z", re.ASCII)
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_LONGEST = 86_400.0
+_HOUR = 3600
+_LONGEST = 24.0 * _HOUR
 
 
-def seconds(text: str, flag: str = "--window") -> float:
+def seconds(text: str, flag: str = "--window", hours: int = 24) -> float:
     """Return a duration as Kubernetes writes it (`10s`, `1m30s`, `500ms`) in seconds.
 
     Raises:
-        InputError: it isn't one, or not between 1 ms and 24 h.
+        InputError: it isn't one, or not between 1 ms and so many hours.
     """
     if len(text) > 32 or not _DURATION.match(text):
         raise InputError(flag, f"{text!r} is no duration", "Write it like 10s, 500ms, 1m30s.")
     parts = re.findall(r"([\d.]+)(h|ms|m|s)", text)
     total = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if not 0.001 <= total <= _LONGEST:
-        raise InputError(flag, f"{text} isn't between 1ms and 24h")
+    if not 0.001 <= total <= hours * _HOUR:
+        raise InputError(flag, f"{text} isn't between 1ms and {hours}h")
     return total
 
 
 def cap(window: float, effort: int | None) -> float:
     """Return the seconds a decision may take: under an effort enough for a slow, busy machine."""
-    return window if effort is None else max(window, 30.0 + 10.0 * effort)
+    return window if effort is None else min(max(window, 30.0 + 10.0 * effort), _LONGEST)
 
 
 def only(namespace: str | None, everything: bool) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fairstow.cli import terminal
+from fairstow.cli import options, terminal
 from tests.cli.program import known, run, stuck, write_dump
 from tests.packing.checker_clusters import node, pod
 
@@ -203,3 +203,26 @@ def test_the_checkers_refusal_to_read_is_bad_input_too(tmp_path: Path) -> None:
     done = run("plan", "-f", str(write_dump(tmp_path / "x.json", twice)))
     assert done.returncode == 2
     assert "team-a/x" in done.stderr
+
+
+@pytest.mark.parametrize("flag", [
+    "--max-moves", "--max-evictions", "--effort", "--seed", "--block",
+])  # fmt: skip
+def test_a_number_beyond_what_a_plan_holds_is_refused(flag: str, tmp_path: Path) -> None:
+    path = write_dump(tmp_path / "dump.json", stuck())
+    done = run("plan", "-f", str(path), flag, str(1 << 64))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "should be less than or equal to" in done.stderr
+
+
+def test_a_large_effort_is_capped_by_a_day(tmp_path: Path) -> None:
+    path = write_dump(tmp_path / "dump.json", stuck())
+    done = run("plan", "-f", str(path), "--effort", str(options.MOST), "-o", "json")
+    assert json.loads(done.stdout)["spec"]["window"] == "24h"
+
+
+@pytest.mark.parametrize(("age", "code"), [("168h", 0), ("169h", 2), ("１0s", 2)])
+def test_a_minimum_age_is_what_a_policy_takes(age: str, code: int, tmp_path: Path) -> None:
+    path = write_dump(tmp_path / "dump.json", stuck())
+    done = run("plan", "-f", str(path), "--min-age", age, "--window", "1s")
+    assert done.returncode == code, done.stderr

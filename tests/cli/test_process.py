@@ -187,6 +187,24 @@ def _alive(session: int) -> list[int]:
     return found
 
 
+@pytest.mark.parametrize(("closed", "code", "said"), [
+    (">&-", Code.INPUT, "error: standard output: is closed\n"),
+    ("<&-", Code.INPUT, "error: standard input: is empty\n"),
+    ("2>&-", Code.INPUT, ""),
+])  # fmt: skip
+def test_a_closed_stream_is_no_fault_of_ours(closed: str, code: int, said: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" pools -f - {closed}', FAIRSTOW],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+    assert done.returncode == code
+    assert done.stderr.startswith(said)
+
+
 def test_a_full_disk_under_the_output_is_no_fault_of_ours(tmp_path: Path) -> None:
     dump = write_dump(tmp_path / "dump.json", stuck())
     with Path("/dev/full").open("w") as full:
