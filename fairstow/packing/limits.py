@@ -44,7 +44,7 @@ class Limits:
                 layout.value(Level(places=True, priority=priority)) <= most
                 for priority, most in self.tier_caps.items()
             )
-            and self._allow_disturbance(layout)
+            and self.allow_disturbance(layout)
         )
 
     def _allow_group(self, layout: Incumbent, group: int) -> bool:
@@ -52,7 +52,8 @@ class Limits:
         most = min(there, self.caps.get(group, there))
         return layout.placed[group] <= most and layout.keeps_apart(group)
 
-    def _allow_disturbance(self, layout: Incumbent) -> bool:
+    def allow_disturbance(self, layout: Incumbent) -> bool:
+        """Whether no more pods move, and no others lose their place, than may."""
         problem = layout.problem
         lost = {i: n for i in range(len(problem.groups)) if (n := layout.evictions(i))}
         if self.moves is not None and sum(layout.left) - sum(lost.values()) > self.moves:

@@ -84,8 +84,8 @@ class Repair:
         self._any_moves = all(level.places for level in order[:-1])
         problem = layout.problem
         shape = (len(problem.nodes), len(problem.resources))
-        self._room = np.array(layout.room, dtype=np.int64).reshape(shape)
-        self._free = np.array(problem.free, dtype=np.int64).reshape(shape)
+        self._room = _as_array(layout.room, shape)
+        self._free = _as_array(problem.free, shape)
         self._over = np.zeros(shape, dtype=bool)
         for node, over in enumerate(problem.over):
             self._over[node, list(over)] = True
@@ -109,7 +109,7 @@ class Repair:
         for index, group in enumerate(layout.problem.groups):
             for resource, request in group.requests.items():
                 demand[resource] += request * layout.waiting(index)
-        free = np.maximum(self._room, 0).sum(axis=0)
+        free = np.maximum(self._room, 0).sum(axis=0, dtype=np.float64)
         weight: NDArray[np.float64] = np.maximum(demand / np.maximum(free, 1), 1e-3)
         return weight
 
@@ -339,11 +339,18 @@ class Repair:
         self._evictions += self._lost(involved)
 
     def _within_limits(self) -> bool:
-        most = self._limits.moves
-        return (most is None or self._moves <= most) and self._evictions <= self._limits.evictions
+        if not self._evictions:
+            return self._limits.moves is None or self._moves <= self._limits.moves
+        return self._limits.allow_disturbance(self._layout)
 
     def _moved(self, groups: Iterable[int]) -> int:
         return sum(self._layout.left[i] - self._layout.evictions(i) for i in groups)
 
     def _lost(self, groups: Iterable[int]) -> int:
         return sum(self._layout.evictions(i) for i in groups)
+
+
+def _as_array(rooms: Iterable[Iterable[int]], shape: tuple[int, int]) -> NDArray[np.int64]:
+    """Return room by node and resource; how far a node is over capacity may exceed an int64."""
+    rows = [[max(left, -1) for left in room] for room in rooms]
+    return np.array(rows, dtype=np.int64).reshape(shape)

@@ -14,7 +14,7 @@ from fairstow.packing.limits import Limits
 from fairstow.packing.model import Order, RuleSet
 from fairstow.packing.objective import levels
 from fairstow.packing.repair import Repair
-from tests.packing.checker_clusters import GPU, Json, beating, node, pod
+from tests.packing.checker_clusters import GPU, Json, beating, budget, node, pod
 from tests.packing.clusters import clusters, snapshot
 
 
@@ -96,6 +96,36 @@ def test_a_waiting_pod_gives_way_to_one_of_higher_priority_even_deep_in_a_chain(
         pod("big", "", gpu=4, priority=100),
     ]
     assert repaired(objects)[1] == (0, 1, 0, -1)
+
+
+def test_no_more_pods_of_a_budget_lose_their_place_than_it_allows() -> None:
+    objects = [
+        *(node(name, gpu=1) for name in "ab"),
+        *(pod(f"on-{name}", name, labels={"app": "x"}) for name in "ab"),
+        *(pod(f"w{i}", priority=100) for i in range(2)),
+        budget("one", {"app": "x"}, 1),
+    ]
+    problem, _ = formulate(snapshot(objects))
+    running = frozenset(i for i, g in enumerate(problem.groups) if g.placed)
+    limits = Limits(evictions=2, evictable=running)
+    layout, gained = repaired(objects, limits=limits)
+    assert limits.allow(layout, layout.changes())
+    assert gained[0] == 1
+
+
+def test_amounts_near_what_kubernetes_can_store_do_no_harm() -> None:
+    most = str(2**63 - 1)
+    objects = [node(name, gpu=1) for name in "ab"]
+    objects += [pod(f"on-{i}", "a", gpu=0) for i in range(3)]
+    objects += [pod("wait")]
+    for each in objects[:-1]:
+        if each["kind"] == "Node":
+            each["status"]["allocatable"]["memory"] = most
+        else:
+            each["spec"]["containers"][0]["resources"]["requests"]["memory"] = most
+    objects[-1]["spec"]["containers"][0]["resources"]["requests"]["memory"] = "1"
+    layout, gained = repaired(objects)
+    assert (gained[0], layout.problem.nodes[layout.touched()[0]]) == (1, "b")
 
 
 def test_nobody_of_higher_priority_moves_tier_by_tier() -> None:
