@@ -454,10 +454,11 @@ def test_no_cordon_is_offered_where_the_spread_counts_nodes_by_their_taints() ->
 # What plans can do
 
 
-def left_waiting(*objects: Object) -> str:
+def left_waiting(*objects: Object, **request: Any) -> str:
     found = snapshot(*objects)
     tiers = (Tier(0, 0, 0, 1, 0),)
-    nothing = Decision(Request(found), (), (), (), (), tiers, 0, True, (), budgets_known=True)
+    asked = Request(found, **request)
+    nothing = Decision(asked, (), (), (), (), tiers, 0, True, (), budgets_known=True)
     return str(explain(found, find(found, "wants"), nothing).plan_fixes)
 
 
@@ -494,6 +495,18 @@ def test_no_plan_is_promised_where_pods_in_the_way_never_move() -> None:
     stays: dict[str, Any] = {"annotations": {"fairstow.dev/do-not-disrupt": "true"}}
     text = left_waiting(at("a", "x"), pod("r", nodeName="a", **stays, **PORT), pod("wants", **PORT))
     assert text == "No plan can help: the pods in its way are of kinds that plans don't move."
+
+
+@pytest.mark.parametrize("limit", [{"min_age": 600}, {"cooling": {"team/ReplicaSet/web"}}])
+def test_no_plan_is_promised_where_pods_in_the_way_are_left_alone_for_now(
+    limit: dict[str, Any],
+) -> None:
+    objects = (at("a", "x"), pod("r", nodeName="a", **PORT), pod("wants", **PORT))
+    assert "No plan can help" not in left_waiting(*objects)
+    assert left_waiting(*objects, **limit) == (
+        "No plan can help: the pods in its way are of kinds that plans don't move, "
+        "or left alone for now."
+    )
 
 
 def test_a_skew_may_change_with_a_plan() -> None:

@@ -12,7 +12,7 @@ from fairstow.packing.explain.remedy import plan_fix
 from fairstow.packing.explain.survey import Cluster, Survey
 from fairstow.packing.explain.verdict import DEFAULT_SCHEDULER, unjudged, verdict
 from fairstow.packing.formulate import left_out
-from fairstow.packing.model import Decision
+from fairstow.packing.model import Decision, Request
 
 _STORAGE = "persistentvolumeclaims,persistentvolumes,storageclasses,csinodes,csidrivers"
 _OF_PODS = (Rule.PORTS, Rule.POD_AFFINITY, Rule.OWN_ANTI_AFFINITY, Rule.ANTI_AFFINITY)
@@ -37,7 +37,8 @@ def explain_all(
 ) -> tuple[Explanation, ...]:
     """Explain several pods; looks at the nodes once for pods that the rules can't tell apart."""
     asked = tuple(pods)
-    cluster = Cluster(snapshot) if any(not _settled(p) for p in asked) else None
+    request = None if decision is None else decision.request
+    cluster = Cluster(snapshot, request) if any(not _settled(p) for p in asked) else None
     alike: dict[tuple[object, ...], list[Pod]] = {}
     for pod in asked:
         alike.setdefault(_kind(pod), []).append(pod)
@@ -112,8 +113,14 @@ def _fix(
     if survey.in_reach:
         return PlanFix("No plan can help: no node it may use is large enough even when empty.")
     if last_rule(survey) in _OF_PODS:
-        return PlanFix("No plan can help: the pods in its way are of kinds that plans don't move.")
+        return PlanFix(f"No plan can help: the pods in its way {_unmoved(decision.request)}.")
     return PlanFix("No plan can help: plans move pods, not labels, taints or cordons.")
+
+
+def _unmoved(request: Request) -> str:
+    """Say why a plan leaves pods where they are."""
+    kinds = "are of kinds that plans don't move"
+    return f"{kinds}, or left alone for now" if request.min_age or request.cooling else kinds
 
 
 def _not_considered(survey: Survey, decision: Decision | None) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from fairstow.packing.explain.changes import (
     uncordoned,
 )
 from fairstow.packing.explain.model import Change, Near, Relaxation
+from fairstow.packing.model import Request
 
 _NEAREST = 3
 _MIB = 1 << 20
@@ -40,10 +41,15 @@ STORAGE = ("PersistentVolumeClaim", "PersistentVolume", "StorageClass")
 
 
 class Cluster:
-    """A snapshot and what all surveys of it share."""
+    """A snapshot and what all surveys of it share.
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
+    Args:
+        snapshot: the cluster.
+        request: what a plan was asked for, if one was: it says who is left alone for now.
+    """
+
+    def __init__(self, snapshot: Snapshot, request: Request | None = None) -> None:
+        self.snapshot, self._request = snapshot, request
         self.state = State(snapshot)
         self.free = {n.name: snapshot.free(n) for n in snapshot.nodes}
         self.blind = tuple(kind for kind in STORAGE if kind not in snapshot.known)
@@ -51,7 +57,8 @@ class Cluster:
     @cached_property
     def passing(self) -> tuple[Pod, ...]:
         """Pods that a plan may bring to another node than they have."""
-        movability = Movability(self.snapshot)
+        asked = self._request or Request(self.snapshot)
+        movability = Movability(self.snapshot, asked.min_age, asked.cooling)
         return tuple(
             p
             for p in self.snapshot.pods
