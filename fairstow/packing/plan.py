@@ -11,7 +11,7 @@ def to_plan(decision: Decision, name: str = "") -> PackingPlan:
 
     Args:
         decision: from `planner.decide`.
-        name: metadata.name; by default made from the snapshot's hash and the plan's content.
+        name: metadata.name; by default made from the snapshot's hash, so equal for all plans of it.
     """
     request = decision.request
     spec = {

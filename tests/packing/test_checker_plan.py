@@ -134,6 +134,12 @@ def test_budgets_and_approval() -> None:
         assert rules_broken(OBJECTS, plan(OBJECTS) | {"metadata": supposed["metadata"]}) == set()
 
 
+@pytest.mark.parametrize("decision", ["approved", "APPROVED", "", None, "Approved "])
+def test_no_other_word_stands_for_a_decision(decision: str | None) -> None:
+    a_plan = plan(OBJECTS, approval={"decision": decision, "by": "jane"})
+    assert rules_broken(OBJECTS, a_plan) == {"PlanShape"}
+
+
 def test_the_pods_are_those_of_the_cluster() -> None:
     changed = copy.deepcopy(OBJECTS)
     changed[2]["metadata"]["uid"] = "another"

@@ -173,8 +173,8 @@ class _Reader:
         self._try(read_moment, spec, "takenAt")
         self._try(read_span, spec, "minimumAge")
         self._try(spec.texts, "notConsidered")
-        if approval := self._try(spec.map, "approval"):
-            self._try(approval.text, "decision")
+        if spec.has("approval") and (approval := self._try(spec.map, "approval")):
+            self._try(_choice, approval, "decision", ("Approved", "Rejected"))
 
     def _step(self, fields: Fields) -> Step:
         evict = self._list(fields, "evict", _read_ref)
