@@ -49,7 +49,12 @@ NOMINATED = (
     Uses.NOMINATED | Uses.AFFINITY | Uses.SPREAD,
     Uses.NOMINATED | Uses.VOLUMES,
 )
-NOT_ABOUT_ARRIVAL = {Rule.POD_NOT_MOVABLE, Rule.MOVE_TO_SAME_NODE, Rule.TIER_LIST_MISMATCH}
+NOT_ABOUT_ARRIVAL = {
+    Rule.POD_NOT_MOVABLE,
+    Rule.MOVE_TO_SAME_NODE,
+    Rule.TIER_LIST_MISMATCH,
+    Rule.COST_MISMATCH,
+}
 PLUGINS = (
     "NodeUnschedulable",
     "TaintToleration",
