@@ -64,11 +64,6 @@ class Pseudonyms:
         for key in self._compared:
             self._rank(key)
 
-    @property
-    def renamed(self) -> int:
-        """How many different texts were renamed."""
-        return len(self._found)
-
     def _rank(self, key: str) -> None:
         """Give the numbers among a label's values others in the same order."""
         numbers = [(integer(text), text) for text in self._numbers[key]]
