@@ -9,6 +9,7 @@ import copy
 import itertools
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,13 +17,17 @@ from hypothesis import strategies as st
 
 from fairstow.packing.checker import check
 from fairstow.packing.defragment.counting import CountingBound
-from fairstow.packing.defragment.planner import state_of
+from fairstow.packing.defragment.phases import Found
+from fairstow.packing.defragment.planner import in_order, state_of
 from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.model import Decision, Goal, Proof, Request
 from fairstow.packing.plan import to_plan
 from fairstow.packing.planner import decide, inline
+from fairstow.packing.search import Outcome
+from fairstow.packing.task import Task
 from fairstow.packing.worker import Worker
-from tests.packing.checker_clusters import GPU, Json, budget, node, pod, rules_broken
+from tests.packing.checker_clusters import GPU, Json, budget, node, pod, rules_broken, step
+from tests.packing.checker_clusters import plan as written
 from tests.packing.clusters import snapshot
 
 AMPLE = 30.0
@@ -193,6 +198,20 @@ def test_counting_never_bounds_too_low(objects: list[Json], most: int | None) ->
     assert least <= -best[-1]
 
 
+@slow
+@given(clusters(), st.sampled_from((None, 1, 2)))
+def test_a_bound_holds_whatever_was_found(objects: list[Json], most: int | None) -> None:
+    search = inline(time.monotonic)
+
+    def forgetful(task: Task, seconds: float) -> Outcome:
+        return replace(search(task, seconds), changes={})
+
+    asked = Request(snapshot(objects), goal=Goal.DEFRAGMENT, window=AMPLE, max_moves=most)
+    decision = decide(asked, forgetful, time.monotonic)
+    best = truth(objects, [b.size for b in decision.blocks], most)
+    assert decision.blocks[0].bound >= best[0]
+
+
 HALVES = [
     *(gpu_node(name, 8) for name in "abc"),
     pod("a", "a", gpu=4),
@@ -257,6 +276,25 @@ def test_a_way_that_budgets_bar_moves_nobody() -> None:
     decision = plan(objects, blocks=(1,))
     assert after(decision) >= tuple(b.before for b in decision.blocks)
     assert all(len(s.evict) == 1 for s in decision.steps)
+
+
+def test_steps_end_where_most_blocks_are_free() -> None:
+    idle = pod("idle", "x", gpu=0)
+    idle["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "60"
+    asked = Request(snapshot([*HALVES, node("x", gpu=0), node("y", gpu=0), idle]))
+    state = state_of(asked)
+    group = {
+        p.name: g for g, at in enumerate(state.roster.running) for ps in at.values() for p in ps
+    }
+    at = {name: n for n, name in enumerate(state.problem.nodes)}
+    fours = group["a"]
+    changes = {(fours, at["a"]): 0, (fours, at["b"]): 2}
+    further = {(group["idle"], at["x"]): 0, (group["idle"], at["y"]): 1}
+    for layout in (changes, changes | further):
+        done, totals = in_order(asked, state, Found(layout, (1, 3, 7), (1, 3, 7), 1))
+        assert [m.pod.name for m in done.moves] == ["a"]
+        assert [len(step.bind) for step in done.steps] == [1]
+        assert totals == (1, 3, 7)
 
 
 def test_a_worker_frees_blocks_too() -> None:
@@ -341,6 +379,18 @@ def test_a_plan_to_defragment_places_and_evicts_nobody() -> None:
     wire["spec"]["goal"] = "Defragment"
     assert placing.placements
     assert "GoalMismatch" in rules_broken(HALVES, wire)
+
+
+def test_a_plan_that_costs_a_larger_block_is_refused() -> None:
+    moved = pod("x", "b", gpu=2)
+    objects = [gpu_node("a", 8), gpu_node("b", 8), moved, pod("y", "b", gpu=2)]
+    tallies = [
+        {"resource": GPU, "size": size, "before": before, "after": then, "bound": then}
+        | {"proof": "Optimal", "gapBlocks": 0}
+        for size, before, then in ((8, 1, 0), (3, 3, 4))
+    ]
+    worse = written(objects, step([moved], [(moved, "a")]), goal="Defragment", blocks=tallies)
+    assert rules_broken(objects, worse) == {"NoBlockFreed"}
 
 
 def test_a_move_to_another_product_is_refused() -> None:

@@ -61,11 +61,11 @@ def free_blocks(request: Request, solve: Solve, now: Clock, workers: int) -> Fre
     phases = Phases(state.blocks, request.max_moves, request.seed, workers, solve, now)
     share = 1 - _SECOND_SHARE * guarded
     found = phases.run(fill(state.problem, state.blocks), now() + share * (deadline - now()))
-    done, after = _in_order(request, state, found)
+    done, after = in_order(request, state, found)
     if after < found.totals:
         rest = _without_barred(state.problem, found, done)
         other = phases.run(fill(rest, state.blocks), deadline)
-        done, after = max((done, after), _in_order(request, state, other), key=lambda d: d[1])
+        done, after = max((done, after), in_order(request, state, other), key=lambda d: d[1])
     before = state.blocks.counts(Incumbent(state.problem, {}).room)
     bounds = _bounds(state.blocks, found, after)
     moved = Incumbent(state.problem, found.changes)
@@ -115,7 +115,7 @@ def state_of(request: Request) -> State:
     return State(problem, roster, blocks(snapshot, problem, wanted, taken, units))
 
 
-def _in_order(request: Request, state: State, found: Found) -> tuple[Schedule, tuple[int, ...]]:
+def in_order(request: Request, state: State, found: Found) -> tuple[Schedule, tuple[int, ...]]:
     """Return the steps to a layout as far as they pay, and the free blocks after them."""
     problem, roster, blocks = state.problem, state.roster, state.blocks
     layout = Incumbent(problem, found.changes).at
