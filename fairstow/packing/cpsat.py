@@ -19,13 +19,13 @@ from typing import Any
 from ortools.sat.python import cp_model
 
 from fairstow.packing.by_pod import by_pod
-from fairstow.packing.claims import Attach, ClaimRule, OnePod
+from fairstow.packing.claims_statement import state_claims
 from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
 from fairstow.packing.model import RuleSet
 from fairstow.packing.objective import Level
 from fairstow.packing.problem import Gang, Site
-from fairstow.packing.statement import Variables, state_between
+from fairstow.packing.statement import Variables, add_up, state_between
 
 Linear = Any
 # ortools' own LinearExprT spans numpy scalars, with which `+` doesn't type-check.
@@ -92,8 +92,7 @@ class PlacementModel:
             self._room(node)
         of = Variables(self._model, self._nodes, self._x, self._most, self._hints)
         state_between(incumbent, of, exact_only=exact_only)
-        for claim in self._problem.claims:
-            self._claim(claim)
+        state_claims(incumbent, of)
         for gang in self._problem.gangs:
             self._gang(gang)
         self._limit()
@@ -122,7 +121,7 @@ class PlacementModel:
             return
         self._span += movable
         before = incumbent.placed[index]
-        placed = _sum([*here, before - inside])
+        placed = add_up([*here, before - inside])
         most = min(group.most, self._limits.caps.get(index, group.most))
         self._model.add(placed <= max(most, before))
         self._placed[index] = placed
@@ -152,7 +151,7 @@ class PlacementModel:
                     self._work_of(index, node, home - stay),
                     -group.work_lost(node, max(0, home - now)),
                 ]
-        self._departures[index], self._work[index] = _sum(left), _sum(work)
+        self._departures[index], self._work[index] = add_up(left), add_up(work)
 
     def _work_of(self, index: int, node: int, left: Linear) -> Linear:
         """Return what those lose who leave a node: the solver chooses who loses least."""
@@ -164,9 +163,9 @@ class PlacementModel:
             leaving.append(self._variable(pods, min(pods, gone)))
             gone -= min(pods, gone)
             works.append(work * leaving[-1])
-        self._model.add(_sum(leaving) >= left)
+        self._model.add(add_up(leaving) >= left)
         self._dearest_work = max(self._dearest_work, group.work[node][-1])
-        return _sum(works)
+        return add_up(works)
 
     def _state_pods(self, index: int) -> None:
         """State a group pod by pod; only where all nodes are looked at."""
@@ -177,8 +176,8 @@ class PlacementModel:
             self._x[index, node] = count
             self._model.add(count <= self._most[index, node])
         self._hints += pods.hints
-        self._departures[index], self._work[index] = _sum(pods.left), _sum(pods.work)
-        self._lost_pods[index] = _sum(pods.lost)
+        self._departures[index], self._work[index] = add_up(pods.left), add_up(pods.work)
+        self._lost_pods[index] = add_up(pods.lost)
         dearest = (works[-1] for works in self._problem.groups[index].work.values() if works)
         self._dearest_work = max(self._dearest_work, *dearest, 0)
 
@@ -212,56 +211,10 @@ class PlacementModel:
                 used = sum(groups[s[0]].requests[resource] * self._x[s] for s in users)
                 self._model.add(used <= left + held)
 
-    def _presence(self, count: Linear) -> cp_model.IntVar:
-        """Return a Boolean that is true where a count is above 0."""
-        present = self._model.new_bool_var("")
-        self._model.add(count == 0).only_enforce_if(~present)
-        return present
-
-    def _claim(self, rule: ClaimRule) -> None:
-        """State a rule between arrivals with claims."""
-        groups, at = sorted(rule.groups), self._incumbent.at
-        here = {n: [g for g in groups if (g, n) in self._x] for n in self._nodes}
-        arrived = {n: _sum([self._x[g, n] for g in here[n]]) for n in self._nodes if here[n]}
-        if isinstance(rule, Attach):
-            for node in arrived:
-                if node in rule.free:
-                    self._attach(rule, node)
-            return
-        outside = sum(count for g in groups for n, count in at[g].items() if n not in here)
-        if isinstance(rule, OnePod):
-            self._model.add(_sum([*arrived.values(), outside]) <= 1)
-        else:
-            present = [self._presence(count) for count in arrived.values()]
-            self._model.add(_sum(present) <= int(not outside))
-
-    def _attach(self, rule: Attach, node: int) -> None:
-        parts: list[Linear] = []
-        for group, disks in rule.own.items():
-            if disks and (group, node) in self._x:
-                parts.append(disks * self._arrivals(group, node, rule.running[group].get(node, 0)))
-        for bringing in rule.new(node).values():
-            counts = [self._x[g, node] for g in bringing if (g, node) in self._x]
-            if counts:
-                parts.append(self._presence(_sum(counts)))
-        if parts:
-            self._model.add(_sum(parts) <= rule.free[node])
-
-    def _arrivals(self, group: int, node: int, now: int) -> Linear:
-        """Return an expression that is at least max(0, x − now), and that where it matters."""
-        x = self._x[group, node]
-        if not now:
-            return x
-        arrived = self._variable(
-            self._most[group, node], max(0, self._incumbent.count((group, node)) - now)
-        )
-        self._model.add(arrived >= x - now)
-        return arrived
-
     def _gang(self, gang: Gang) -> None:
         """Place none or enough, those counted that the incumbent has on other nodes."""
         placed = self._incumbent.placed
-        total = _sum([self._placed.get(i, placed[i]) for i in gang.groups])
+        total = add_up([self._placed.get(i, placed[i]) for i in gang.groups])
         if isinstance(total, int):
             return
         runs = self._model.new_bool_var("")
@@ -275,7 +228,7 @@ class PlacementModel:
         if limits.moves is not None and self._placed:
             parts = [self._departures.get(i, incumbent.left[i]) for i in everyone]
             parts += [-self._evicted.get(i, incumbent.evictions(i)) for i in everyone]
-            self._model.add(_sum(parts) <= limits.moves)
+            self._model.add(add_up(parts) <= limits.moves)
         for priority, most in limits.tier_caps.items():
             tier = Level(places=True, priority=priority)
             placed, constant = self._expression(tier)
@@ -289,7 +242,7 @@ class PlacementModel:
                     self._model.add(self._lost(under) <= allowed)
 
     def _lost(self, groups: Iterable[int]) -> Linear:
-        return _sum([self._evicted.get(i, self._incumbent.evictions(i)) for i in groups])
+        return add_up([self._evicted.get(i, self._incumbent.evictions(i)) for i in groups])
 
     def _expression(self, level: Level) -> tuple[Linear, int]:
         """Return a level as (expression over this model's groups, constant of all others)."""
@@ -310,7 +263,7 @@ class PlacementModel:
                 parts.append(rules.move_cost * self._departures[index])
                 parts.append((rules.eviction_cost - rules.move_cost) * lost)
                 parts.append(self._work[index])
-        return _sum(parts), constant
+        return add_up(parts), constant
 
     def hold(self, level: Level, at_least: int) -> None:
         """Keep a level no worse than a value."""
@@ -341,7 +294,7 @@ class PlacementModel:
             total, _ = self._expression(level)
             parts.append(total * (weight if level.places else -weight))
             weight *= factor
-        self._model.maximize(_sum(parts))
+        self._model.maximize(add_up(parts))
 
     def optimise(self, level: Level) -> int:
         """Set one level as the objective and return its constant part."""
@@ -400,13 +353,6 @@ class PlacementModel:
         """Return the counts of a solution that differ from the incumbent's."""
         counts = {site: value(variable) for site, variable in self._x.items()}
         return {s: c for s, c in counts.items() if c != self._incumbent.count(s)}
-
-
-def _sum(parts: Sequence[Linear]) -> Linear:
-    """Add expressions up into a new one; `+=` would change the first of them in place."""
-    if all(isinstance(part, int) for part in parts):
-        return sum(parts)
-    return cp_model.LinearExpr.sum(list(parts))
 
 
 class _Improvements(cp_model.CpSolverSolutionCallback):

@@ -25,7 +25,7 @@ A gang is placed when the first of its groups has its turn, as a whole or not at
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import inf
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,25 +114,45 @@ class Repair:
         return weight
 
     def run(self, *, largest_first: bool, more_time: Callable[[], bool]) -> None:
-        """Place what can be placed, highest priority first, until there is no more time."""
+        """Place what can be placed, highest priority first, until there is no more time.
+
+        In each tier all get their turn at shallow exchanges before any at deep ones, which take
+        far longer where they fail.
+        """
         groups = self._layout.problem.groups
-        sign = -1 if largest_first else 1
+        turns = self._turns(largest_first=largest_first)
+        for _, tier in groupby(turns, key=lambda turn: groups[turn[0]].priority):
+            of_tier = list(tier)
+            for depth in _DEPTHS:
+                for turn in of_tier:
+                    self._turn(turn, depth, more_time)
+
+    def _turns(self, *, largest_first: bool) -> list[list[int]]:
+        """Return groups in the order they are served; those of one gang together."""
+        groups, sign = self._layout.problem.groups, -1 if largest_first else 1
         order = sorted(
             (i for i in range(len(groups)) if self._open(i)),
             key=lambda i: (-groups[i].priority, sign * self._of(i).size, i),
         )
         gang_of = {index: gang for gang in self._layout.problem.gangs for index in gang.groups}
-        done: set[int] = set()
+        turns = []
+        seen: set[int] = set()
         for index in order:
             gang = gang_of.get(index)
-            together = [i for i in order if i in gang.groups] if gang else [index]
-            mark = len(self._done)
-            for each in together:
-                while each not in done and self._open(each) and more_time() and self._place(each):
-                    pass
-            if gang and not self._layout.whole(gang):
-                self._undo_to(mark)
-            done.update(together)
+            if index not in seen:
+                turns.append([i for i in order if i in gang.groups] if gang else [index])
+                seen.update(turns[-1])
+        return turns
+
+    def _turn(self, turn: Sequence[int], depth: int, more_time: Callable[[], bool]) -> None:
+        """Place pods of a group, or of a gang as a whole."""
+        mark = len(self._done)
+        for index in turn:
+            while self._open(index) and more_time() and self._place(index, depth):
+                pass
+        gangs = (gang for gang in self._layout.problem.gangs if turn[0] in gang.groups)
+        if not all(map(self._layout.whole, gangs)):
+            self._undo_to(mark)
 
     def _open(self, index: int) -> bool:
         """Whether pods of a group wait that may be placed."""
@@ -163,22 +183,18 @@ class Repair:
 
     # One pod
 
-    def _place(self, index: int) -> bool:
+    def _place(self, index: int, depth: int) -> bool:
         """Place one pod of a group; return whether that could be done."""
         self._for = index
-        for depth in _DEPTHS:
-            best: list[_Shift] | None = None
-            least = inf
-            for node in self._candidates(index, depth):
-                if self._enter(index, node, depth, frozenset()):
-                    if (price := self._price()) < least:
-                        best, least = list(self._trail), price
-                    self._back_to(0)
-                    if not least:
-                        break  # it fits as things are
-            if best is not None:
-                return self._carry_out(best)
-        return False
+        found: list[tuple[int, int, list[_Shift]]] = []
+        for node in self._candidates(index, depth):
+            if self._enter(index, node, depth, frozenset()):
+                price, shifts = self._price(), list(self._trail)
+                self._back_to(0)
+                if not price and self._carry_out(shifts):
+                    return True  # it fits as things are
+                found.append((price, len(found), shifts))
+        return any(self._carry_out(shifts) for price, _, shifts in sorted(found) if price)
 
     def _price(self) -> int:
         """What is tried would disturb: a unit for each pod that leaves a node, and its work."""

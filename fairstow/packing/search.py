@@ -41,6 +41,11 @@ _WHOLE_CLUSTER = 60_000
 _POD_BY_POD = 60_000
 """Most (pod, node) pairs for which the whole cluster is stated pod by pod."""
 
+_TINY = 2_000
+"""Most (pod, node) pairs that CP-SAT settles as a whole sooner than bit by bit."""
+
+_TINY_SHARE = 0.05
+
 _GUIDED_NODES = 60
 _GUIDED_SHARE = 0.3
 _NEIGHBOURHOOD_SECONDS = 0.2
@@ -65,14 +70,14 @@ _FIRST_SHARE = 0.2
 _REPORT_EVERY = 0.25
 """Seconds between reports from the middle of a solve."""
 
-_WHOLE_SHARE = 0.7
-"""Share of what is left that one level of the whole cluster may take."""
+_WHOLE_SHARE = {True: 0.9, False: 0.7}
+"""Share of what is left that one level of the whole cluster may take, of a tiny one and others."""
 
 _WITHOUT_SHARE = 0.5
 """Share of what is left for the bound of one level without rules that are too strict."""
 
 _TIGHTEN_SHARE = 0.1
-"""Share of the window kept for bounding the levels once the layout is final."""
+"""Share of the window kept at most for bounding the levels once the layout is final."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,8 @@ class Search:
 
     def __init__(self, task: "Task", now: Clock, deadline: float, report: Report) -> None:
         self._task, self._now, self._deadline, self._report = task, now, deadline, report
-        self._reserve = _TIGHTEN_SHARE * (deadline - now())
+        size = len(task.order) * task.problem.pairs / COLUMNS_PER_SECOND
+        self._reserve = min(_TIGHTEN_SHARE * (deadline - now()), size)
         self._best = Incumbent(task.problem, task.start)
         self._score = self._best.score(task.order)
         self._bounds = [by_counting(level, task.problem) for level in task.order]
@@ -105,19 +111,22 @@ class Search:
         # What CP-SAT proves holds for plans if it may do all they may, and no rule is too strict.
         self._exact = exact(task.problem.between)
         self._proves = task.limits == task.proof_limits and self._exact
+        self._tiny = task.problem.pods_by_nodes <= _TINY
         self._pod_by_pod = task.problem.pods_by_nodes <= _POD_BY_POD
         self._reported = now()
 
     def run(self) -> Outcome:
         """Search until the deadline, or until nothing better can be had."""
         self._repair()
-        self._neighbourhoods([], _FIRST_PATIENCE, self._now() + _FIRST_SHARE * self._left())
+        share = _TINY_SHARE if self._tiny else _FIRST_SHARE
+        self._neighbourhoods([], _FIRST_PATIENCE, self._now() + share * self._left())
         active = self._relax()
         small = self._task.problem.pairs <= _WHOLE_CLUSTER
         if not self._done() and 0 < len(active) < len(self._task.problem.in_play):
             self._guided(sorted(active))
         while not self._done():
             share = _BEFORE_WHOLE[self._pod_by_pod] if small else 1
+            share = _TINY_SHARE if self._tiny else share
             until = self._now() + share * self._left()
             patience = _PATIENCE if small else _PATIENCE_AT_SCALE
             better = self._neighbourhoods(sorted(active), patience, until)
@@ -330,7 +339,7 @@ class Search:
             model, constant = self._model_of_all(index)
             last = index == len(task.order) - 1
             solved = model.solve(
-                seconds=self._left() * (1 if last else _WHOLE_SHARE),
+                seconds=self._left() * (1 if last else _WHOLE_SHARE[self._tiny]),
                 workers=task.workers,
                 seed=task.seed,
                 bounding=not level.places,

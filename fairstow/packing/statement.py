@@ -35,6 +35,13 @@ class Variables:
     hints: list[tuple[cp_model.IntVar, int]]
 
 
+def add_up(parts: Sequence[Linear]) -> Linear:
+    """Add expressions up into a new one; `+=` would change the first of them in place."""
+    if all(isinstance(part, int) for part in parts):
+        return sum(parts)
+    return cp_model.LinearExpr.sum(list(parts))
+
+
 def state_between(incumbent: Incumbent, of: Variables, *, exact_only: bool = False) -> None:
     """Add the rules that speak of a group of the model, or the exact ones of them."""
     ledger, between = incumbent.ledger, incumbent.problem.between
