@@ -1,5 +1,10 @@
 """A decision as a PackingPlan, the object people read, check, approve and carry out."""
 
+from collections.abc import Mapping
+from hashlib import blake2b
+
+import msgspec
+
 from fairstow.api import OWNER_TEXT, PLAN_MAX_ENTRIES, PackingPlan
 from fairstow.cluster.model import Pod
 from fairstow.cluster.times import duration, written
@@ -11,7 +16,7 @@ def to_plan(decision: Decision, name: str = "") -> PackingPlan:
 
     Args:
         decision: from `planner.decide`.
-        name: metadata.name; by default made from the snapshot's hash, so equal for all plans of it.
+        name: metadata.name; by default made from the content, so equal plans have equal names.
     """
     request = decision.request
     spec = {
@@ -68,10 +73,14 @@ def to_plan(decision: Decision, name: str = "") -> PackingPlan:
         {
             "apiVersion": "fairstow.dev/v1alpha1",
             "kind": "PackingPlan",
-            "metadata": {"name": name or f"plan-{request.snapshot.hash[:8]}"},
+            "metadata": {"name": name or f"plan-{_digest(spec)}"},
             "spec": spec,
         }
     )
+
+
+def _digest(spec: Mapping[str, object]) -> str:
+    return blake2b(msgspec.json.encode(spec), digest_size=4).hexdigest()
 
 
 def _moment(decision: Decision) -> dict[str, str]:

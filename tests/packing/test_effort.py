@@ -11,6 +11,7 @@ import time
 from benchmarks.paper_grid.instances import Cell, as_objects, instance
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.packing.model import Decision, Request
+from fairstow.packing.plan import to_plan
 from fairstow.packing.planner import decide, inline
 from fairstow.packing.worker import Worker
 from tests.packing.clusters import snapshot
@@ -49,3 +50,16 @@ def test_a_plan_says_when_the_window_cut_its_effort_short() -> None:
         worker.ready(60)
         cut = decide(Request(hard(), window=1.0, effort=1000), worker, time.monotonic, 2)
     assert any("the window cut the search off" in said for said in cut.not_considered)
+
+
+def test_a_plan_is_named_after_what_it_does() -> None:
+    plans = [
+        to_plan(
+            decide(
+                Request(hard(), effort=1, max_moves=moves), inline(time.monotonic), time.monotonic
+            )
+        )
+        for moves in (0, 0, 3)
+    ]
+    first, again, other = (p.metadata.name for p in plans)
+    assert first == again != other
