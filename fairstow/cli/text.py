@@ -141,7 +141,7 @@ def _summary(page: Page) -> Iterator[str]:
         gap = sum(tier.gap for tier in decision.tiers)
         yield wrapped(
             f"No better placement was found within {_window(page)}; that {count(gap, 'more pod')} "
-            "could be placed isn't ruled out. A longer --window may find one.",
+            f"could be placed isn't ruled out. More {_flag(page)} may find one.",
             width,
         )
 
@@ -183,8 +183,14 @@ def _are(number: int, noun: str) -> str:
 
 
 def _window(page: Page) -> str:
-    window: str = page.made.wire["spec"]["window"]
-    return window
+    """What the search was given: time, or so much work."""
+    spec = page.made.wire["spec"]
+    window: str = spec["window"]
+    return f"an effort of {spec['effort']}" if spec.get("effort") else window
+
+
+def _flag(page: Page) -> str:
+    return "--effort" if page.made.wire["spec"].get("effort") else "--window"
 
 
 def _tiers(page: Page) -> Iterator[str]:

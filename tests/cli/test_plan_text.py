@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.paper_grid.instances import Cell, as_objects, instance
 from tests.cli.program import Json, environment, run, run_on_terminal, stuck, write_dump
 from tests.packing.checker_clusters import budget, node, pod
 
@@ -207,3 +208,9 @@ def test_the_next_command_is_written_as_the_user_called_it(
 
     monkeypatch.setattr(module, "FAIRSTOW", str(Path(module.FAIRSTOW).with_name(program)))
     assert f"\n  {program.replace('-', ' ')} plan {'-f'} " in run("pools", "-f", str(dump)).stdout
+
+
+def test_what_the_search_was_given_is_told(tmp_path: Path) -> None:
+    hard = list(as_objects(instance(Cell(16, 8, 4, 105), 0)))
+    text = run("plan", "-f", str(write_dump(tmp_path / "x.json", hard)), "--effort", "1").stdout
+    assert "isn't ruled out within an effort of 1." in text
