@@ -26,26 +26,9 @@ from fairstow.cluster.items import Item, sentence
 from fairstow.cluster.project import Builder
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.what_if import NewPods
-
-_GROUPS = {
-    "Node": "",
-    "Pod": "",
-    "Namespace": "",
-    "PodDisruptionBudget": "policy",
-    "Job": "batch",
-    "PersistentVolume": "",
-    "PersistentVolumeClaim": "",
-    "StorageClass": "storage.k8s.io",
-    "CSINode": "storage.k8s.io",
-    "CSIDriver": "storage.k8s.io",
-    "VolumeAttachment": "storage.k8s.io",
-}
-"""Kinds the checker reads, with their API group."""
+from fairstow.packing.checker.cluster import GROUPS, POD_GROUP
 
 _WRITE_PLAN = "Write one with: fairstow plan -f DUMP -o json > plan.json"
-
-_GANG = "PodGroup"
-"""Read whatever its API group: several schedulers have one."""
 
 _ITEM = msgspec.json.Decoder(dict[str, Any])
 
@@ -62,7 +45,7 @@ class Objects:
     def add(self, item: Item) -> None:
         """Keep an object if the checker reads its kind."""
         group = item.api_version.rpartition("/")[0]
-        if item.kind != _GANG and _GROUPS.get(item.kind) != group:
+        if item.kind != POD_GROUP and GROUPS.get(item.kind) != group:
             return
         assert self._packed is not None, "objects are added before they are read"
         try:

@@ -18,6 +18,7 @@ from functools import cached_property
 from fairstow.cluster.model import Budget, Pod
 from fairstow.cluster.selectors import selects
 from fairstow.cluster.snapshot import Snapshot
+from fairstow.cluster.state import JUDGED
 from fairstow.cluster.times import duration
 
 MOVABLE = "fairstow.dev/movable"
@@ -27,20 +28,6 @@ _NEVER = {
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
 }
 _RECREATED = frozenset({("apps", "ReplicaSet"), ("apps", "StatefulSet")})
-MODELLED = frozenset(
-    {
-        "required pod affinity",
-        "required pod anti-affinity",
-        "topology spread (DoNotSchedule)",
-        "host ports",
-        "features that its node must declare",
-        "persistentVolumeClaim volume",
-        "ephemeral volume",
-        "csi volume",
-    }
-)
-"""Of `Shape.unmodelled`, what a plan places and moves pods by all the same."""
-
 SYSTEM_CRITICAL = 2_000_000_000
 _PART_OF = ("app.kubernetes.io/part-of", "fairstow")
 
@@ -164,6 +151,6 @@ def _identity(pod: Pod) -> str:
         return f"it is a member of gang {pod.gang}, which would lose it"
     if shape.local_storage:
         return f"its {shape.local_storage} would be lost"
-    if unknown := [name for name in shape.unmodelled if name not in MODELLED]:
+    if unknown := [name for name in shape.unmodelled if name not in JUDGED]:
         return f"it uses {', '.join(unknown)}"
     return ""

@@ -33,7 +33,7 @@ JUDGED = frozenset(
         "csi volume",  # inline: no filter asks about it
     }
 )
-"""Of `Shape.unmodelled`, what a `State` judges all the same."""
+"""Of `Shape.unmodelled`, what a `State` judges, and plans therefore place and move pods by."""
 
 Guard = tuple[PodTerm, str]
 """A term of a placed pod's anti-affinity, and that pod's namespace."""

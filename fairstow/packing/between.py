@@ -46,8 +46,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from fairstow.cluster.model import Pod
-from fairstow.cluster.movable import MODELLED
 from fairstow.cluster.shapes import ANY_ADDRESS
+from fairstow.cluster.state import JUDGED
 
 PORT = "host port "
 """Prefix of the pseudo-resources that make a host port a room of one per node."""
@@ -208,7 +208,7 @@ def exact(between: Iterable[Between]) -> bool:
 
 def unplanned(pod: Pod) -> str:
     """Return which of a pod's rules the planner doesn't model, "" if it may be placed or moved."""
-    unknown = [name for name in pod.shape.unmodelled if name not in MODELLED]
+    unknown = [name for name in pod.shape.unmodelled if name not in JUDGED]
     if any(port.address != ANY_ADDRESS for port in pod.shape.host_ports):
         unknown.append("host ports on one address alone")
     return ", ".join(unknown)

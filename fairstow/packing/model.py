@@ -126,8 +126,26 @@ class Step:
     bind: tuple[tuple[Pod, str], ...]
 
 
+class _Bounded:
+    """A count and its proved upper bound."""
+
+    __slots__ = ()
+    after: int
+    bound: int
+
+    @property
+    def proof(self) -> Proof:
+        """Optimal where the bound is met."""
+        return Proof.OPTIMAL if self.after >= self.bound else Proof.GAP
+
+    @property
+    def gap(self) -> int:
+        """How many more the bound doesn't rule out."""
+        return max(self.bound - self.after, 0)
+
+
 @dataclass(frozen=True, slots=True)
-class Tier:
+class Tier(_Bounded):
     """The outcome for one priority.
 
     Attributes:
@@ -145,19 +163,9 @@ class Tier:
     bound: int
     left_out: int = 0
 
-    @property
-    def proof(self) -> Proof:
-        """Optimal where the bound is met."""
-        return Proof.OPTIMAL if self.after >= self.bound else Proof.GAP
-
-    @property
-    def gap(self) -> int:
-        """How many more pods the bound doesn't rule out."""
-        return max(self.bound - self.after, 0)
-
 
 @dataclass(frozen=True, slots=True)
-class BlockTally:
+class BlockTally(_Bounded):
     """The outcome for one size of block (see `fairstow.packing.defragment`).
 
     Attributes:
@@ -173,16 +181,6 @@ class BlockTally:
     before: int
     after: int
     bound: int
-
-    @property
-    def proof(self) -> Proof:
-        """Optimal where the bound is met."""
-        return Proof.OPTIMAL if self.after >= self.bound else Proof.GAP
-
-    @property
-    def gap(self) -> int:
-        """How many more blocks the bound doesn't rule out."""
-        return max(self.bound - self.after, 0)
 
 
 @dataclass(frozen=True, slots=True)

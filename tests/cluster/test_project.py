@@ -12,7 +12,8 @@ import pytest
 from fairstow.cluster import project
 from fairstow.cluster.items import item
 from fairstow.cluster.model import Owner
-from fairstow.cluster.movable import MODELLED, Movability
+from fairstow.cluster.movable import Movability
+from fairstow.cluster.state import JUDGED
 from tests.cluster.objects import (
     budget,
     items,
@@ -154,7 +155,7 @@ def test_a_rule_is_named_and_keeps_a_pod_where_it_is_unless_it_is_modelled(
 ) -> None:
     found = snapshot(pod(nodeName="node-0", **spec))
     assert found.pods[0].shape.unmodelled == (rule,)
-    stays = "" if rule in MODELLED else f"it uses {rule}"
+    stays = "" if rule in JUDGED else f"it uses {rule}"
     assert Movability(found).refusal(found.pods[0]) == stays
 
 

@@ -17,8 +17,7 @@ _CLUSTER_WIDE = (
     "Namespace",
     *(kind for kind in STORAGE_KINDS if kind != "PersistentVolumeClaim"),
 )
-# The API group of each kind: others have kinds of the same name.
-_GROUPS = {
+GROUPS = {
     "Node": "",
     "Namespace": "",
     "Pod": "",
@@ -31,7 +30,10 @@ _GROUPS = {
     "CSIDriver": "storage.k8s.io",
     "VolumeAttachment": "storage.k8s.io",
 }
-_POD_GROUP = "PodGroup"  # of any API group: several schedulers have their own
+"""Kinds that are read, with their API group: others have kinds of the same name."""
+
+POD_GROUP = "PodGroup"
+"""Read whatever its API group: several schedulers have their own."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def read_cluster(objects: Iterable[Mapping[str, Any]], kinds_known: Iterable[str
             raise CheckError(f"object {number}, a {kind}, has no metadata.name")
         key = name if kind in _CLUSTER_WIDE else f"{read_namespace(item)}/{name}"
         where = f"{kind} {key}"
-        identity = (item.text("apiVersion") + kind if kind == _POD_GROUP else kind, key)
+        identity = (item.text("apiVersion") + kind if kind == POD_GROUP else kind, key)
         if identity in seen:
             if seen[identity] == raw:
                 continue
@@ -130,9 +132,9 @@ def read_cluster(objects: Iterable[Mapping[str, Any]], kinds_known: Iterable[str
 def _matters(kind: str, api_version: str) -> bool:
     """Whether an object is read; one without apiVersion is taken for what its kind says."""
     group = api_version.partition("/")[0] if "/" in api_version else ""
-    if kind in _GROUPS:
-        return not api_version or group == _GROUPS[kind]
-    return kind == _POD_GROUP
+    if kind in GROUPS:
+        return not api_version or group == GROUPS[kind]
+    return kind == POD_GROUP
 
 
 def _add(cluster: Cluster, kind: str, key: str, item: Fields) -> None:
