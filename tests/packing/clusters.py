@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fairstow.cluster.dump import Item
 from fairstow.cluster.project import build
 from fairstow.cluster.snapshot import Snapshot
+from fairstow.packing.model import Decision, Order, Proof
 from tests.packing.checker_clusters import GPU, Json, ago, beating, budget, node, pod, work
 
 
@@ -113,6 +114,25 @@ def best(
             found.append((placed, -cost))
     placed, minus_cost = max(found)
     return Best(placed, -minus_cost)
+
+
+def proofs_are_true(decision: Decision, truth: Sequence[int], order: Order) -> None:
+    """Assert that no bound is beaten by what could be placed, as far as each order proves it."""
+    for tier, most in zip(decision.tiers, truth, strict=True):
+        if order is Order.PLACE_FIRST:
+            assert tier.bound >= most
+        if tier.proof is Proof.GAP or (order is Order.TIER_BY_TIER and tier.after < most):
+            break
+        assert tier.after == most
+
+
+def never_contradicted(decision: Decision, truth: tuple[int, ...]) -> None:
+    """Assert that a plan is no better than the truth, and the truth wherever it says so."""
+    assert tuple(t.after for t in decision.tiers) <= truth
+    for index, tier in enumerate(decision.tiers):
+        if tier.proof is Proof.GAP:
+            break
+        assert tier.after == truth[index]
 
 
 def _choices(item: Json, nodes: list[Json]) -> list[str]:

@@ -19,7 +19,7 @@ from fairstow.packing.planner import decide, find, inline
 from fairstow.packing.schedule import schedule
 from fairstow.packing.worker import SolverError, Worker
 from tests.packing.checker_clusters import Json, budget, node, pod
-from tests.packing.clusters import best, clusters, snapshot
+from tests.packing.clusters import best, clusters, proofs_are_true, snapshot
 
 AMPLE = 30.0
 slow = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
@@ -67,12 +67,7 @@ def test_a_proof_is_true_however_little_time_there_is(
     objects: list[Json], order: Order, window: float
 ) -> None:
     truth, decision = best(objects).placed, plan(objects, order=order, window=window)
-    for tier, most in zip(decision.tiers, truth, strict=True):
-        if order is Order.PLACE_FIRST:
-            assert tier.bound >= most
-        if tier.proof is Proof.GAP or (order is Order.TIER_BY_TIER and tier.after < most):
-            break
-        assert tier.after == most
+    proofs_are_true(decision, truth, order)
 
 
 @slow
