@@ -115,10 +115,6 @@ def best(cluster: Snapshot) -> tuple[int, ...]:
     return max(found)
 
 
-def placed(decision: Decision) -> tuple[int, ...]:
-    return tuple(t.after for t in decision.tiers)
-
-
 @settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 @given(clusters())
 def test_a_proof_is_never_contradicted_and_every_step_is_legal(objects: list[Json]) -> None:
