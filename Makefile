@@ -72,7 +72,7 @@ cluster-down: $(SYNCED) ## Stop it and remove its state.
 setup: $(SYNCED) ## Install what is needed into .tools/ and .venv/.
 
 $(SYNCED): pyproject.toml uv.lock tools/uv.sh
-	@$(PHASE) setup sh tools/uv.sh sync --frozen --quiet
+	@$(PHASE) setup sh tools/uv.sh sync --frozen --all-extras --quiet
 	@touch $@
 
 .PHONY: clean

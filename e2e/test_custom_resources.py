@@ -97,6 +97,7 @@ def test_unknown_field_is_refused(api: Cluster) -> None:
 
 
 CHANGES: dict[str, Any] = {
+    "policy": "nightly",
     "snapshotHash": "f" * 32,
     "rules": "Paper",
     "goal": "Defragment",
@@ -107,6 +108,7 @@ CHANGES: dict[str, Any] = {
     "cost": 2,
     "takenAt": "2026-03-01T12:00:01Z",
     "minimumAge": "1h",
+    "stepTimeout": "1h",
     "budgets": "Unknown",
     "tiers": [],
     "blocks": [{"resource": "nvidia.com/gpu", "size": 8, "before": 0, "after": 1, "bound": 1,
@@ -117,7 +119,7 @@ CHANGES: dict[str, Any] = {
     "steps": [],
     "notConsidered": [],
 }  # fmt: skip
-OPTIONAL = {"effort": 10, "takenAt": "2026-03-01T12:00:00Z"}
+OPTIONAL = {"effort": 10, "takenAt": "2026-03-01T12:00:00Z", "policy": "hourly"}
 
 
 @pytest.fixture(scope="module")
@@ -142,12 +144,12 @@ def test_nothing_is_added_to_a_plan_or_taken_away(
     without = create(EXAMPLES["PackingPlan"])
     for target, value in ((plan, None), (without, OPTIONAL[field])):
         text = refusal(api, *patch(target, {field: value}))
-        assert "a plan's effort and takenAt can't be added or removed: make a new plan" in text
+        assert "a plan's effort, takenAt and policy can't be added or removed" in text
 
 
 def test_every_field_of_a_plan_is_tried_above() -> None:
     fields = {field.alias for field in PackingPlanSpec.model_fields.values()}
-    assert fields - set(CHANGES) == {"approval", "summary"}
+    assert fields - set(CHANGES) == {"approval", "abort", "summary"}
 
 
 @pytest.mark.parametrize("decision", ["Approved", "Rejected"])
@@ -163,6 +165,14 @@ def test_a_plan_is_decided_once(
         text = refusal(api, *patch(plan, {"approval": change}))
         assert "approval can be set once and not changed: make a new plan" in text
     assert api.get(plan)["spec"]["approval"] == approval
+
+
+def test_a_plan_is_stopped_once(api: Cluster, create: Callable[[dict[str, Any]], str]) -> None:
+    plan = create(EXAMPLES["PackingPlan"])
+    api.kubectl(*patch(plan, {"abort": {"by": "jane"}}))
+    for change in ({"by": "joe"}, None):
+        text = refusal(api, *patch(plan, {"abort": change}))
+        assert "abort can be set once and not changed" in text
 
 
 def test_a_plan_without_known_budgets_is_never_approved(

@@ -1,7 +1,7 @@
 """PackingPlan: one concrete plan, who goes where in which steps, and what was proved about it.
 
 Made by `fairstow plan` and the packing controller, approved by a person, carried out by the
-controller. The spec never changes after creation except that `approval` can be set once.
+controller. The spec never changes after creation except that `approval` and `abort` are set once.
 """
 
 import re
@@ -16,6 +16,7 @@ from fairstow.api.fields import (
     DurationText,
     Namespace,
     ObjectName,
+    PoolName,
     Timestamp,
     Uid,
     duration,
@@ -151,6 +152,22 @@ class BlockCount(Model):
     gap_blocks: Annotated[Count, Field(description="How far after is below the bound.")]
 
 
+Requests = Annotated[
+    dict[
+        str,
+        Annotated[
+            str,
+            Field(min_length=1, max_length=32, description="An amount, as a Kubernetes quantity."),
+        ],
+    ],
+    Field(
+        max_length=32,
+        description="What the pod asks for in effect (init and sidecar containers, overhead): the "
+        "room that is kept for it while the plan is carried out.",
+    ),
+]
+
+
 class Placement(Model):
     """A pending pod that gets a node."""
 
@@ -159,6 +176,7 @@ class Placement(Model):
     uid: PodUid
     node: ToNode
     owner: Owner = ""
+    requests: Requests = Field(default_factory=dict)
 
 
 class Move(Model):
@@ -170,6 +188,7 @@ class Move(Model):
     from_: FromNode
     to: ToNode
     owner: Owner = ""
+    requests: Requests = Field(default_factory=dict)
 
 
 class Eviction(Model):
@@ -241,6 +260,12 @@ class Approval(Model):
     by: Annotated[str, Field(min_length=1, max_length=512, description="The user who decided.")]
 
 
+class Abort(Model):
+    """A person's wish that the plan stop."""
+
+    by: Annotated[str, Field(min_length=1, max_length=512, description="The user who stopped it.")]
+
+
 class PackingPlanSpec(Model):
     """The plan. Nothing in it changes after creation, except that approval can be set once."""
 
@@ -252,8 +277,14 @@ class PackingPlanSpec(Model):
         ),
         Rule(
             cel="has(self.effort) == has(oldSelf.effort)"
-            " && has(self.takenAt) == has(oldSelf.takenAt)",
-            message="a plan's effort and takenAt can't be added or removed: make a new plan",
+            " && has(self.takenAt) == has(oldSelf.takenAt)"
+            " && has(self.policy) == has(oldSelf.policy)",
+            message="a plan's effort, takenAt and policy can't be added or removed: make a new "
+            "plan",
+        ),
+        Rule(
+            cel="!has(oldSelf.abort) || (has(self.abort) && self.abort == oldSelf.abort)",
+            message="abort can be set once and not changed",
         ),
         Rule(
             cel="!has(self.approval) || self.approval.decision != 'Approved'"
@@ -302,6 +333,11 @@ class PackingPlanSpec(Model):
         ),
     )
 
+    policy: Annotated[
+        PoolName | None,
+        _fixed("policy"),
+        Field(description="The PackingPolicy it was made under; left out if a person made it."),
+    ] = None
     snapshot_hash: Annotated[
         str,
         _fixed("snapshotHash"),
@@ -461,9 +497,22 @@ class PackingPlanSpec(Model):
             description="What the planner left as it is, and why: a sentence each.",
         ),
     ] = ()
+    step_timeout: Annotated[
+        DurationText,
+        _fixed("stepTimeout"),
+        duration("stepTimeout", "1s", "24h"),
+        Field(
+            description="How long one step may take, its pods' grace periods included, before the "
+            "plan is given up as Stale."
+        ),
+    ] = "10m"
     approval: Annotated[
         Approval | None,
-        Field(description="A person's decision; can be set once, and nothing else can change."),
+        Field(description="A person's decision; can be set once."),
+    ] = None
+    abort: Annotated[
+        Abort | None,
+        Field(description="Stop after what is under way: nothing further is evicted. Set once."),
     ] = None
 
     @model_validator(mode="before")
@@ -489,21 +538,43 @@ class PackingPlanSpec(Model):
         )
 
 
+class StepProgress(Model):
+    """The step that is under way."""
+
+    index: Annotated[Count, Field(description="Which one, counted from 0.")]
+    started_at: Annotated[Timestamp, Field(description="When it began, RFC 3339.")]
+    known: Annotated[
+        tuple[PodUid, ...],
+        Field(
+            max_length=PLAN_MAX_ENTRIES,
+            description="Pods of the arriving pods' owners that were on the step's nodes when it "
+            "began: they don't count as arrived.",
+        ),
+    ] = ()
+
+
 class PackingPlanStatus(Model):
     """How far the plan has been carried out."""
 
     conditions: Annotated[
         Conditions,
         Field(
-            description="Validated: the plan holds in the cluster as it is now. Executing: a step "
-            "is under way. Succeeded: all steps are done; while False, its reason says what is "
-            "waited for. Stale: the cluster has changed, and nothing more will be evicted."
+            description="Validated: the plan holds in the cluster as it is now. Reserved: every "
+            "replica of the scheduler extender keeps the plan's room. Executing: steps are under "
+            "way. Succeeded: all steps are done; while False, its reason says what is waited for. "
+            "Stale: nothing more will be evicted."
         ),
     ] = ()
+    step: Annotated[
+        StepProgress | None, Field(description="The step that is under way, while Executing.")
+    ] = None
     steps_done: Annotated[Count | None, Field(description="Steps carried out.")] = None
     steps_total: Annotated[Count | None, Field(description="Steps of the plan.")] = None
     started_at: Annotated[
         Timestamp | None, Field(description="When the first step began, RFC 3339.")
+    ] = None
+    finished_at: Annotated[
+        Timestamp | None, Field(description="When it succeeded or was given up, RFC 3339.")
     ] = None
     observed_generation: Annotated[
         BigCount | None, Field(description="The metadata.generation this status describes.")
@@ -540,7 +611,10 @@ class PackingPlan(CustomResource):
     kind: Annotated[Literal["PackingPlan"], Field(description="PackingPlan.")] = "PackingPlan"
     spec: Annotated[
         PackingPlanSpec,
-        Field(description="The plan; nothing in it can change except that approval is set once."),
+        Field(
+            description="The plan; nothing in it can change except that approval and abort are "
+            "each set once."
+        ),
     ]
     status: Annotated[
         PackingPlanStatus | None, Field(description="How far it is; written by Fairstow.")

@@ -78,6 +78,13 @@ class Limits(Model):
             description="Most pods that one plan may evict for good, for pods of higher priority.",
         ),
     ] = 0
+    step_timeout: Annotated[
+        DurationText,
+        duration("stepTimeout", "1s", "24h"),
+        Field(
+            description="How long one step of a plan may take, its pods' grace periods included."
+        ),
+    ] = "10m"
     max_moves_per_hour: Annotated[
         Count | None,
         Field(

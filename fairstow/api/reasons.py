@@ -69,7 +69,24 @@ class Reason(StrEnum):
         "The snapshot held no PodDisruptionBudgets, so the plan can't be approved.",
     )
     PLAN_VALID = ("PlanValid", "Every remaining step is legal in the cluster as it is now.")
+    RESERVING = (
+        "Reserving",
+        "The plan's room is being reserved: every extender replica has yet to say that it keeps it.",
+    )
+    RESERVED = ("Reserved", "Every replica of the scheduler extender keeps the plan's room.")
+    BEST_EFFORT = (
+        "BestEffort",
+        "No scheduler extender keeps the plan's room: others may take it, and the plan then stops.",
+    )
+    RESERVATION_LOST = (
+        "ReservationLost",
+        "A replica of the scheduler extender no longer says that it keeps the plan's room.",
+    )
     EXECUTING = ("Executing", "The plan is being carried out.")
+    EVICTING = ("Evicting", "The step's pods are being evicted.")
+    WAITING_FOR_PODS = ("WaitingForPods", "The step's pods have yet to arrive on their nodes.")
+    ABORTED = ("Aborted", "A person stopped the plan.")
+    POLICY_GONE = ("PolicyGone", "The policy that the plan was made under no longer exists.")
     SUCCEEDED = ("Succeeded", "Every step has been carried out.")
     POD_GONE = ("PodGone", "A pod of the plan no longer exists under its uid.")
     POD_CHANGED = ("PodChanged", "A pod of the plan has moved, finished or changed its requests.")
@@ -80,4 +97,5 @@ class Reason(StrEnum):
         "A PodDisruptionBudget no longer allows the step's evictions.",
     )
     EVICTION_REFUSED = ("EvictionRefused", "The API server refused an eviction of the plan.")
+    POD_PROTECTED = ("PodProtected", "A pod of the plan may no longer be moved or evicted.")
     STEP_TIMED_OUT = ("StepTimedOut", "A step wasn't finished in time.")

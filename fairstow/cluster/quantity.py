@@ -65,3 +65,13 @@ def render(resource: str, value: int) -> str:
                 tenths = (value * 10 + (1 << bits >> 1)) >> bits
                 return f"{sign}{tenths // 10}.{tenths % 10}".removesuffix(".0") + suffix
     return f"{sign}{value}"
+
+
+def exact(resource: str, value: int) -> str:
+    """Write a non-negative integer in the scheduler's unit so that `parse` gives it back."""
+    if resource == CPU:
+        return f"{value}m" if value % 1000 else str(value // 1000)
+    for suffix, bits in _BINARY[2:]:
+        if value and not value % (1 << bits):
+            return f"{value >> bits}{suffix}"
+    return str(value)

@@ -7,6 +7,7 @@ import msgspec
 
 from fairstow.api import OWNER_TEXT, PLAN_MAX_ENTRIES, PackingPlan
 from fairstow.cluster.model import Pod
+from fairstow.cluster.quantity import exact
 from fairstow.cluster.times import duration, written
 from fairstow.packing.model import Decision
 
@@ -54,9 +55,9 @@ def to_plan(decision: Decision, name: str = "") -> PackingPlan:
             }
             for b in decision.blocks
         ],
-        "placements": [_pod(p.pod) | {"node": p.node, "owner": _owner(p.pod)}
+        "placements": [_pod(p.pod) | {"node": p.node} | _arriving(p.pod)
                        for p in decision.placements],
-        "moves": [_pod(m.pod) | {"from": m.source, "to": m.target, "owner": _owner(m.pod)}
+        "moves": [_pod(m.pod) | {"from": m.source, "to": m.target} | _arriving(m.pod)
                   for m in decision.moves],
         "evictions": [_pod(e.pod) | {"from": e.source, "owner": _owner(e.pod)}
                       for e in decision.evictions],
@@ -93,6 +94,11 @@ def _moment(decision: Decision) -> dict[str, str]:
 
 def _pod(pod: Pod) -> dict[str, str]:
     return {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid}
+
+
+def _arriving(pod: Pod) -> dict[str, object]:
+    """Return whose pod it is and the room that has to be kept for it."""
+    return {"owner": _owner(pod), "requests": {r: exact(r, n) for r, n in pod.shape.requests}}
 
 
 def _owner(pod: Pod) -> str:

@@ -177,6 +177,12 @@ _POLICY_RULES = {
         "spec.minimumAge",
         "minimumAge is a duration from 0s to 168h",
     ),
+    "step that may take days": Bad(
+        "PackingPolicy",
+        {"spec.limits.stepTimeout": "25h"},
+        "spec.limits.stepTimeout",
+        "stepTimeout is a duration from 1s to 24h",
+    ),
     "delay with a fraction": Bad(
         "PackingPolicy",
         {"spec.triggers.unschedulableFor": "1.5m"},
@@ -301,6 +307,12 @@ _PLAN_RULES = {
         {"spec.window": "soon"},
         "spec.window",
         "window is a duration from 1ms to 24h",
+    ),
+    "step of no time": Bad(
+        "PackingPlan",
+        {"spec.stepTimeout": "999ms"},
+        "spec.stepTimeout",
+        "stepTimeout is a duration from 1s to 24h",
     ),
     "minimum age of a plan": Bad(
         "PackingPlan",
