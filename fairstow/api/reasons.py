@@ -71,7 +71,7 @@ class Reason(StrEnum):
     PLAN_VALID = ("PlanValid", "Every remaining step is legal in the cluster as it is now.")
     RESERVING = (
         "Reserving",
-        "The plan's room is being reserved: every extender replica has yet to say that it keeps it.",
+        "Not every replica of the scheduler extender has said yet that it keeps the plan's room.",
     )
     RESERVED = ("Reserved", "Every replica of the scheduler extender keeps the plan's room.")
     BEST_EFFORT = (
