@@ -1,0 +1,338 @@
+"""Room that plans under way keep on nodes, and who may take it.
+
+Called by the scheduler extender's filter (`Reservations.verdict`), the executor (`arrived`), the
+policy controller (`beside`) and `explain`.
+
+**Holds.** A plan whose condition Executing is True *reserves*: each bind of its steps from the
+current one on is a hold of the pod's requests on its node. A pod that moves comes back under
+another name, so a hold is for a *beneficiary*: a workload `namespace/Kind/name`, of which any pod
+will do ("k pods of ReplicaSet X on node N"), or, for a pod without owner, the pod of that name
+(`namespace/Pod/name`). A hold of the current step is *filled* by a pod of its beneficiary on its
+node that was not there when the step began (`status.step.known`). Holds of later steps are open.
+
+**Room for others.** Let f be what is free on node N (terminating pods hold their room until they
+are gone), e_i what the pods still to be evicted from N in step i hold, b_i the open holds of step i
+on N, both counted from the current step. After step k of the plan N has
+
+    f + Σ_{i ≤ k} (e_i − b_i)
+
+left, resource by resource. Every step stays feasible exactly if that is never below 0, so a pod
+that the plan doesn't know may take at most
+
+    a = f + min(0, min_k Σ_{i ≤ k} (e_i − b_i)),
+
+and with several plans the minima add up. Invariants (property tests): a ≤ f; a pod that takes no
+more than a leaves every prefix ≥ 0 that was ≥ 0 before; without plans a = f.
+
+**Beneficiaries** of an open hold of the current step are steered to its node as soon as the
+scheduler finds it feasible; until then they are others. Members of a gang wait until the room of
+all the gang's open holds is free, so a gang is never half bound.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from fairstow.cluster.model import Pod, Shape
+from fairstow.cluster.movable import SYSTEM_CRITICAL
+from fairstow.cluster.quantity import parse
+
+if TYPE_CHECKING:
+    from fairstow.api import PackingPlan
+    from fairstow.api.packing_plan import Move, Placement
+    from fairstow.cluster.model import Resources
+    from fairstow.cluster.snapshot import Snapshot
+
+Amounts = dict[str, int]
+
+
+class World(Protocol):
+    """What is asked of the cluster as it is now: `LiveCluster`, or `SnapshotWorld` in tests."""
+
+    def pod(self, uid: str) -> Pod | None:
+        """Return a pod that hasn't ended, by uid."""
+
+    def free(self, node: str) -> Mapping[str, int] | None:
+        """Return what is left on a node, terminating pods still counted; None without the node."""
+
+    def pods_of(self, beneficiary: str) -> Iterable[Pod]:
+        """Return the pods of a workload, or the pod of a name (`beneficiary`)."""
+
+
+class SnapshotWorld:
+    """A snapshot as a `World`."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._pods = {pod.uid: pod for pod in snapshot.pods}
+        self._of: dict[str, list[Pod]] = {}
+        for pod in snapshot.pods:
+            self._of.setdefault(beneficiary(pod), []).append(pod)
+
+    def pod(self, uid: str) -> Pod | None:
+        """Return a pod by uid."""
+        return self._pods.get(uid)
+
+    def free(self, node: str) -> Mapping[str, int] | None:
+        """Return what is left on a node; pods nominated to it count as there."""
+        found = self._snapshot.node_by_name.get(node)
+        return None if found is None else self._snapshot.free(found)
+
+    def pods_of(self, beneficiary: str) -> Iterable[Pod]:
+        """Return the pods of a workload, or the pod of a name."""
+        return self._of.get(beneficiary, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Room for one pod. Attributes: step: index of its step; pod: uid of the pod in the plan."""
+
+    node: str
+    beneficiary: str
+    requests: Resources
+    step: int
+    pod: str
+
+
+@dataclass(frozen=True)
+class PlanHolds:
+    """What one plan keeps, whatever the cluster looks like.
+
+    Attributes:
+        step: index of the step under way.
+        known: uids of pods that don't count as arrived.
+        holds: of this step and those after it, in the order of the plan.
+        leaving: steps by uid of the pods that are to be evicted in them.
+    """
+
+    plan: str
+    name: str
+    step: int
+    known: frozenset[str]
+    holds: tuple[Hold, ...]
+    leaving: Mapping[str, int]
+
+    @cached_property
+    def nodes(self) -> frozenset[str]:
+        """Nodes on which it keeps room."""
+        return frozenset(hold.node for hold in self.holds)
+
+
+def beneficiary(pod: Pod) -> str:
+    """Return what a pod's holds are kept under."""
+    return f"{pod.namespace}/{pod.owner or f'Pod/{pod.name}'}"
+
+
+def reserves(plan: PackingPlan) -> bool:
+    """Whether a plan keeps room: it is under way."""
+    conditions = plan.status.conditions if plan.status else ()
+    return any(c.type == "Executing" and c.status == "True" for c in conditions)
+
+
+def holds_of(plan: PackingPlan) -> PlanHolds:
+    """Return what a plan keeps if it reserves; steps done keep nothing."""
+    status = plan.status
+    done = (status.steps_done or 0) if status else 0
+    step = status.step if status else None
+    arriving: dict[str, Placement | Move] = {p.uid: p for p in plan.spec.placements}
+    arriving |= {move.uid: move for move in plan.spec.moves}
+    holds, leaving = [], {}
+    for index in range(done, len(plan.spec.steps)):
+        for pod in plan.spec.steps[index].evict:
+            leaving[pod.uid] = index
+        for bind in plan.spec.steps[index].bind:
+            entry = arriving.get(bind.uid)
+            if entry is None:
+                continue  # the API server lets a step name a pod that no list names
+            owner = entry.owner or f"Pod/{entry.name}"
+            amounts = sorted((r, parse(r, text)) for r, text in entry.requests.items())
+            holds.append(
+                Hold(bind.node, f"{bind.namespace}/{owner}", tuple(amounts), index, bind.uid)
+            )
+    return PlanHolds(
+        plan=plan.metadata.uid or plan.metadata.name,
+        name=plan.metadata.name,
+        step=step.index if step is not None and step.index >= done else done,
+        known=frozenset(step.known) if step is not None and step.index >= done else frozenset(),
+        holds=tuple(holds),
+        leaving=leaving,
+    )
+
+
+def arrived(plan: PlanHolds, world: World) -> tuple[list[Hold], list[Hold]]:
+    """Return the holds of the current step that are filled, and those that are open."""
+    there: dict[tuple[str, str], int] = {}
+    filled: list[Hold] = []
+    open_: list[Hold] = []
+    for hold in plan.holds:
+        if hold.step != plan.step:
+            continue
+        key = hold.beneficiary, hold.node
+        if key not in there:
+            there[key] = sum(
+                pod.node == hold.node and pod.uid not in plan.known and not pod.terminating
+                for pod in world.pods_of(hold.beneficiary)
+            )
+        if there[key] > 0:
+            there[key] -= 1
+            filled.append(hold)
+        else:
+            open_.append(hold)
+    return filled, open_
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a filter answers. Attributes: nodes: that remain; failed: why each other one doesn't."""
+
+    nodes: list[str]
+    failed: Mapping[str, str] = field(default_factory=dict)
+    steered: str = ""
+
+
+class Reservations:
+    """The holds of all plans under way, asked pod by pod."""
+
+    def __init__(self, plans: Iterable[PlanHolds] = ()) -> None:
+        self.plans = tuple(sorted(plans, key=lambda plan: plan.plan))
+        self._on: dict[str, list[PlanHolds]] = {}
+        self._for: dict[str, list[PlanHolds]] = {}
+        for plan in self.plans:
+            for node in plan.nodes:
+                self._on.setdefault(node, []).append(plan)
+            for who in {hold.beneficiary for hold in plan.holds if hold.step == plan.step}:
+                self._for.setdefault(who, []).append(plan)
+
+    @property
+    def nodes(self) -> Collection[str]:
+        """Nodes on which room is kept."""
+        return self._on.keys()
+
+    def verdict(self, pod: Pod, nodes: list[str], world: World) -> Verdict:
+        """Return which of the nodes that the scheduler found feasible a pod may take."""
+        if not self.plans:
+            return Verdict(nodes)
+        targets, waiting = self._targets(pod, world)
+        if waiting:
+            return Verdict([], dict.fromkeys(nodes, waiting))
+        if steered := [node for node in nodes if node in targets]:
+            plan = targets[steered[0]]
+            said = f"plan {plan} has this pod run on {', '.join(sorted(steered))}"
+            return Verdict(steered, {node: said for node in nodes if node not in targets}, plan)
+        if targets and pod.gang:
+            said = f"gang {pod.gang} is to be on {', '.join(sorted(targets))}, not feasible yet"
+            return Verdict([], dict.fromkeys(nodes, said))
+        failed = {}
+        for node in self._on.keys() & set(nodes):
+            if not self._fits(pod, node, world):
+                names = ", ".join(plan.name for plan in self._on[node])
+                failed[node] = f"its free room is kept for plan {names}"
+        return Verdict([node for node in nodes if node not in failed], failed)
+
+    def available(self, node: str, world: World) -> Amounts:
+        """Return what pods that no plan knows may take on a node; resources not named are free."""
+        room = dict(world.free(node) or {})
+        for plan in self._on.get(node, ()):
+            for resource, short in lowest(plan, node, world).items():
+                room[resource] = room.get(resource, 0) + short
+        return room
+
+    def _fits(self, pod: Pod, node: str, world: World) -> bool:
+        room = self.available(node, world)
+        return all(amount <= room.get(resource, 0) for resource, amount in pod.shape.requests)
+
+    def _targets(self, pod: Pod, world: World) -> tuple[dict[str, str], str]:
+        """Return the plan by node that a pod is to go to, or why its gang has to wait."""
+        who = beneficiary(pod)
+        found: dict[str, str] = {}
+        for plan in self._for.get(who, ()):
+            _, waiting = arrived(plan, world)
+            own = [hold for hold in waiting if hold.beneficiary == who]
+            if pod.gang and own and not _all_free(_of_gang(pod.gang, waiting, world), world):
+                return {}, f"plan {plan.name} makes room for all of gang {pod.gang} first"
+            for hold in own:
+                found.setdefault(hold.node, plan.name)
+        return found, ""
+
+
+def lowest(plan: PlanHolds, node: str, world: World) -> Amounts:
+    """Return min(0, the least that the rest of a plan leaves of a node's free room)."""
+    _, waiting = arrived(plan, world)
+    changes: dict[int, Counter[str]] = {}
+    for hold in (*waiting, *(h for h in plan.holds if h.step > plan.step)):
+        if hold.node == node:
+            changes.setdefault(hold.step, Counter()).subtract(dict(hold.requests))
+    for uid, step in plan.leaving.items():
+        pod = world.pod(uid)
+        if pod is not None and pod.node == node:
+            changes.setdefault(step, Counter()).update(dict(pod.shape.requests))
+    total: Counter[str] = Counter()
+    low: Amounts = {}
+    for step in sorted(changes):
+        total.update(changes[step])
+        for resource, amount in total.items():
+            if amount < low.get(resource, 0):
+                low[resource] = amount
+    return low
+
+
+def beside(snapshot: Snapshot, plans: Iterable[PlanHolds]) -> Snapshot:
+    """Return a snapshot in which the room that plans keep is taken, for planning beside them.
+
+    A waiting pod whose node is kept for it is nominated there; other open holds are taken by
+    stand-ins that nobody moves. What a plan is about to evict counts as there.
+    """
+    world = SnapshotWorld(snapshot)
+    nominated: dict[str, str] = {}
+    stand_ins: list[Pod] = []
+    for plan in plans:
+        _, waiting = arrived(plan, world)
+        for hold in (*waiting, *(h for h in plan.holds if h.step > plan.step)):
+            if hold.node not in snapshot.node_by_name:
+                continue
+            pods = sorted(world.pods_of(hold.beneficiary), key=lambda p: (p.uid != hold.pod, p.uid))
+            free = [p for p in pods if p.pending and p.uid not in nominated]
+            if free:
+                nominated[free[0].uid] = hold.node
+            else:
+                stand_ins.append(_stand_in(hold, f"{plan.name}-{len(stand_ins)}"))
+    pods = [
+        msgspec.structs.replace(p, nominated=nominated[p.uid]) if p.uid in nominated else p
+        for p in snapshot.pods
+    ]
+    ordered = sorted([*pods, *stand_ins], key=lambda p: (p.namespace, p.name))
+    return replace(snapshot, pods=tuple(ordered)) if nominated or stand_ins else snapshot
+
+
+def _stand_in(hold: Hold, name: str) -> Pod:
+    shape = Shape(hold.requests, (), None, (), (), (), "", SYSTEM_CRITICAL, False, "")
+    uid = f"held-{name}"
+    return Pod(
+        "kube-system", uid, uid, (), (), None, shape, hold.node, "",
+        terminating=False, gated=False, ready=True, mirror=False, unschedulable="",
+    )  # fmt: skip
+
+
+def _of_gang(gang: str, holds: list[Hold], world: World) -> Iterator[Hold]:
+    for hold in holds:
+        planned = world.pod(hold.pod)
+        waiting = [planned] if planned else world.pods_of(hold.beneficiary)
+        if any(pod.gang == gang for pod in waiting):
+            yield hold
+
+
+def _all_free(holds: Iterable[Hold], world: World) -> bool:
+    needed: dict[str, Counter[str]] = {}
+    for hold in holds:
+        needed.setdefault(hold.node, Counter()).update(dict(hold.requests))
+    for node, amounts in needed.items():
+        free = world.free(node) or {}
+        if any(amount > free.get(resource, 0) for resource, amount in amounts.items()):
+            return False
+    return True
