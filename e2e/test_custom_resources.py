@@ -144,7 +144,7 @@ def test_nothing_is_added_to_a_plan_or_taken_away(
     without = create(EXAMPLES["PackingPlan"])
     for target, value in ((plan, None), (without, OPTIONAL[field])):
         text = refusal(api, *patch(target, {field: value}))
-        assert "a plan's effort, takenAt and policy can't be added or removed" in text
+        assert "a plan's effort, takenAt, policy and pool can't be added or removed" in text
 
 
 def test_every_field_of_a_plan_is_tried_above() -> None:

@@ -278,9 +278,10 @@ class PackingPlanSpec(Model):
         Rule(
             cel="has(self.effort) == has(oldSelf.effort)"
             " && has(self.takenAt) == has(oldSelf.takenAt)"
-            " && has(self.policy) == has(oldSelf.policy)",
-            message="a plan's effort, takenAt and policy can't be added or removed: make a new "
-            "plan",
+            " && has(self.policy) == has(oldSelf.policy)"
+            " && has(self.pool) == has(oldSelf.pool)",
+            message="a plan's effort, takenAt, policy and pool can't be added or removed: make a "
+            "new plan",
         ),
         Rule(
             cel="!has(oldSelf.abort) || (has(self.abort) && self.abort == oldSelf.abort)",
@@ -337,6 +338,14 @@ class PackingPlanSpec(Model):
         PoolName | None,
         _fixed("policy"),
         Field(description="The PackingPolicy it was made under; left out if a person made it."),
+    ] = None
+    pool: Annotated[
+        PoolName | None,
+        _fixed("pool"),
+        Field(
+            description="The GpuPool whose nodes alone it changes; its proofs are about such "
+            "plans, its figures about the whole cluster. Left out: all nodes."
+        ),
     ] = None
     snapshot_hash: Annotated[
         str,

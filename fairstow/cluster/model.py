@@ -160,6 +160,8 @@ class Pod(msgspec.Struct, frozen=True):
         gang: "namespace/name" of the gang it belongs to (`gangs`), else "".
         unschedulable: the scheduler's own last message on why it doesn't fit, else "".
         started: of a pod with a node, since when it runs, in seconds since 1970; None if unknown.
+        waiting_since: since when the scheduler says that it fits nowhere, in seconds since 1970,
+            or since when it was gated before that; None for others.
     """
 
     namespace: str
@@ -178,6 +180,7 @@ class Pod(msgspec.Struct, frozen=True):
     unschedulable: str
     gang: str = ""
     started: int | None = None
+    waiting_since: int | None = None
 
     @property
     def ref(self) -> str:

@@ -8,7 +8,7 @@ emptyDir or in an ephemeral volume goes with the pod whatever anybody says. (The
 ephemeral volume belongs to its pod and is deleted with it; the pod made in its stead gets a new,
 empty one.) A pod under two budgets can't be evicted at all: the Eviction API
 answers 500. Some may be moved, but not yet: those that started only now, and those of a workload
-that was disturbed a short while ago (`Movability.rest`).
+that or a namespace that was disturbed a short while ago (`Movability.rest`).
 """
 
 from collections import Counter
@@ -39,10 +39,18 @@ class Movability:
         snapshot: the cluster.
         min_age: seconds that a pod must have run.
         cooling: workloads to leave alone, as `namespace/Kind/name` (`workload`).
+        spared: namespaces to leave alone.
     """
 
-    def __init__(self, snapshot: Snapshot, min_age: int = 0, cooling: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        min_age: int = 0,
+        cooling: Collection[str] = (),
+        spared: Collection[str] = (),
+    ) -> None:
         self._snapshot, self._min_age, self._cooling = snapshot, min_age, cooling
+        self._spared = spared
         self._by_namespace: dict[str, list[Budget]] = {}
         for budget in snapshot.budgets:
             self._by_namespace.setdefault(budget.namespace, []).append(budget)
@@ -70,6 +78,8 @@ class Movability:
 
     def rest(self, pod: Pod) -> str:
         """Return why a running pod is left alone for now, as a phrase, or ""."""
+        if pod.namespace in self._spared:
+            return "its namespace has been disturbed as much as an hour allows"
         if self._cooling and workload(pod) in self._cooling:
             return "its workload was disturbed a short while ago"
         if not self._min_age:

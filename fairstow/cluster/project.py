@@ -205,6 +205,8 @@ class Builder:
             return
         conditions = {c.type: c for c in status.conditions or ()}
         scheduled, ready = conditions.get("PodScheduled"), conditions.get("Ready")
+        unfit = scheduled is not None and scheduled.reason == "Unschedulable"
+        judged = seconds(scheduled.last_transition_time or "") if scheduled is not None else None
         annotations = meta.annotations or {}
         self._pods[namespace, meta.name] = Pod(
             namespace=self._intern(namespace),
@@ -222,13 +224,10 @@ class Builder:
             gated=bool(spec.scheduling_gates),
             ready=ready is not None and ready.status == "True",
             mirror=MIRROR_ANNOTATION in annotations,
-            unschedulable=(
-                scheduled.message or ""
-                if scheduled is not None and scheduled.reason == "Unschedulable"
-                else ""
-            ),
+            unschedulable=scheduled.message or "" if scheduled is not None and unfit else "",
             gang=self._intern(gang_of(namespace, meta.labels or {}, annotations)),
             started=(created if started is None else started) if spec.node_name else None,
+            waiting_since=(created if judged is None else judged) if unfit else None,
         )
 
     def _time(self, text: str | None, field: str, item: Item) -> int | None:

@@ -20,7 +20,7 @@ from fairstow.packing.between import PORT, unplanned
 from fairstow.packing.claims import Register, untried
 from fairstow.packing.cost import work_lost
 from fairstow.packing.gangs import Gangs, gangs_of, waiting_gangs, without_hopeless
-from fairstow.packing.model import RuleSet
+from fairstow.packing.model import RuleSet, Scope
 from fairstow.packing.pairing import Cast, Watches, apart_by_node, rules_between
 from fairstow.packing.problem import Group, Problem, Roster
 
@@ -33,14 +33,16 @@ def formulate(
     *,
     min_age: int = 0,
     cooling: frozenset[str] = frozenset(),
+    scope: Scope | None = None,
     apart: Callable[[Pod], object] = lambda _: None,
 ) -> tuple[Problem, Roster]:
     """Return the placement problem of a snapshot and the pods it speaks of.
 
-    `min_age` and `cooling` are those of a `Request`. Pods of different `apart` are not
+    `min_age`, `cooling` and `scope` are those of a `Request`. Pods of different `apart` are not
     interchangeable, whatever else they share.
     """
-    sorting = _Sorting(snapshot, rule_set, Movability(snapshot, min_age, cooling), apart)
+    movability = Movability(snapshot, min_age, cooling, scope.spared if scope else ())
+    sorting = _Sorting(snapshot, rule_set, movability, scope, apart)
     groups = sorting.in_order()
     samples = [sample for _, sample in groups]
     running = [
@@ -80,13 +82,18 @@ def formulate(
     return without_hopeless(problem), roster
 
 
-def left_out(snapshot: Snapshot) -> tuple[Gangs, Mapping[str, str]]:
+def left_out(
+    snapshot: Snapshot, untried_besides: Mapping[str, str] | None = None
+) -> tuple[Gangs, Mapping[str, str]]:
     """Return the gangs that wait, and by UID why pending pods aren't tried, a phrase about them."""
     waiting = [p for p in snapshot.pods if p.pending]
     attachments = Attachments(snapshot)
+    besides = untried_besides or {}
     reasons: dict[str, str] = {}
     for pod in waiting:
-        if rules := unplanned(pod):
+        if pod.uid in besides:
+            reasons[pod.uid] = besides[pod.uid]
+        elif rules := unplanned(pod):
             reasons[pod.uid] = f"with {rules}: placing them isn't modelled yet"
         elif reason := untried(snapshot, attachments, pod):
             reasons[pod.uid] = reason
@@ -102,6 +109,7 @@ class _Sorting:
     snapshot: Snapshot
     rule_set: RuleSet
     movability: Movability
+    scope: Scope | None
     apart: Callable[[Pod], object]
     pending: dict[Key, list[Pod]] = field(default_factory=dict)
     running: dict[Key, dict[int, list[Pod]]] = field(default_factory=dict)
@@ -110,7 +118,8 @@ class _Sorting:
     unplaceable: list[tuple[Pod, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.gangs, reasons = left_out(self.snapshot)
+        scope = self.scope
+        self.gangs, reasons = left_out(self.snapshot, scope.untried if scope else None)
         self.claims = Register(self.snapshot)
         waiting, moving = [], []
         for pod in self.snapshot.pods:
@@ -118,7 +127,7 @@ class _Sorting:
                 self.unplaceable.append((pod, reasons[pod.uid]))
             elif pod.pending:
                 waiting.append(pod)
-            elif not pod.node or pod.nominated or unplanned(pod):
+            elif not pod.node or pod.nominated or unplanned(pod) or not self.in_scope(pod.node):
                 self.fixed.append(pod)
             elif refusal := self.movability.refusal(pod):
                 self.fixed.append(pod)
@@ -142,6 +151,10 @@ class _Sorting:
             for pods in at.values():
                 # Those not Ready go before others of their class: losing them costs least.
                 pods.sort(key=lambda p: (self.work(p), p.ready, p.name))
+
+    def in_scope(self, node: str) -> bool:
+        """Whether pods may leave a node or arrive there."""
+        return self.scope is None or node in self.scope.nodes
 
     def work(self, pod: Pod) -> int:
         """Return the units of work that a running pod would lose."""
@@ -213,7 +226,9 @@ class _GroupMaker:
         found = frozenset(
             i
             for i, node in enumerate(self._cast.nodes)
-            if refusal(pod, node) is None and not (features and features - set(node.features))
+            if self._sorting.in_scope(node.name)
+            and refusal(pod, node) is None
+            and not (features and features - set(node.features))
         )
         if pod.shape.claims:
             found = self._sorting.claims.nodes(pod, found)

@@ -5,7 +5,8 @@ Terms. A *tier* is all pods of one priority value. A *placement* gives a pending
 A *step* takes its evicted pods down together and then binds its arrivals in order.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fairstow.cluster.model import Pod
@@ -65,6 +66,25 @@ class Proof(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """What a plan is confined to. Its proofs speak of plans that are confined alike.
+
+    All pods of the cluster still count where rules between pods count them.
+
+    Attributes:
+        name: of the pool, as plans tell it.
+        nodes: the only ones that pods may leave or arrive on.
+        spared: namespaces none of whose running pods is disturbed.
+        untried: by UID why pending pods aren't tried, as a phrase about them.
+    """
+
+    name: str
+    nodes: frozenset[str]
+    spared: frozenset[str] = frozenset()
+    untried: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One question to the planner.
 
@@ -77,6 +97,7 @@ class Request:
         min_age: seconds that a pod must have run before it may be disturbed.
         cooling: workloads to leave alone, as `history.cooling` gives them.
         blocks: sizes to free under the goal Defragment; empty for the powers of two from 2 on.
+        scope: what the plan is confined to; None is the whole cluster.
     """
 
     snapshot: Snapshot
@@ -91,6 +112,7 @@ class Request:
     cooling: frozenset[str] = frozenset()
     goal: Goal = Goal.PLACE
     blocks: tuple[int, ...] = ()
+    scope: Scope | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ def to_plan(decision: Decision, name: str = "") -> PackingPlan:
     """
     request = decision.request
     spec = {
+        **({"pool": request.scope.name} if request.scope else {}),
         "snapshotHash": request.snapshot.hash,
         "rules": request.rules.value,
         "goal": request.goal.value,

@@ -91,7 +91,11 @@ def find(request: Request, solve: Solver, now: Clock, workers: int = 1) -> Solut
     """Return the best layout found within the window; arguments as of `decide`."""
     started = now()
     problem, roster = formulate(
-        request.snapshot, request.rules, min_age=request.min_age, cooling=request.cooling
+        request.snapshot,
+        request.rules,
+        min_age=request.min_age,
+        cooling=request.cooling,
+        scope=request.scope,
     )
     kept = max(_KEPT_BACK * request.window, _STEPS_PER_FORMULATION * (now() - started))
     deadline = started + request.window - kept
@@ -202,6 +206,7 @@ def _decision(request: Request, found: Solution, done: Schedule) -> Decision:
         cost=units,
         proved_least_cost=units == 0 or (whole and bool(disturbed) and disturbed[-1] == units),
         not_considered=(
+            *_confined(request),
             *_cut(done),
             *_cut_off(request, found),
             *_over(found.problem),
@@ -229,6 +234,7 @@ def _defragmented(request: Request, freed: Freed) -> Decision:
         cost=cost([m.pod for m in freed.done.moves], [], request.rules, snapshot.taken_at),
         proved_least_cost=freed.least,
         not_considered=(
+            *_confined(request),
             *_cut(freed.done),
             *_over(freed.problem),
             *_left_waiting(snapshot),
@@ -237,6 +243,15 @@ def _defragmented(request: Request, freed: Freed) -> Decision:
         budgets_known="PodDisruptionBudget" in snapshot.known,
         blocks=freed.tallies,
     )
+
+
+def _confined(request: Request) -> tuple[str, ...]:
+    scope = request.scope
+    outside = sum(n.name not in scope.nodes for n in request.snapshot.nodes) if scope else 0
+    if scope is None or not outside:
+        return ()
+    nodes = f"{outside} node{'s' if outside > 1 else ''}"
+    return (f"{nodes} outside pool {scope.name}: nobody leaves them or arrives there",)
 
 
 def _left_waiting(snapshot: Snapshot) -> tuple[str, ...]:

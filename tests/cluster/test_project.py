@@ -57,6 +57,12 @@ def test_a_waiting_pod_keeps_what_the_scheduler_said() -> None:
     }
     found = only_pod(pod(status={"conditions": [condition]}))
     assert (found.unschedulable, found.pending) == ("0/1 nodes are available", True)
+    assert found.waiting_since is None
+    since = condition | {"lastTransitionTime": "1970-01-01T00:01:00Z"}
+    found = only_pod(pod(status={"conditions": [since]}))
+    assert found.waiting_since == 60
+    gated = since | {"reason": "SchedulingGated"}
+    assert only_pod(pod(status={"conditions": [gated]})).waiting_since is None
 
 
 def test_pods_that_are_not_pending() -> None:

@@ -97,7 +97,12 @@ def state_of(request: Request) -> State:
         return products.get(pod.node) if bound else None
 
     problem, roster = formulate(
-        there, request.rules, min_age=request.min_age, cooling=request.cooling, apart=kind
+        there,
+        request.rules,
+        min_age=request.min_age,
+        cooling=request.cooling,
+        scope=request.scope,
+        apart=kind,
     )
     groups = []
     for group, running in zip(problem.groups, roster.running, strict=True):
