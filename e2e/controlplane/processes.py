@@ -74,12 +74,16 @@ class Processes:
 
     def restart(self, name: str) -> None:
         """End component `name` if it still runs, and start it again as it was."""
+        self.stop_one(name)
+        self.spawn(name, *self._commands[name])
+
+    def stop_one(self, name: str) -> None:
+        """End component `name` if it still runs."""
         child = self._children.pop(name)
         for record in self._records.glob(f"*-{name}.json"):
             end(record, child)
             record.unlink(missing_ok=True)
         _reap(child)
-        self.spawn(name, *self._commands[name])
 
     def log(self, name: str) -> Path:
         """Where the output of component `name` goes."""

@@ -1,0 +1,167 @@
+"""Fairstow's extender and a kube-scheduler of its own, as processes beside the local cluster.
+
+Both are the real programs with the certificates and the configuration that the chart gives them;
+only that no pod runs them. Used by test_extender.py and by benchmarks/extender.py.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import ssl
+import sys
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from e2e.controlplane.build import CONTROLPLANE, KUBERNETES, ensure
+from e2e.controlplane.components import LOOPBACK
+from e2e.controlplane.processes import Processes
+from e2e.controlplane.tls import Authority
+from scheduler_plugins.profile import Attachment, configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from e2e.controlplane.client import Cluster
+
+EXTENDER, SCHEDULER = "extender", "scheduler"
+_MINOR = int(KUBERNETES.split(".")[1])
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The two programs' files, ports and processes."""
+
+    folder: Path
+    cluster: Cluster
+    processes: Processes
+    authority: Authority
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Where the extender listens."""
+        return f"https://{LOOPBACK}:{self.port}"
+
+    @property
+    def attachment(self) -> Attachment:
+        """How a scheduler reaches the extender."""
+        client = self.folder / "client"
+        return Attachment(
+            url=self.url,
+            ca=str(client / "ca.crt"),
+            certificate=str(client / "tls.crt"),
+            key=str(client / "tls.key"),
+        )
+
+    def issue(self) -> None:
+        """Write new certificates for both, over those before."""
+        pairs = {
+            "server": self.authority.issue("fairstow-extender", hosts=[LOOPBACK, "localhost"]),
+            "client": self.authority.issue("fairstow-scheduler"),
+        }
+        for name, pair in pairs.items():
+            target = self.folder / name
+            target.mkdir(exist_ok=True)
+            shutil.copy(self.authority.pair.cert, target / "ca.crt")
+            shutil.copy(pair.cert, target / "tls.crt")
+            shutil.copy(pair.key, target / "tls.key")
+
+    def client_context(self, *, certificate: bool = True) -> ssl.SSLContext:
+        """Return what a client needs, with the scheduler's certificate or without any."""
+        context = ssl.create_default_context(cafile=str(self.folder / "client" / "ca.crt"))
+        if certificate:
+            files = self.folder / "client"
+            context.load_cert_chain(files / "tls.crt", files / "tls.key")
+        return context
+
+    def call(self, verb: str, content: Any, *, certificate: bool = True) -> Any:
+        """POST to the extender as the scheduler does. Raises urllib.error.URLError."""
+        request = urllib.request.Request(
+            f"{self.url}/{verb}", json.dumps(content).encode(), method="POST"
+        )
+        context = self.client_context(certificate=certificate)
+        with urllib.request.urlopen(request, context=context, timeout=10) as reply:
+            return json.loads(reply.read())
+
+    def start_extender(self, *arguments: str) -> None:
+        """Start the extender and wait until it is ready."""
+        server = self.folder / "server"
+        self.processes.spawn(
+            EXTENDER,
+            [
+                *(sys.executable, "-m", "scheduler_plugins"),
+                f"--listen={LOOPBACK}:{self.port}",
+                f"--tls-cert={server / 'tls.crt'}",
+                f"--tls-key={server / 'tls.key'}",
+                f"--client-ca={server / 'ca.crt'}",
+                "--drain-seconds=0.2",
+                *arguments,
+            ],
+            env={"PYTHONPATH": str(Path(__file__).parents[1])},
+        )
+        self.cluster.wait(self._answers, "the extender")
+
+    def _answers(self) -> bool:
+        self.processes.check()
+        try:
+            self.call("preempt", {"Pod": {"metadata": {"name": "a", "namespace": "b", "uid": "c"}}})
+        except (urllib.error.URLError, ConnectionError):
+            return False
+        return True
+
+    def start_scheduler(
+        self,
+        attachment: Attachment | None = None,
+        *arguments: str,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Start a kube-scheduler with schedulerName fairstow."""
+        own = configuration(
+            attachment or self.attachment, minor=_MINOR, leader_election_namespace="kube-system"
+        )
+        own |= {
+            "leaderElection": {"leaderElect": False},
+            "clientConnection": {
+                "kubeconfig": str(self.cluster.kubeconfig),
+                "qps": 1000,
+                "burst": 2000,
+            },
+            **(config or {}),
+        }
+        path = self.folder / "scheduler.json"
+        path.write_text(json.dumps(own, indent=1))
+        command: Sequence[str] = (str(ensure(CONTROLPLANE)), "kube-scheduler")
+        self.processes.spawn(
+            SCHEDULER, [*command, f"--config={path}", "--secure-port=0", *arguments]
+        )
+
+    def stop(self, name: str) -> None:
+        """End one of the two."""
+        self.processes.stop_one(name)
+
+
+@contextmanager
+def beside(cluster: Cluster, folder: Path) -> Iterator[Beside]:
+    """Yield the two programs, not started yet; they are gone afterwards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port = probe.getsockname()[1]
+    processes = Processes(folder, die_with_parent=True)
+    own = Beside(folder, cluster, processes, Authority(folder / "pki"), port)
+    own.issue()
+    try:
+        yield own
+    finally:
+        processes.stop()
+
+
+def strict(attachment: Attachment) -> Attachment:
+    """Return the attachment of a scheduler that schedules nothing without the extender."""
+    return replace(attachment, ignorable=False)
