@@ -35,6 +35,7 @@ from fairstow.api.packing_plan import (
     what_if_plan,
 )
 from fairstow.api.packing_policy import (
+    RUN_REQUESTED_AT,
     Limits,
     MaintenanceWindow,
     PackingPolicy,
@@ -54,6 +55,7 @@ __all__ = [
     "OWNER_TEXT",
     "PLAN_MAX_BYTES",
     "PLAN_MAX_ENTRIES",
+    "RUN_REQUESTED_AT",
     "VERSION",
     "WHAT_IF",
     "Approval",

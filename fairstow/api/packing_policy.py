@@ -24,6 +24,9 @@ from fairstow.api.packing_plan import PLAN_MAX_ENTRIES, Order
 from fairstow.api.rules import Rule
 from fairstow.api.status import Conditions
 
+RUN_REQUESTED_AT = "fairstow.dev/run-requested-at"
+"""Annotation of a policy: the moment, RFC 3339, at which somebody asked that it run."""
+
 
 class PoolReference(Model):
     """A GpuPool by name."""

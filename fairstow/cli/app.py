@@ -12,8 +12,9 @@ from typing import Annotated
 
 import typer
 
-from fairstow.cli import options, terminal
+from fairstow.cli import options, terminal, verbs
 from fairstow.cli.command import Command, Group
+from fairstow.cluster.errors import InputError
 
 app = typer.Typer(
     cls=Group,
@@ -52,7 +53,11 @@ def fairstow(
 ) -> None:
     """Find room for pods that stay pending although the cluster has it.
 
-    Nothing here changes a cluster: it reads one, or a dump of one, and says what could be done.
+    plan, explain and pools read a cluster, or a dump of one (-f), with nothing installed there, and
+    change nothing. The verbs on plans and policies need Fairstow's custom resources.
+
+    Exit codes: 0 done; 1 refused, such as a plan that can't be approved any more; 2 input that
+    can't be used; 3 the cluster can't be reached or refuses access; 4 a fault of Fairstow's own.
     """
 
 
@@ -71,6 +76,11 @@ def plan(
         str | None,
         typer.Option(metavar="PLAN", help="Make no plan but check this one, JSON or YAML."),
     ] = None,
+    apply: Annotated[
+        bool,
+        typer.Option("--apply", help="Also create the plan in the cluster, to be approved there."),
+    ] = False,
+    dry_run: options.DryRun = False,
     window: options.Window = "10s",
     effort: Annotated[
         int | None,
@@ -141,7 +151,8 @@ def plan(
     """Find places for pending pods by moving running ones, and prove what can't be bettered.
 
     The plan is for the whole cluster, is checked step by step before it is shown, and changes
-    nothing. Exit code 0: a plan was made or nothing needs one; 1: --check refused a plan.
+    nothing, but for --apply, which creates it as a PackingPlan for a person to approve. Exit code
+    0: a plan was made or nothing needs one; 1: --check refused a plan.
 
     Examples:
       # Plan for the cluster that kubectl talks to
@@ -163,12 +174,19 @@ def plan(
 
       # Would this run if I submitted it?
       {program} plan --with job.yaml
+
+      # Make the plan an object of the cluster, then have it carried out
+      {program} plan --apply
+      {program} approve plan/plan-3f9a1c07
     """
     from fairstow.cli import planning
+    from fairstow.cli.applying import Apply
 
     live = options.live(kubeconfig, context)
     shown = options.only(namespace, all_namespaces)
     if check is not None:
+        if apply:
+            raise InputError("--apply", "makes a plan, so --check has no meaning")
         planning.check(check, filename or (), live, output, manifests or ())
         return
     question = planning.Question(
@@ -182,7 +200,10 @@ def plan(
         goal=goal,
         blocks=tuple(block or ()),
     )
-    planning.plan(question, filename or (), live, output, report, shown, manifests or ())
+    planning.plan(
+        question, filename or (), live, output, report, shown, manifests or (),
+        apply=Apply(asked=apply, dry_run=dry_run),
+    )  # fmt: skip
 
 
 @app.command(cls=Command, short_help="Say why a pod waits and what would let it run.")
@@ -305,6 +326,9 @@ def snapshot(
     snapshotting.snapshot(
         output, filename or (), options.live(kubeconfig, context), anonymize=anonymize
     )
+
+
+verbs.register(app)
 
 
 @app.command(cls=Command, short_help="Print the version.")

@@ -50,6 +50,13 @@ Namespace = Annotated[
     str | None,
     typer.Option("-n", "--namespace", help="The namespace to show.", show_default=False),
 ]
+What = Annotated[list[str], typer.Argument(metavar="plan/NAME", help="The plan.")]
+WhatPolicy = Annotated[list[str], typer.Argument(metavar="policy/NAME", help="The policy.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Don't ask back.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Have the API server check it, but change nothing.")
+]
+Watch = Annotated[bool, typer.Option("-w", "--watch", help="Go on and show each change.")]
 Debug = Annotated[bool, typer.Option("--debug", help="On an error, show the traceback as well.")]
 AllNamespaces = Annotated[
     bool, typer.Option("-A", "--all-namespaces", help="Show all namespaces, as without -n.")
@@ -78,6 +85,24 @@ class PlanOutput(StrEnum):
     JSON = "json"
     YAML = "yaml"
     DIFF = "diff"
+
+
+class ListOutput(StrEnum):
+    """`-o` of commands that list objects."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+
+
+class DescribeOutput(StrEnum):
+    """`-o` of describe."""
+
+    TEXT = "text"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
 
 
 class Output(StrEnum):

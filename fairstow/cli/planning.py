@@ -1,4 +1,4 @@
-"""`plan`: read, decide, check, show; or read and check a plan that is there already.
+"""`plan`: read, decide, check, show, create if asked; or read and check one that is there already.
 
 Called by `main`. The solver process is started first, so that ortools loads while the cluster
 is being read.
@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from fairstow.cli import terminal
+from fairstow.cli.applying import ONLY_SHOW, Apply, create
 from fairstow.cli.errors import Code
 from fairstow.cli.files import writable, write_whole
 from fairstow.cli.live import Live
@@ -98,8 +99,11 @@ def plan(
     report: str | None,
     namespace: str | None,
     manifests: Sequence[str] = (),
+    *,
+    apply: Apply = ONLY_SHOW,
 ) -> None:
     """Make a plan and show it; `manifests` hold pods that the cluster is supposed to have too."""
+    apply.possible(files, manifests)
     if manifests and question.goal is Goal.DEFRAGMENT:
         raise InputError("--with", "has no meaning with --goal defragment: nobody is placed")
     if report is not None:
@@ -119,6 +123,8 @@ def plan(
     terminal.write(_shown(made, source, supposed, output, namespace, report))
     if report is not None:
         terminal.note(f"The nodes before and after: {report}")
+    if apply.asked:
+        create(made, live, dry_run=apply.dry_run)
 
 
 def _shown(

@@ -1,8 +1,10 @@
-"""A connection to one Kubernetes API server, read only, for one command's run.
+"""A connection to one Kubernetes API server, for one command's run.
 
 Called by `fairstow.kube.live` and the command line. Credentials come from the official client's
 reader of kubeconfigs; replies stay bytes, since a generated model of a pod costs nine times what
 its JSON does. Everything that can go wrong on the way is an `InputError` that says what to do.
+Reads are tried again while the server is busy; writes only after 429, which the server gives before
+it looks at a request, so that nothing is done twice.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode
 
 import msgspec
@@ -31,7 +33,7 @@ READ_SECONDS = 60.0
 
 _TRIES = 4
 _LONGEST_WAIT = 10.0
-_BUSY = (429, 503)
+_BUSY = {"GET": (429, 503), "POST": (429,), "PATCH": (429,)}
 
 
 class ApiError(Exception):
@@ -54,12 +56,18 @@ class Connection:
         self.name = name
         self._api = api
         self._read_seconds = read_seconds
+        self._date = ""
 
     @property
     def server(self) -> str:
         """The API server's address."""
         host: str = self._api.configuration.host
         return host
+
+    @property
+    def date(self) -> str:
+        """The Date header of the last reply, empty if there was none."""
+        return self._date
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
         """Return the body of a GET; waits and asks again while the server says it is busy.
@@ -68,37 +76,108 @@ class Connection:
             ApiError: the server refused.
             InputError: it can't be reached, or doesn't know who is asking.
         """
-        status, body, wait = self._once(path, query or {})
+        return self._asked("GET", path, query)
+
+    def create(
+        self, path: str, content: Mapping[str, Any], query: Mapping[str, str] | None = None
+    ) -> bytes:
+        """Create an object in a collection; return it as stored. Raises as `get`."""
+        return self._asked("POST", path, query, content, "application/json")
+
+    def patch(
+        self, path: str, content: Mapping[str, Any], query: Mapping[str, str] | None = None
+    ) -> bytes:
+        """Change an object by JSON merge patch; return it as stored. Raises as `get`.
+
+        With `metadata.resourceVersion` in the patch, nothing happens (409) if the object has
+        changed since it was read.
+        """
+        return self._asked("PATCH", path, query, content, "application/merge-patch+json")
+
+    def watch(self, path: str, query: Mapping[str, str]) -> Iterator[bytes]:
+        """Yield the events of a watch, until the server ends it. Raises as `get`."""
+        import urllib3
+
+        reply = self._request("GET", path, {"watch": "1", **query}, None, "", stream=True)
+        try:
+            if reply.status >= 400:
+                self._refuse(reply.status, reply.read())
+            rest = b""
+            for chunk in reply.stream():
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from lines
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _unreachable(self.name, self.server, error) from error
+        finally:
+            reply.close()
+
+    def _asked(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        content: Mapping[str, Any] | None = None,
+        form: str = "",
+    ) -> bytes:
+        reply = self._request(method, path, query or {}, content, form)
         for _ in range(_TRIES - 1):
-            if status not in _BUSY:
+            if reply.status not in _BUSY[method]:
                 break
-            time.sleep(min(wait, _LONGEST_WAIT))
-            status, body, wait = self._once(path, query or {})
+            time.sleep(min(_wait(reply.headers), _LONGEST_WAIT))
+            reply = self._request(method, path, query or {}, content, form)
+        self._date = reply.headers.get("Date", "")
+        if reply.status >= 400:
+            self._refuse(reply.status, reply.data)
+        body: bytes = reply.data
+        return body
+
+    def _refuse(self, status: int, body: bytes) -> NoReturn:
         if status == 401:
             raise InputError(
                 self.name,
                 "the API server doesn't accept the credentials (401 Unauthorized)",
                 "They have probably expired: log in again, then try `kubectl auth whoami`.",
             )
-        if status >= 400:
-            raise ApiError(status, _message(body))
-        return body
+        raise ApiError(status, _message(body))
 
-    def _once(self, path: str, query: Mapping[str, str]) -> tuple[int, bytes, float]:
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        content: Mapping[str, Any] | None,
+        form: str,
+        *,
+        stream: bool = False,
+    ) -> Any:
         import urllib3
 
-        headers: dict[str, str] = {"Accept": "application/json", "Accept-Encoding": "gzip"}
-        self._api.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+        headers: dict[str, str] = {"Accept": "application/json"}
+        headers |= {} if stream else {"Accept-Encoding": "gzip"}
+        headers |= {"Content-Type": form} if form else {}
+        self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
         timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=self._read_seconds)
         url = self.server + path + ("?" + urlencode(query) if query else "")
         try:
-            reply = self._api.rest_client.pool_manager.request(
-                "GET", url, headers=headers, timeout=timeout, retries=False, redirect=False
+            return self._api.rest_client.pool_manager.request(
+                method,
+                url,
+                body=None if content is None else msgspec.json.encode(content),
+                headers=headers,
+                timeout=timeout,
+                retries=False,
+                redirect=False,
+                preload_content=not stream,
             )
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise _unreachable(self.name, self.server, error) from error
-        wait = reply.headers.get("Retry-After", "1")
-        return reply.status, reply.data, float(wait) if wait.isdigit() else 1.0
+            said = _unreachable(self.name, self.server, error)
+            if content is not None and not _never_sent(error):
+                said = InputError(
+                    said.where,
+                    f"{said.problem}; whether the change was made isn't known",
+                    "Look before you try again: kubectl fairstow plans",
+                )
+            raise said from error
 
     def close(self) -> None:
         """Close what is open."""
@@ -196,6 +275,17 @@ def _unreachable(name: str, server: str, error: Exception) -> InputError:
     elif "ConnectionRefusedError" in kinds or "refused" in said:
         what = f"{server} refuses connections"
     return InputError(name, what, hint)
+
+
+def _wait(headers: Mapping[str, str]) -> float:
+    said = headers.get("Retry-After", "1")
+    return float(said) if said.isdigit() else 1.0
+
+
+def _never_sent(error: Exception) -> bool:
+    """Whether a request failed before the server can have seen it."""
+    names = {type(e).__name__ for e in _causes(error)}
+    return bool(names & {"NewConnectionError", "ConnectTimeoutError", "NameResolutionError"})
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

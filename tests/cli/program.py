@@ -53,7 +53,9 @@ def run(
     return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
 
-def run_on_terminal(*arguments: str, columns: int = 80, **env: str) -> tuple[int, str]:
+def run_on_terminal(
+    *arguments: str, columns: int = 80, typed: str = "", **env: str
+) -> tuple[int, str]:
     """Run the program on a terminal; return its exit code and what it showed."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
@@ -61,6 +63,7 @@ def run_on_terminal(*arguments: str, columns: int = 80, **env: str) -> tuple[int
         [FAIRSTOW, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment(**env)
     )
     os.close(theirs)
+    os.write(ours, typed.encode())
     shown = b""
     while True:
         try:

@@ -1,0 +1,252 @@
+"""The commands on Fairstow's own objects in a running cluster; each one's work is elsewhere.
+
+Called by `app`, which adds them to the program. As there, imports wait until a command needs them.
+"""
+
+# ruff: noqa: ARG001
+# `debug` is read by `Command` before it runs.
+
+from typing import Annotated
+
+import typer
+
+from fairstow.cli import options
+from fairstow.cli.command import Command
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command(cls=Command, short_help="List plans: how far they are, and who decided.")(plans)
+    app.command(cls=Command, short_help="List plans that are over and what came of them.")(history)
+    app.command(cls=Command, short_help="Show one plan: its steps, what it waits for.")(describe)
+    app.command(cls=Command, short_help="Have a plan carried out.")(approve)
+    app.command(cls=Command, short_help="Have a plan never carried out.")(reject)
+    app.command(cls=Command, short_help="Stop a plan that is being carried out.")(abort)
+    app.command(cls=Command, short_help="List policies and what they last did.")(policies)
+    app.command(cls=Command, short_help="Have a policy look for a better placement now.")(run)
+    app.command(cls=Command, short_help="Stop a policy from acting.")(suspend)
+    app.command(cls=Command, short_help="Let a suspended policy act again.")(resume)
+
+
+Listed = Annotated[options.ListOutput, typer.Option("-o", "--output", help="How to show them.")]
+Touched = Annotated[
+    str | None,
+    typer.Option(
+        "-n",
+        "--namespace",
+        help="Only plans that place, move or evict pods of this namespace.",
+        show_default=False,
+    ),
+]
+
+
+def plans(
+    output: Listed = options.ListOutput.TABLE,
+    watch: options.Watch = False,
+    namespace: Touched = None,
+    all_namespaces: options.AllNamespaces = False,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """List plans: what they do, how far they are, and who decided.
+
+    Examples:
+      # All plans
+      {program} plans
+
+      # Those that touch a namespace's pods, with what they say
+      {program} plans -n team-a -o wide
+
+      # Follow them
+      {program} plans -w
+    """
+    from fairstow.cli import listing
+
+    shown = options.only(namespace, all_namespaces)
+    listing.plans(options.live(kubeconfig, context), output, shown, watch=watch, finished=False)
+
+
+def history(
+    output: Listed = options.ListOutput.TABLE,
+    namespace: Touched = None,
+    all_namespaces: options.AllNamespaces = False,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """List plans that are over: what came of them, why, when, and how long they took.
+
+    Examples:
+      # What was done to a namespace's pods lately
+      {program} history -n team-a
+    """
+    from fairstow.cli import listing
+
+    shown = options.only(namespace, all_namespaces)
+    listing.plans(options.live(kubeconfig, context), output, shown, watch=False, finished=True)
+
+
+def describe(
+    what: options.What,
+    output: Annotated[
+        options.DescribeOutput, typer.Option("-o", "--output", help="How to show it.")
+    ] = options.DescribeOutput.TEXT,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Show one plan: where it stands, what it waits for, and its steps.
+
+    Examples:
+      # Before approving it
+      {program} describe plan/plan-3f9a1c07
+    """
+    from fairstow.cli import describing
+
+    describing.describe(what, options.live(kubeconfig, context), output)
+
+
+def approve(
+    what: options.What,
+    yes: options.Yes = False,
+    dry_run: options.DryRun = False,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Have a plan carried out. A decision stands: it can't be taken back, but `abort` stops it.
+
+    Says what will happen, then asks back on a terminal. Needs the verbs get, patch and approve on
+    packingplans.fairstow.dev. Exit code 0: it is approved; 1: it can't be any more, or you said no.
+
+    Examples:
+      # Approve a plan
+      {program} approve plan/plan-3f9a1c07
+
+      # Would it be allowed?
+      {program} approve plan/plan-3f9a1c07 --dry-run
+    """
+    from fairstow.cli.deciding import Verb, decide
+
+    live = options.live(kubeconfig, context)
+    decide(Verb.APPROVE, what, live, yes=yes, dry_run=dry_run)
+
+
+def reject(
+    what: options.What,
+    yes: options.Yes = False,
+    dry_run: options.DryRun = False,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Have a plan never carried out. A decision stands: it can't be taken back.
+
+    Exit code 0: it is rejected; 1: it can't be any more, or you said no.
+
+    Examples:
+      # Reject a plan, without being asked back
+      {program} reject plan/plan-3f9a1c07 --yes
+    """
+    from fairstow.cli.deciding import Verb, decide
+
+    decide(Verb.REJECT, what, options.live(kubeconfig, context), yes=yes, dry_run=dry_run)
+
+
+def abort(
+    what: options.What,
+    yes: options.Yes = False,
+    dry_run: options.DryRun = False,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Stop a plan: nothing further is evicted, and the room it keeps is released.
+
+    Pods that are down already come back wherever the scheduler finds room. Exit code 0: it stops;
+    1: it was over already, or you said no.
+
+    Examples:
+      # Stop a plan
+      {program} abort plan/plan-3f9a1c07
+    """
+    from fairstow.cli.deciding import Verb, decide
+
+    decide(Verb.ABORT, what, options.live(kubeconfig, context), yes=yes, dry_run=dry_run)
+
+
+def policies(
+    output: Listed = options.ListOutput.TABLE,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """List policies: what they may do, whether they can, and what came of their last run.
+
+    Examples:
+      # All policies, with why those that aren't ready aren't
+      {program} policies -o wide
+    """
+    from fairstow.cli import listing
+
+    listing.policies(options.live(kubeconfig, context), output)
+
+
+def run(
+    what: options.WhatPolicy,
+    dry_run: options.DryRun = False,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Have a policy look for a better placement now, whatever its triggers say.
+
+    Its mode, limits and maintenance windows hold as ever.
+
+    Examples:
+      # Look now
+      {program} run policy/nightly
+    """
+    import time
+
+    from fairstow.cli import steering
+
+    live = options.live(kubeconfig, context)
+    steering.run(what, live, int(time.time()), dry_run=dry_run)
+
+
+def suspend(
+    what: options.WhatPolicy,
+    dry_run: options.DryRun = False,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Stop a policy: no new plan is made, and one under way stops after its current step.
+
+    Examples:
+      # Nothing is to move today
+      {program} suspend policy/nightly
+    """
+    from fairstow.cli import steering
+
+    steering.suspend(what, options.live(kubeconfig, context), on=True, dry_run=dry_run)
+
+
+def resume(
+    what: options.WhatPolicy,
+    dry_run: options.DryRun = False,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Let a suspended policy act again.
+
+    Examples:
+      # Go on
+      {program} resume policy/nightly
+    """
+    from fairstow.cli import steering
+
+    steering.suspend(what, options.live(kubeconfig, context), on=False, dry_run=dry_run)
