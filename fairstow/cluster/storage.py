@@ -1,7 +1,7 @@
 """Claims, volumes, classes and drivers, as far as they decide where a pod may run.
 
-Made by `project.Builder` from a dump's objects, read by `attachments`. A kind missing from the
-dump leaves its part empty; `Snapshot.known` tells unknown from none.
+Read by `reading.Reader`, put together by `assemble`, used by `attachments`. A kind missing from the
+input leaves its part empty; `Snapshot.known` tells unknown from none.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,13 +11,8 @@ from typing import Any
 import msgspec
 
 from fairstow.cluster import wire_storage as wire
-from fairstow.cluster.items import Item
 from fairstow.cluster.model import NodeTerm
 from fairstow.cluster.shapes import read_node_terms
-
-Readers = dict[str, tuple[str, type[msgspec.Struct], Callable[[Any, Item], None]]]
-"""By kind: its API group, its wire form and what takes it."""
-
 
 _CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 _BOUND = "pv.kubernetes.io/bind-completed"
@@ -129,83 +124,94 @@ class Storage:
         return (*(sorted(t.items()) for t in tables), attached) if any((*tables, attached)) else ()
 
 
-class StorageReader:
-    """Fills a `Storage`, an object at a time.
+def _claim(raw: wire.Claim) -> tuple[tuple[str, str], Claim]:
+    meta, spec, status = raw.metadata, raw.spec, raw.status or wire.ClaimStatus()
+    notes = meta.annotations or {}
+    owners = [o.uid for o in meta.owner_references or () if o.controller]
+    return (meta.namespace or "default", meta.name), Claim(
+        volume=spec.volume_name or "",
+        bound=bool(spec.volume_name) and _BOUND in notes,
+        lost=status.phase == "Lost",
+        deleting=meta.deletion_timestamp is not None,
+        single_pod="ReadWriteOncePod" in (spec.access_modes or ()),
+        storage_class=notes.get(_CLASS_ANNOTATION, spec.storage_class_name or ""),
+        selected=notes.get(_SELECTED_NODE, ""),
+        owner=owners[0] if owners else "",
+        many_nodes=not _MANY_NODES.isdisjoint(spec.access_modes or ()),
+    )
 
-    Attributes:
-        storage: what it has read so far.
-        readers: what takes each kind.
-    """
 
-    def __init__(self) -> None:
-        self.storage = Storage()
-        self.readers: Readers = {
-            "PersistentVolumeClaim": ("", wire.Claim, self._claim),
-            "PersistentVolume": ("", wire.Volume, self._volume),
-            "StorageClass": ("storage.k8s.io", wire.StorageClass, self._class),
-            "CSIDriver": ("storage.k8s.io", wire.Driver, self._driver),
-            "CSINode": ("storage.k8s.io", wire.CsiNode, self._node),
-            "VolumeAttachment": ("storage.k8s.io", wire.Attachment, self._attachment),
-        }
+def _volume(raw: wire.Volume) -> tuple[str, Volume]:
+    spec, labels = raw.spec, raw.metadata.labels or {}
+    required = spec.node_affinity.required if spec.node_affinity else None
+    in_tree = [name for name in _IN_TREE if getattr(spec, _snake(name)) is not None]
+    return raw.metadata.name, Volume(
+        node_affinity=None if required is None else read_node_terms(required),
+        zones=tuple(
+            (key, values) for key in ZONES if (values := _zone_values(labels.get(key, "")))
+        ),
+        driver=spec.csi.driver if spec.csi else "",
+        handle=spec.csi.volume_handle if spec.csi else "",
+        in_tree=in_tree[0] if in_tree else "",
+        local=spec.local is not None or spec.host_path is not None,
+    )
 
-    def _claim(self, raw: wire.Claim, _item: Item) -> None:
-        meta, spec, status = raw.metadata, raw.spec, raw.status or wire.ClaimStatus()
-        notes = meta.annotations or {}
-        owners = [o.uid for o in meta.owner_references or () if o.controller]
-        self.storage.claims[meta.namespace or "default", meta.name] = Claim(
-            volume=spec.volume_name or "",
-            bound=bool(spec.volume_name) and _BOUND in notes,
-            lost=status.phase == "Lost",
-            deleting=meta.deletion_timestamp is not None,
-            single_pod="ReadWriteOncePod" in (spec.access_modes or ()),
-            storage_class=notes.get(_CLASS_ANNOTATION, spec.storage_class_name or ""),
-            selected=notes.get(_SELECTED_NODE, ""),
-            owner=owners[0] if owners else "",
-            many_nodes=not _MANY_NODES.isdisjoint(spec.access_modes or ()),
-        )
 
-    def _volume(self, raw: wire.Volume, _item: Item) -> None:
-        spec, labels = raw.spec, raw.metadata.labels or {}
-        required = spec.node_affinity.required if spec.node_affinity else None
-        in_tree = [name for name in _IN_TREE if getattr(spec, _snake(name)) is not None]
-        self.storage.volumes[raw.metadata.name] = Volume(
-            node_affinity=None if required is None else read_node_terms(required),
-            zones=tuple(
-                (key, values) for key in ZONES if (values := _zone_values(labels.get(key, "")))
-            ),
-            driver=spec.csi.driver if spec.csi else "",
-            handle=spec.csi.volume_handle if spec.csi else "",
-            in_tree=in_tree[0] if in_tree else "",
-            local=spec.local is not None or spec.host_path is not None,
-        )
+def _class(raw: wire.StorageClass) -> tuple[str, StorageClass]:
+    return raw.metadata.name, StorageClass(
+        provisioner=raw.provisioner,
+        waits=raw.volume_binding_mode == "WaitForFirstConsumer",
+        topologies=tuple(
+            tuple((e.key, tuple(e.values or ())) for e in term.match_label_expressions or ())
+            for term in raw.allowed_topologies or ()
+        ),
+    )
 
-    def _class(self, raw: wire.StorageClass, _item: Item) -> None:
-        self.storage.classes[raw.metadata.name] = StorageClass(
-            provisioner=raw.provisioner,
-            waits=raw.volume_binding_mode == "WaitForFirstConsumer",
-            topologies=tuple(
-                tuple((e.key, tuple(e.values or ())) for e in term.match_label_expressions or ())
-                for term in raw.allowed_topologies or ()
-            ),
-        )
 
-    def _driver(self, raw: wire.Driver, _item: Item) -> None:
-        spec = raw.spec or wire.DriverSpec()
-        self.storage.drivers[raw.metadata.name] = Driver(
-            bool(spec.prevent_pod_scheduling_if_missing), bool(spec.storage_capacity)
-        )
+def _driver(raw: wire.Driver) -> tuple[str, Driver]:
+    spec = raw.spec or wire.DriverSpec()
+    return raw.metadata.name, Driver(
+        bool(spec.prevent_pod_scheduling_if_missing), bool(spec.storage_capacity)
+    )
 
-    def _node(self, raw: wire.CsiNode, _item: Item) -> None:
-        installed = raw.spec.drivers if raw.spec else None
-        self.storage.limits[raw.metadata.name] = {
-            d.name: d.allocatable.count if d.allocatable else None for d in installed or ()
-        }
 
-    def _attachment(self, raw: wire.Attachment, _item: Item) -> None:
-        volume = raw.spec.source.persistent_volume_name
-        if volume:
-            on = self.storage.attached.setdefault(raw.spec.node_name, [])
-            on.append((raw.spec.attacher, volume))
+def _node(raw: wire.CsiNode) -> tuple[str, dict[str, int | None]]:
+    installed = raw.spec.drivers if raw.spec else None
+    return raw.metadata.name, {
+        d.name: d.allocatable.count if d.allocatable else None for d in installed or ()
+    }
+
+
+def _attachment(raw: wire.Attachment) -> tuple[str, tuple[str, str]] | None:
+    """Return a node and the driver and volume attached there."""
+    volume = raw.spec.source.persistent_volume_name
+    return (raw.spec.node_name, (raw.spec.attacher, volume)) if volume else None
+
+
+READERS: dict[str, tuple[str, type[msgspec.Struct], Callable[[Any], Any]]] = {
+    "PersistentVolumeClaim": ("", wire.Claim, _claim),
+    "PersistentVolume": ("", wire.Volume, _volume),
+    "StorageClass": ("storage.k8s.io", wire.StorageClass, _class),
+    "CSIDriver": ("storage.k8s.io", wire.Driver, _driver),
+    "CSINode": ("storage.k8s.io", wire.CsiNode, _node),
+    "VolumeAttachment": ("storage.k8s.io", wire.Attachment, _attachment),
+}
+"""By kind: its API group, its wire form and what makes a pair of key and record of it."""
+
+
+def assemble(values: Mapping[str, list[Any]]) -> Storage:
+    """Return what records of those kinds say together."""
+    attached: dict[str, list[tuple[str, str]]] = {}
+    for node, volume in sorted(values.get("VolumeAttachment", ())):
+        attached.setdefault(node, []).append(volume)
+    return Storage(
+        claims=dict(values.get("PersistentVolumeClaim", ())),
+        volumes=dict(values.get("PersistentVolume", ())),
+        classes=dict(values.get("StorageClass", ())),
+        drivers=dict(values.get("CSIDriver", ())),
+        limits=dict(values.get("CSINode", ())),
+        attached=attached,
+    )
 
 
 def _zone_values(label: str) -> tuple[str, ...]:
