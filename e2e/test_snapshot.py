@@ -17,8 +17,9 @@ import pytest
 from fairstow.cluster import dump, project
 from fairstow.cluster.errors import InputError
 from fairstow.cluster.items import FETCH
+from fairstow.cluster.kinds import OWNERS, READ
 from fairstow.kube.client import connect
-from fairstow.kube.live import OWNERS, READ, read_snapshot, write_dump
+from fairstow.kube.live import read_snapshot, write_dump
 
 if TYPE_CHECKING:
     from collections.abc import Callable

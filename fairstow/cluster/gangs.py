@@ -1,6 +1,6 @@
 """Gangs: pods that are to run together or not at all, and how many of them must run.
 
-Who calls it: `project.Builder` for what a pod belongs to, the planner for what a gang needs.
+Who calls it: `reading.Reader` for what a pod belongs to, the planner for what a gang needs.
 Sources: coscheduling's PodGroup (sigs.k8s.io/scheduler-plugins), Volcano's PodGroup, Kueue's plain
 pod groups. Gangs of other kinds (`shapes`) aren't modelled.
 """

@@ -1,6 +1,6 @@
 """One object of a dump, before anybody knows whether it is well formed.
 
-Made by `json_items`, `yaml_items` and `fairstow.kube`; decoded by `project.Builder`.
+Made by `json_items`, `yaml_items` and `fairstow.kube`; decoded by `reading.Reader`.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """A pod's spec as the `Shape` that decides where it may run.
 
-Who calls it: `project.Builder`, once a pod. Selectors are read into one form, so that equal rules
+Who calls it: `reading.Reader`, once a pod. Selectors are read into one form, so that equal rules
 are equal records however they were written.
 """
 

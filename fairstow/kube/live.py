@@ -11,7 +11,6 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
@@ -19,6 +18,7 @@ import msgspec
 
 from fairstow.cluster.errors import InputError
 from fairstow.cluster.items import Item
+from fairstow.cluster.kinds import OWNERS, READ, Kind
 from fairstow.cluster.project import Builder
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.trim import trimmed
@@ -29,59 +29,6 @@ T = TypeVar("T")
 
 PAGE = 500
 _RESTARTS = 3
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of object to list.
-
-    Attributes:
-        needed: without it there is no snapshot.
-        extension: not every cluster has the kind; one that hasn't has no objects of it.
-    """
-
-    name: str
-    api_version: str
-    resource: str
-    needed: bool = False
-    extension: bool = False
-
-    @property
-    def path(self) -> str:
-        """Where the API server lists it, over all namespaces."""
-        root = "/apis" if "/" in self.api_version else "/api"
-        return f"{root}/{self.api_version}/{self.resource}"
-
-    @property
-    def plural(self) -> str:
-        """As kubectl and RBAC name it: resource and group."""
-        group = self.api_version.rpartition("/")[0]
-        return f"{self.resource}.{group}" if group else self.resource
-
-
-READ = (
-    Kind("Node", "v1", "nodes", needed=True),
-    Kind("Pod", "v1", "pods", needed=True),
-    Kind("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets"),
-    Kind("PriorityClass", "scheduling.k8s.io/v1", "priorityclasses"),
-    Kind("Job", "batch/v1", "jobs"),
-    Kind("Namespace", "v1", "namespaces"),
-    Kind("PersistentVolumeClaim", "v1", "persistentvolumeclaims"),
-    Kind("PersistentVolume", "v1", "persistentvolumes"),
-    Kind("StorageClass", "storage.k8s.io/v1", "storageclasses"),
-    Kind("CSINode", "storage.k8s.io/v1", "csinodes"),
-    Kind("CSIDriver", "storage.k8s.io/v1", "csidrivers"),
-    Kind("VolumeAttachment", "storage.k8s.io/v1", "volumeattachments"),
-    Kind("PodGroup", "scheduling.x-k8s.io/v1alpha1", "podgroups", extension=True),
-    Kind("PodGroup", "scheduling.volcano.sh/v1beta1", "podgroups", extension=True),
-)
-"""What a snapshot is made of."""
-
-OWNERS = (
-    Kind("ReplicaSet", "apps/v1", "replicasets"),
-    Kind("StatefulSet", "apps/v1", "statefulsets"),
-)
-"""What a dump holds besides."""
 
 
 class _ExpiredError(Exception):

@@ -15,8 +15,9 @@ import pytest
 
 from fairstow.cluster import dump, project
 from fairstow.cluster.errors import InputError
+from fairstow.cluster.kinds import READ
 from fairstow.kube.client import Connection, connect
-from fairstow.kube.live import PAGE, READ, read_snapshot, write_dump
+from fairstow.kube.live import PAGE, read_snapshot, write_dump
 from tests.kube.server import SILENCE, Reply, kubeconfig, serving
 
 
