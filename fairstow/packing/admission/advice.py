@@ -1,0 +1,142 @@
+"""What is wrong with a policy or plan beside the cluster's other objects.
+
+Called by controllers/webhook; what a CRD's rules can say is said there. All of it is a warning,
+since other objects come and go, but for one thing: a plan of another cluster is never approved.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from cronsim import CronSim, CronSimError
+
+from fairstow.packing.admission.approvals import decided
+from fairstow.packing.admission.review import Json, Reply, Request
+from fairstow.packing.admission.world import Policy, World, joined, older, read_policy
+
+_OVER = ("Stale", "Succeeded")
+
+
+def advise_policy(request: Request, world: World, now: datetime) -> Reply:
+    """Return the reply to the creation or change of a PackingPolicy, with warnings alone."""
+    if request.object is None:
+        return Reply()
+    spec = request.object["spec"]
+    return Reply(
+        warnings=(
+            *_pool(read_policy(request.object), world),
+            *_times(spec, now),
+            *_idle(spec),
+        )
+    )
+
+
+def _pool(policy: Policy, world: World) -> Iterator[str]:
+    if world.pools is None or world.nodes is None:
+        return
+    pool = world.pools.get(policy.pool)
+    if pool is None:
+        yield (
+            f"spec.poolRef.name: there is no GpuPool {policy.pool}; the policy does nothing until "
+            "there is"
+        )
+        return
+    members = world.members(pool)
+    for other in (world.policies or {}).values():
+        theirs = world.pools.get(other.pool)
+        if other.name == policy.name or theirs is None:
+            continue
+        shared = sum(theirs.has(node) for node in members)
+        if shared or other.pool == policy.pool:
+            acts = older(policy, other).name
+            yield (
+                f"PackingPolicy {other.name} packs {shared} of the same nodes (GpuPool "
+                f"{other.pool}): only {acts}, the older one, acts"
+            )
+
+
+def _times(spec: Json, now: datetime) -> Iterator[str]:
+    schedule = (spec.get("triggers") or {}).get("schedule")
+    if schedule and not _ever(schedule, now):
+        yield f"spec.triggers.schedule: {schedule} never comes"
+    windows = spec.get("maintenanceWindows") or ()
+    never = [w["start"] for w in windows if not _ever(w["start"], now)]
+    if never and len(never) == len(windows):
+        yield (
+            f"spec.maintenanceWindows: none ever opens ({joined(never)}), so no plan is carried out"
+        )
+    else:
+        yield from (f"spec.maintenanceWindows: {start} never comes" for start in never)
+
+
+def _ever(schedule: str, now: datetime) -> bool:
+    """Whether a cron expression has a next time; 30 February is an error to cronsim."""
+    try:
+        return next(CronSim(schedule, now.astimezone(UTC)), None) is not None
+    except CronSimError:
+        return False
+
+
+def _idle(spec: Json) -> Iterator[str]:
+    limits = spec.get("limits") or {}
+    if spec.get("mode") != "Auto":
+        return
+    if limits.get("maxMovesPerHour") == 0:
+        yield "spec.limits.maxMovesPerHour is 0: in mode Auto only plans without moves are made"
+    if limits.get("maxMovesPerPlan") == 0 and not limits.get("maxEvictionsPerPlan"):
+        yield "spec.limits.maxMovesPerPlan is 0: plans can only place pods that fit already"
+
+
+def advise_plan(request: Request, world: World) -> Reply:
+    """Return the reply to the creation or change of a PackingPlan, by other objects alone."""
+    if request.object is None:
+        return Reply()
+    warnings: list[str] = []
+    spec, status = request.object["spec"], request.object.get("status") or {}
+    approving = "approval" in decided(request) and spec["approval"]["decision"] == "Approved"
+    absent, named = _absent(spec, world)
+    if absent and len(absent) == len(named):
+        said = f"none of its nodes is in this cluster ({joined(absent)})"
+        if approving:
+            return Reply(denied=f"the plan is of another cluster: {said}. Make one here.")
+        warnings.append(f"the plan seems to be of another cluster: {said}")
+    elif absent:
+        warnings.append(f"nodes of the plan are gone ({joined(absent)}): it will stop as Stale")
+    warnings += _policy(spec, world)
+    if approving and (over := _over(status)):
+        warnings.append(f"the plan is over ({over}): approving it does nothing; make a new one")
+    return Reply(warnings=tuple(warnings))
+
+
+def _absent(spec: Json, world: World) -> tuple[list[str], set[str]]:
+    """Return which of the plan's nodes don't exist, and all of them."""
+    named = {str(entry[key]) for entry, key in _nodes(spec) if entry.get(key)}
+    if world.nodes is None:
+        return [], named
+    return sorted(named - world.nodes.keys()), named
+
+
+def _nodes(spec: Json) -> Iterator[tuple[Json, str]]:
+    for field, keys in (("placements", ("node",)), ("moves", ("from", "to")),
+                        ("evictions", ("from",))):  # fmt: skip
+        for entry in spec.get(field) or ():
+            yield from ((entry, key) for key in keys)
+
+
+def _policy(spec: Json, world: World) -> Iterator[str]:
+    name = spec.get("policy")
+    if not name or world.policies is None:
+        return
+    policy = world.policies.get(name)
+    if policy is None:
+        yield f"spec.policy: there is no PackingPolicy {name}, so the plan isn't carried out"
+    elif policy.suspended:
+        yield f"PackingPolicy {name} is suspended: nothing is carried out until it isn't"
+
+
+def _over(status: Json) -> str:
+    conditions: list[dict[str, Any]] = status.get("conditions") or []
+    for condition in conditions:
+        if condition.get("type") in _OVER and condition.get("status") == "True":
+            return f"{condition['type']}: {condition.get('reason')}"
+    return ""
