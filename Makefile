@@ -1,6 +1,7 @@
 # Two commands are enough: `make demo` shows the main job, `make test` runs the tests.
 # Everything is set up on the way, in .tools/ and .venv/ here and in a cache outside the checkout
-# (${FAIRSTOW_CACHE}, by default ~/.cache/fairstow). Nothing of the system is touched.
+# (${FAIRSTOW_CACHE}, by default ~/.cache/fairstow). Nothing of the system is touched, but by
+# `make setup-system`.
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
@@ -70,6 +71,10 @@ cluster-down: $(SYNCED) ## Stop it and remove its state.
 
 .PHONY: setup
 setup: $(SYNCED) ## Install what is needed into .tools/ and .venv/.
+
+.PHONY: setup-system
+setup-system: ## Install Debian packages, for tests on a real node (needs root; says which).
+	@$(PHASE) setup-system sh tools/setup_system.sh
 
 $(SYNCED): pyproject.toml uv.lock tools/uv.sh
 	@$(PHASE) setup sh tools/uv.sh sync --frozen --all-extras --quiet

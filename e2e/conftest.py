@@ -12,26 +12,47 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from e2e.controlplane.build import DEFAULT, BuildError, ensure
+from e2e.controlplane.build import DEFAULT, REAL_NODE, BuildError, Program, ensure
 from e2e.controlplane.kwok import gpu_node
-from e2e.controlplane.provider import Kind, UnavailableError, choose, provide
+from e2e.controlplane.provider import (
+    Kind,
+    UnavailableError,
+    choose,
+    provide,
+    provide_real,
+    real_node_missing,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from e2e.controlplane.client import Cluster
+    from e2e.controlplane.realnode.cluster import RealCluster
+
+
+def _build(pytestconfig: pytest.Config, programs: Sequence[Program]) -> None:
+    """Build what is missing, with its progress on the terminal."""
+    capture: Any = pytestconfig.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        try:
+            for program in programs:
+                ensure(program)
+        except BuildError as error:
+            pytest.skip(f"no local control plane: {error}")
 
 
 @pytest.fixture(scope="session")
 def local_programs(pytestconfig: pytest.Config) -> None:
-    """Build the local control plane, if need be, with its progress on the terminal."""
-    capture: Any = pytestconfig.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        try:
-            for program in DEFAULT:
-                ensure(program)
-        except BuildError as error:
-            pytest.skip(f"no local control plane: {error}")
+    """Build the local control plane, if need be."""
+    _build(pytestconfig, DEFAULT)
+
+
+@pytest.fixture(scope="session")
+def real_node_programs(pytestconfig: pytest.Config) -> None:
+    """Build what a real node runs, if need be; skip where this machine can't have one."""
+    if reason := real_node_missing(os.environ):
+        pytest.skip(f"no real node: {reason}")
+    _build(pytestconfig, (*DEFAULT, *REAL_NODE))
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +67,15 @@ def cluster(
             yield running
     except UnavailableError as error:
         pytest.skip(f"no cluster: {error}")
+
+
+@pytest.fixture(scope="session")
+def real_cluster(
+    real_node_programs: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealCluster]:
+    """A second cluster, one of whose nodes is real, with helm and the product's image on it."""
+    with provide_real(tmp_path_factory.mktemp("real")) as running:
+        yield running
 
 
 @pytest.fixture

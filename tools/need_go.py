@@ -4,6 +4,8 @@ import sys
 
 from e2e.controlplane.__main__ import NO_GO
 from e2e.controlplane.__main__ import main as controlplane
+from e2e.controlplane.build import REAL_NODE
+from e2e.controlplane.realnode import needs
 
 
 def main() -> int:
@@ -12,6 +14,10 @@ def main() -> int:
     if code == NO_GO:
         print("The tests on a real Kubernetes are left out.", file=sys.stderr)
         return 0
+    if code == 0 and (reason := needs.missing()):
+        print(f"The tests on a real node are left out: {reason}", file=sys.stderr)
+    elif code == 0:
+        return controlplane(["build", *(program.name for program in REAL_NODE)])
     return code
 
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MODULE = Path(__file__).parent / "go"
 KUBERNETES = "1.37.2"
 KWOK = "0.8.0"
+CONTAINERD = "2.3.6"
+COREDNS = "1.15.0"
+HELM = "4.3.1"
 _NEEDED = "Go 1.26 or newer builds Kubernetes from source for the end-to-end tests"
 _HOW = (
     "Install it from https://go.dev/dl/ (one folder, no root needed) and put its bin/ on PATH. "
@@ -51,6 +54,8 @@ class Program:
     version: str
     package: str
     expected: str
+    packages: int = 1
+    """About how many packages a cold build of one that isn't ours compiles."""
 
     @property
     def own(self) -> bool:
@@ -79,11 +84,21 @@ class Program:
 
 
 CONTROLPLANE = Program("controlplane", KUBERNETES, "./cmd/controlplane", "6–14 min")
-KWOK_CONTROLLER = Program("kwok", KWOK, "sigs.k8s.io/kwok/cmd/kwok", "1–3 min")
-NODE = Program("node", KUBERNETES, "./cmd/node", "1 min")
+KWOK_CONTROLLER = Program("kwok", KWOK, "sigs.k8s.io/kwok/cmd/kwok", "1–3 min", 1000)
 VERDICTS = Program("verdicts", KUBERNETES, "./cmd/verdicts", "10 s")
-PROGRAMS = {p.name: p for p in (CONTROLPLANE, KWOK_CONTROLLER, NODE, VERDICTS)}
+NODE = Program("node", KUBERNETES, "./cmd/node", "1–2 min")
+PAUSE = Program("pause", KUBERNETES, "./cmd/pause", "2 s")
+_CONTAINERD = "github.com/containerd/containerd/v2/cmd"
+RUNTIME = Program("containerd", CONTAINERD, f"{_CONTAINERD}/containerd", "1–3 min", 900)
+SHIM = Program(
+    "containerd-shim-runc-v2", CONTAINERD, f"{_CONTAINERD}/containerd-shim-runc-v2", "10 s", 400
+)
+CTR = Program("ctr", CONTAINERD, f"{_CONTAINERD}/ctr", "10 s", 700)
+DNS = Program("coredns", COREDNS, "github.com/coredns/coredns", "2–4 min", 1500)
+HELM_CLI = Program("helm", HELM, "helm.sh/helm/v4/cmd/helm", "1–4 min", 1200)
 DEFAULT = (CONTROLPLANE, KWOK_CONTROLLER)
+REAL_NODE = (NODE, PAUSE, RUNTIME, SHIM, CTR, DNS, HELM_CLI)
+PROGRAMS = {p.name: p for p in (*DEFAULT, VERDICTS, *REAL_NODE)}
 
 
 def ensure(program: Program) -> Path:
@@ -209,7 +224,7 @@ def _follow(process: subprocess.Popen[str], tick: Callable[[], None]) -> None:
 def _package_count(program: Program) -> int:
     """How many packages a cold build compiles; only the progress bar's length hangs on it."""
     if not program.own:
-        return 1000  # of kwok
+        return program.packages
     print("Fetching the Go modules of Kubernetes …", file=sys.stderr, flush=True)
     listing = subprocess.run(
         ["go", "list", "-deps", program.package],

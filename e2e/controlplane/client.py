@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from e2e.controlplane.tls import write_kubeconfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 T = TypeVar("T")
 # kubectl holds itself to 50 requests a second; thousands of objects need several of it.
@@ -28,7 +28,7 @@ _SIDE_BY_SIDE = 6
 
 
 class KubectlError(Exception):
-    """kubectl ended with an error; the message holds the command and what it said."""
+    """kubectl or helm ended with an error; the message holds the command and what it said."""
 
 
 class WaitTimeoutError(Exception):
@@ -44,10 +44,21 @@ class Cluster:
 
     def kubectl(self, *args: str, stdin: str | None = None, timeout: float = 60) -> str:
         """Run kubectl and return its output. Raises KubectlError."""
-        command = [*self.kubectl_command, *args]
+        return self.run("kubectl", self.kubectl_command, args, stdin=stdin, timeout=timeout)
+
+    def run(
+        self,
+        name: str,
+        program: Sequence[str],
+        args: Sequence[str],
+        *,
+        stdin: str | None = None,
+        timeout: float,
+    ) -> str:
+        """Run a program that finds the cluster by KUBECONFIG. Raises KubectlError."""
         try:
             reply = subprocess.run(
-                command,
+                [*program, *args],
                 input=stdin,
                 env=self.environ(),
                 capture_output=True,
@@ -56,9 +67,9 @@ class Cluster:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise KubectlError(f"kubectl {' '.join(args)}: no end after {timeout} s") from error
+            raise KubectlError(f"{name} {' '.join(args)}: no end after {timeout} s") from error
         if reply.returncode:
-            raise KubectlError(f"kubectl {' '.join(args)}: {reply.stderr.strip()}")
+            raise KubectlError(f"{name} {' '.join(args)}: {reply.stderr.strip()}")
         return reply.stdout
 
     def environ(self) -> Mapping[str, str]:

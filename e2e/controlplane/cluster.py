@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import ssl
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from e2e.controlplane import kwok
 from e2e.controlplane.build import CONTROLPLANE, KWOK_CONTROLLER, ensure
-from e2e.controlplane.client import Cluster, KubectlError
+from e2e.controlplane.client import Cluster, KubectlError, WaitTimeoutError
 from e2e.controlplane.components import (
     KUBELET_CLIENT,
     KWOK_USER,
@@ -25,10 +26,12 @@ from e2e.controlplane.components import (
 )
 from e2e.controlplane.options import ClusterOptions
 from e2e.controlplane.processes import ComponentError, Processes
+from e2e.controlplane.realnode import needs, network, node
+from e2e.controlplane.realnode.config import ADDRESS, NODE_NAME, dns_access
 from e2e.controlplane.tls import Authority
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -53,6 +56,7 @@ class LocalCluster:
         self.processes = Processes(self.folder, die_with_parent=not detached)
         self.admin_kubeconfig = self.folder / "admin.kubeconfig"
         self._blueprint: Blueprint | None = None
+        self._inside: tuple[str, ...] = ()
 
     def __enter__(self) -> Cluster:
         return self.start()
@@ -72,6 +76,8 @@ class LocalCluster:
         """
         binary = ensure(CONTROLPLANE)
         kwok_binary = ensure(KWOK_CONTROLLER) if self.options.fake_nodes else None
+        for program in node.PROGRAMS if self.options.real_node else ():
+            ensure(program)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return self._start(binary, kwok_binary)
@@ -99,39 +105,84 @@ class LocalCluster:
         self._probe_context = _tls(authority, authority.issue("probe", groups=["system:masters"]))
 
         # 3. Storage and the API server, which waits for its storage by itself.
-        self.processes.spawn("etcd", plan.etcd(serving))
-        self.processes.spawn("kube-apiserver", plan.apiserver(serving))
+        self._inside = self._network(plan.ports) if self.options.real_node else ()
+        self._spawn("etcd", plan.etcd(serving))
+        self._spawn("kube-apiserver", plan.apiserver(serving))
         self._await_ready("kube-apiserver", f"{plan.server}/readyz")
 
         # 4. Those that act through it, side by side.
         cluster = Cluster(self.admin_kubeconfig, (str(binary), "kubectl"))
         ports = plan.ports
-        self.processes.spawn("kube-controller-manager", plan.controller_manager(serving))
-        self.processes.spawn("kube-scheduler", plan.scheduler(serving))
+        self._spawn("kube-controller-manager", plan.controller_manager(serving))
+        self._spawn("kube-scheduler", plan.scheduler(serving))
         self._grant(cluster)
         if kwok_binary is not None:
             kubeconfig = plan.kubeconfig("kwok", KWOK_USER)
             lease = self.options.node_lease_seconds
             arguments = kwok.command(kwok_binary, kubeconfig, node_lease_seconds=lease)
-            self.processes.spawn("kwok", arguments)
+            self._spawn("kwok", arguments)
         for name, port in (
             ("kube-controller-manager", ports.controller_manager),
             ("kube-scheduler", ports.scheduler),
         ):
             self._await_ready(name, f"https://{LOOPBACK}:{port}/healthz")
 
-        # 5. Ready means that a pod can be created: its ServiceAccount exists.
+        # 5. Ready means that a pod can be created: its ServiceAccount exists, and a node.
         cluster.wait(
             lambda: cluster.get("serviceaccount", "default"),
             "the default ServiceAccount",
             timeout=self.options.ready_timeout,
         )
+        if self.options.real_node:
+            self._start_node(cluster)
         self.processes.check()
         return cluster
+
+    def _spawn(
+        self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> None:
+        self.processes.spawn(name, [*self._inside, *command], env)
+
+    def _network(self, ports: Ports) -> tuple[str, ...]:
+        """Start the process that holds the network, and return how to start others in it."""
+        ready = self.folder / "network.ready"
+        ready.unlink(missing_ok=True)
+        inner = (ports.apiserver, ports.controller_manager, ports.scheduler)
+        command = [sys.executable, "-I", "-S", network.__file__, ready, ADDRESS, *inner]
+        self.processes.spawn("network", [str(each) for each in command])
+        deadline = time.monotonic() + self.options.ready_timeout
+        while not ready.exists():
+            self.processes.check()
+            if time.monotonic() > deadline:
+                raise self.processes.error("network", "did not become ready")
+            time.sleep(0.02)
+        enter = shutil.which("nsenter", path=needs.search_path())
+        return (str(enter), f"--net=/proc/{self.processes.pid('network')}/ns/net", "--")
+
+    def _start_node(self, cluster: Cluster) -> None:
+        real = node.RealNode(self.blueprint)
+        cluster.apply(dns_access(node.DNS_USER))
+        self._spawn("node", real.command(), real.environ())
+        ready = ("wait", "--for=condition=Ready", f"node/{NODE_NAME}", "--timeout=1s")
+
+        def becomes(done: Callable[[], object], what: str) -> None:
+            def check() -> object:
+                self.processes.check()
+                return done()
+
+            cluster.wait(check, what, timeout=self.options.ready_timeout)
+
+        try:
+            becomes(real.socket.exists, "containerd's socket")
+            real.load_pause()
+            becomes(lambda: cluster.kubectl(*ready), f"{NODE_NAME} Ready")
+        except (node.NodeError, WaitTimeoutError) as error:
+            raise self.processes.error("node", f"did not become ready: {error}") from error
 
     def stop(self) -> None:
         """End every process of this cluster, whoever started it, and drop its data; keep logs."""
         self.processes.stop()
+        node.clean(self.folder)
         for name in ("etcd", "pki", "pids", "kubectl-cache"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for kubeconfig in self.folder.glob("*.kubeconfig"):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from e2e.controlplane.realnode.config import ADDRESS
 from e2e.controlplane.tls import Authority, KeyPair
 
 if TYPE_CHECKING:
@@ -65,14 +66,14 @@ class Blueprint:
     @property
     def server(self) -> str:
         """The API server's URL."""
-        return f"https://{self.options.bind_address}:{self.ports.apiserver}"
+        return f"https://{LOOPBACK}:{self.ports.apiserver}"
 
     def serving(self) -> KeyPair:
         """Return a certificate under which every component can serve."""
-        names = ["localhost", LOOPBACK, SERVICE_IP, self.options.bind_address]
+        names = ["localhost", LOOPBACK, SERVICE_IP, ADDRESS]
         names += ["kubernetes", "kubernetes.default", "kubernetes.default.svc"]
         names += ["kubernetes.default.svc.cluster.local"]
-        return self.authority.issue("serving", hosts=list(dict.fromkeys(names)))
+        return self.authority.issue("serving", hosts=names)
 
     def kubeconfig(self, name: str, user: str, *groups: str) -> Path:
         """Write `<folder>/<name>.kubeconfig` for `user` in `groups`, with a new certificate."""
@@ -114,7 +115,7 @@ class Blueprint:
         etcd = self.authority.issue("kube-apiserver-etcd-client")
         kubelet = self.authority.issue(KUBELET_CLIENT)
         accounts = self.authority.issue("service-accounts")
-        loopback = self.options.bind_address.startswith("127.")
+        real = self.options.real_node
         return [
             str(self.binary),
             "kube-apiserver",
@@ -122,16 +123,18 @@ class Blueprint:
             f"--etcd-cafile={ca}",
             f"--etcd-certfile={etcd.cert}",
             f"--etcd-keyfile={etcd.key}",
-            f"--bind-address={self.options.bind_address}",
-            f"--advertise-address={self.options.bind_address}",
+            f"--bind-address={'0.0.0.0' if real else LOOPBACK}",
+            f"--advertise-address={ADDRESS if real else LOOPBACK}",
             f"--secure-port={self.ports.apiserver}",
             # Endpoints may not hold a loopback address, so there the kubernetes Service has none.
-            f"--endpoint-reconciler-type={'none' if loopback else 'lease'}",
+            f"--endpoint-reconciler-type={'lease' if real else 'none'}",
             f"--tls-cert-file={serving.cert}",
             f"--tls-private-key-file={serving.key}",
             f"--client-ca-file={ca}",
             f"--kubelet-client-certificate={kubelet.cert}",
             f"--kubelet-client-key={kubelet.key}",
+            f"--kubelet-certificate-authority={ca}",
+            "--kubelet-preferred-address-types=InternalIP",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local",

@@ -20,9 +20,9 @@ class ClusterOptions:
     scheduler_args: tuple[str, ...] = ()
     scheduler_config: Mapping[str, Any] = field(default_factory=dict)
     """Top-level fields of KubeSchedulerConfiguration: profiles, extenders, …"""
-    bind_address: str = "127.0.0.1"
-    """Where the API server listens. With a real node: an address that pods can reach, which may
-    not be a loopback one, since the `kubernetes` Service then points at it."""
+    real_node: bool = False
+    """Whether one node is real: kubelet, containerd, kube-proxy and CoreDNS (realnode/). Then all
+    components share a network namespace; the kubeconfigs work inside and outside of it."""
     fake_nodes: bool = True
     """Whether KWOK plays the nodes annotated kwok.x-k8s.io/node=fake and their pods."""
     node_lease_seconds: int = 40

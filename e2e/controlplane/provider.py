@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from e2e.controlplane import kwok
-from e2e.controlplane.build import CONTROLPLANE, KWOK_CONTROLLER, BuildError, ensure
+from e2e.controlplane.build import CONTROLPLANE, HELM_CLI, KWOK_CONTROLLER, BuildError, ensure
 from e2e.controlplane.client import Cluster
 from e2e.controlplane.cluster import LocalCluster
 from e2e.controlplane.kind import KindError, docker_works, kind_cluster
+from e2e.controlplane.options import ClusterOptions
 from e2e.controlplane.processes import Processes
+from e2e.controlplane.realnode import needs
+from e2e.controlplane.realnode.cluster import RealCluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -82,6 +85,25 @@ def provide(folder: Path, environ: Mapping[str, str] = os.environ) -> Iterator[C
                     yield cluster
     except (BuildError, KindError) as error:
         raise UnavailableError(str(error)) from error
+
+
+def real_node_missing(environ: Mapping[str, str]) -> str | None:
+    """Say why there can be no cluster with a real node; None if there can."""
+    try:
+        kind = choose(environ)
+    except UnavailableError as error:
+        return str(error)
+    if kind is not Kind.LOCAL:
+        return f"only the local cluster has one, and this is the {kind.value} one"
+    return needs.missing()
+
+
+@contextmanager
+def provide_real(folder: Path) -> Iterator[RealCluster]:
+    """Yield a local cluster with a real node. Raises ComponentError or BuildError."""
+    helm = ensure(HELM_CLI)
+    with LocalCluster(folder, ClusterOptions(real_node=True)) as running:
+        yield RealCluster(running.kubeconfig, running.kubectl_command, helm)
 
 
 @contextmanager

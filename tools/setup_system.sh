@@ -1,0 +1,30 @@
+#!/bin/sh
+# Installs the Debian packages that a real Kubernetes node in the e2e tests needs (see
+# e2e/controlplane/README.md). Called by `make setup-system`, and by .ci/run; nothing else here
+# touches the system. Where it can't install, it says so and fails; under CI=true it only says so.
+set -eu
+packages="runc containernetworking-plugins nftables iproute2 conntrack buildah debootstrap
+debian-archive-keyring util-linux mount"
+
+give_up() {
+    echo "$1 The tests on a real node are skipped." >&2
+    [ "${CI:-}" = true ] && exit 0
+    exit 1
+}
+
+command -v apt-get >/dev/null 2>&1 || give_up "No apt-get here; the packages of Debian are: $packages."
+missing=
+for package in $packages; do
+    if [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" != installed ]; then
+        missing="$missing $package"
+    fi
+done
+if [ -z "$missing" ]; then
+    echo "All Debian packages for a real node are installed."
+    exit 0
+fi
+[ "$(id -u)" = 0 ] || give_up "Not root. Run: sudo apt-get install$missing."
+echo "Installing:$missing"
+apt-get update -qq
+# shellcheck disable=SC2086  # a list of words
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
