@@ -82,6 +82,9 @@ class Reason(StrEnum):
         "ReservationLost",
         "A replica of the scheduler extender no longer says that it keeps the plan's room.",
     )
+    ROOM_KEPT = ("RoomKept", "The node's free room is kept for a plan under way.")
+    STEERED = ("Steered", "A plan under way has this pod run on another node.")
+    GANG_WAITS = ("GangWaits", "A plan under way makes room for all of the pod's gang first.")
     EXECUTING = ("Executing", "The plan is being carried out.")
     EVICTING = ("Evicting", "The step's pods are being evicted.")
     WAITING_FOR_PODS = ("WaitingForPods", "The step's pods have yet to arrive on their nodes.")

@@ -26,7 +26,7 @@ _ACCELERATORS = (
 )
 """How the names of accelerator resources start, as their vendors' device plugins register them."""
 
-_PRODUCTS = (
+PRODUCTS = (
     "nvidia.com/gpu.product",
     "amd.com/gpu.product-name",
     "beta.amd.com/gpu.product-name",
@@ -76,7 +76,7 @@ def is_accelerator(resource: str) -> bool:
 
 def product(node: Node) -> str:
     """Return the accelerator that a node says it has, "" if it doesn't say."""
-    return next((node.labels[key] for key in _PRODUCTS if key in node.labels), "")
+    return next((node.labels[key] for key in PRODUCTS if key in node.labels), "")
 
 
 def accelerators(node: Node) -> Mapping[str, int]:

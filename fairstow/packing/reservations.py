@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from fairstow.api.reasons import Reason
 from fairstow.cluster.model import Pod, Shape
 from fairstow.cluster.movable import SYSTEM_CRITICAL
 from fairstow.cluster.quantity import parse
@@ -189,11 +190,19 @@ def arrived(plan: PlanHolds, world: World) -> tuple[list[Hold], list[Hold]]:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a filter answers. Attributes: nodes: that remain; failed: why each other one doesn't."""
+    """What a filter answers.
+
+    Attributes:
+        nodes: that remain.
+        failed: why each other one doesn't, a sentence for a person.
+        steered: the plan that sends the pod to the nodes that remain, or "".
+        reason: the same for all that failed, as a word; None where none did.
+    """
 
     nodes: list[str]
     failed: Mapping[str, str] = field(default_factory=dict)
     steered: str = ""
+    reason: Reason | None = None
 
 
 class Reservations:
@@ -220,20 +229,22 @@ class Reservations:
             return Verdict(nodes)
         targets, waiting = self._targets(pod, world)
         if waiting:
-            return Verdict([], dict.fromkeys(nodes, waiting))
+            return Verdict([], dict.fromkeys(nodes, waiting), "", Reason.GANG_WAITS)
         if steered := [node for node in nodes if node in targets]:
             plan = targets[steered[0]]
             said = f"plan {plan} has this pod run on {', '.join(sorted(steered))}"
-            return Verdict(steered, {node: said for node in nodes if node not in targets}, plan)
+            failed = {node: said for node in nodes if node not in targets}
+            return Verdict(steered, failed, plan, Reason.STEERED if failed else None)
         if targets and pod.gang:
             said = f"gang {pod.gang} is to be on {', '.join(sorted(targets))}, not feasible yet"
-            return Verdict([], dict.fromkeys(nodes, said))
+            return Verdict([], dict.fromkeys(nodes, said), "", Reason.GANG_WAITS)
         failed = {}
         for node in self._on.keys() & set(nodes):
             if not self._fits(pod, node, world):
                 names = ", ".join(plan.name for plan in self._on[node])
                 failed[node] = f"its free room is kept for plan {names}"
-        return Verdict([node for node in nodes if node not in failed], failed)
+        remaining = [node for node in nodes if node not in failed]
+        return Verdict(remaining, failed, "", Reason.ROOM_KEPT if failed else None)
 
     def available(self, node: str, world: World) -> Amounts:
         """Return what pods that no plan knows may take on a node; resources not named are free."""
