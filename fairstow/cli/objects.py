@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from fairstow.cli import terminal
 from fairstow.cli.errors import ClusterError
 from fairstow.cli.seen import Meta, Plan, Policy, View
 from fairstow.cluster.errors import InputError, printable
@@ -268,3 +269,5 @@ def objects(live: Live) -> Iterator[Objects]:
         yield Objects(connection)
     finally:
         connection.close()
+        for warning in connection.warnings:
+            terminal.warn(warning)

@@ -36,6 +36,10 @@ _LONGEST_WAIT = 10.0
 _BUSY = {"GET": (429, 503), "POST": (429,), "PATCH": (429,)}
 
 
+_WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)".*')
+"""RFC 7234, 5.5, as the API server writes it."""
+
+
 class ApiError(Exception):
     """The API server's refusal. Attributes: status: HTTP status; said: its own message."""
 
@@ -50,13 +54,19 @@ class _Status(msgspec.Struct):
 
 
 class Connection:
-    """An API server and the rights of one user. Attributes: name: how messages call it."""
+    """An API server and the rights of one user.
+
+    Attributes:
+        name: how messages call it.
+        warnings: what the server has said beside its replies, each once.
+    """
 
     def __init__(self, api: ApiClient, name: str, *, read_seconds: float = READ_SECONDS) -> None:
         self.name = name
         self._api = api
         self._read_seconds = read_seconds
         self._date = ""
+        self.warnings: list[str] = []
 
     @property
     def server(self) -> str:
@@ -126,6 +136,9 @@ class Connection:
             time.sleep(min(_wait(reply.headers), _LONGEST_WAIT))
             reply = self._request(method, path, query or {}, content, form)
         self._date = reply.headers.get("Date", "")
+        said = (_WARNING.fullmatch(header) for header in reply.headers.getlist("Warning"))
+        heard = [printable(re.sub(r"\\(.)", r"\1", each[1])) for each in said if each]
+        self.warnings += [warning for warning in heard if warning not in self.warnings]
         if reply.status >= 400:
             self._refuse(reply.status, reply.data)
         body: bytes = reply.data

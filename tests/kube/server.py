@@ -18,12 +18,18 @@ SILENCE = 0
 
 
 @contextmanager
-def serving(answer: Answer) -> Iterator[str]:
-    """Serve on a free port of this machine; yields the address. Status `SILENCE` never answers."""
+def serving(answer: Answer, heard: list[tuple[str, bytes]] | None = None) -> Iterator[str]:
+    """Serve on a free port of this machine; yields the address. Status `SILENCE` never answers.
+
+    Methods and bodies of requests are added to `heard`.
+    """
     over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if heard is not None:
+                heard.append((self.command, body))
             parts = urlsplit(self.path)
             query = {k: v[0] for k, v in parse_qs(parts.query).items()}
             status, body, headers = answer(parts.path, query)
@@ -36,6 +42,8 @@ def serving(answer: Answer) -> Iterator[str]:
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(data)
+
+        do_POST = do_PATCH = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass
