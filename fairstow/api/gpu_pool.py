@@ -88,10 +88,29 @@ class GpuPoolSpec(Model):
     ] = "nvidia.com/gpu"
 
 
+class PendingPods(Model):
+    """Pending pods that wait for the same reason."""
+
+    reason: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=63,
+            pattern="^[A-Z][A-Za-z0-9]*$",
+            description="Why they wait, as one PascalCase word such as Fragmented.",
+        ),
+    ]
+    pods: Annotated[Count, Field(description="How many wait for this reason.")]
+
+
 class GpuPoolStatus(Model):
     """The pool as last observed; a number that is absent isn't known yet."""
 
     nodes: Annotated[Count | None, Field(description="Nodes in the pool.")] = None
+    nodes_closed: Annotated[
+        Count | None,
+        Field(description="Of those, nodes that take no pods now: cordoned, not Ready, going."),
+    ] = None
     gpus_total: Annotated[
         Count | None, Field(description="Accelerators allocatable on the pool's nodes.")
     ] = None
@@ -99,7 +118,8 @@ class GpuPoolStatus(Model):
         Count | None, Field(description="Accelerators requested by pods on the pool's nodes.")
     ] = None
     gpus_free: Annotated[
-        Count | None, Field(description="Accelerators that no pod has requested.")
+        Count | None,
+        Field(description="Accelerators that no pod has requested, on nodes that take pods."),
     ] = None
     largest_free_block: Annotated[
         Count | None,
@@ -113,8 +133,36 @@ class GpuPoolStatus(Model):
         ),
     ] = None
     pending_pods: Annotated[
-        Count | None, Field(description="Pods that wait for a node of this pool.")
+        Count | None,
+        Field(
+            description="Pods that ask for the accelerator and wait for a node of this pool, or "
+            "match no node of the cluster at all."
+        ),
     ] = None
+    pending_by_reason: Annotated[
+        tuple[PendingPods, ...],
+        Field(
+            max_length=16,
+            description="Why they wait, by the nodes' rules and room, most first.",
+            json_schema_extra={
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["reason"],
+            },
+        ),
+    ] = ()
+    schedulers: Annotated[
+        tuple[
+            Annotated[
+                str, Field(min_length=1, max_length=253, description="A pod's schedulerName.")
+            ],
+            ...,
+        ],
+        Field(
+            max_length=16,
+            description="The schedulers whose pods run on the pool or wait for it, DaemonSets "
+            "apart, by name.",
+        ),
+    ] = ()
     conditions: Annotated[
         Conditions,
         Field(description="Ready: the pool has nodes that offer the accelerator resource."),

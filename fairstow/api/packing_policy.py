@@ -200,6 +200,9 @@ class LastRun(Model):
             description="What came of it, as one PascalCase word such as PlanCreated.",
         ),
     ]
+    message: Annotated[
+        str, Field(max_length=1024, description="What came of it, as a sentence.")
+    ] = ""
 
 
 class PackingPolicyStatus(Model):
@@ -211,10 +214,19 @@ class PackingPolicyStatus(Model):
     last_plan: Annotated[
         ObjectName | None, Field(description="The PackingPlan this policy made last.")
     ] = None
+    last_handled_request: Annotated[
+        str | None,
+        Field(
+            max_length=64,
+            description="The annotation fairstow.dev/run-requested-at as it was when it was last "
+            "acted on.",
+        ),
+    ] = None
     conditions: Annotated[
         Conditions,
         Field(
-            description="Ready: the pool exists and no other policy packs it. "
+            description="Ready: the pool exists and no other policy packs it. PolicyOverlap: an "
+            "older policy packs some of the pool's nodes, so this one does nothing. "
             "ReservationNotEnforced: something may land on the pool without passing Fairstow's "
             "filter, so Auto stops at Recommend."
         ),
@@ -227,6 +239,13 @@ class PackingPolicyStatus(Model):
 class PackingPolicy(CustomResource):
     """When and how far Fairstow may rearrange the pods of one pool."""
 
+    validations = (
+        Rule(
+            cel="size(self.metadata.name) <= 63",
+            message="a policy's name has at most 63 characters, since it is used as a label value",
+            holds=lambda self: len(self.metadata.name) <= 63,
+        ),
+    )
     resource: ClassVar[Resource] = Resource(
         plural="packingpolicies",
         short_name="ppol",
@@ -235,6 +254,7 @@ class PackingPolicy(CustomResource):
             Column(name="Pool", path=".spec.poolRef.name"),
             Column(name="Mode", path=".spec.mode"),
             Column(name="Suspended", path=".spec.suspend", type="boolean"),
+            Column(name="Last-Run", path=".status.lastRun.reason"),
             Column(name="Last-Plan", path=".status.lastPlan"),
         ),
     )

@@ -26,6 +26,27 @@ class Reason(StrEnum):
         "No node of the pool has the accelerator resource in its allocatable.",
     )
 
+    # Pods of a pool that wait
+    NO_SUCH_ACCELERATOR = (
+        "NoSuchAccelerator",
+        "No node with the accelerator matches the pod's node selector and affinity.",
+    )
+    NODES_UNAVAILABLE = (
+        "NodesUnavailable",
+        "All nodes that match the pod are cordoned, not Ready or being removed.",
+    )
+    TAINTED = ("Tainted", "All nodes that match the pod have a taint that it doesn't tolerate.")
+    TOO_LARGE = ("TooLarge", "The pod would fit none of its nodes even if they were empty.")
+    FITS_NOW = (
+        "FitsNow",
+        "A node has room for the pod: other rules or its scheduler keep it waiting.",
+    )
+    FRAGMENTED = (
+        "Fragmented",
+        "No node has room for the pod, though its nodes together have all that it asks for.",
+    )
+    NO_ROOM = ("NoRoom", "All nodes that the pod may run on have too little free, even together.")
+
     # Policies
     POLICY_READY = ("PolicyReady", "The policy's pool exists and no other policy packs it.")
     POOL_NOT_FOUND = ("PoolNotFound", "The GpuPool that the policy names doesn't exist.")
@@ -35,6 +56,14 @@ class Reason(StrEnum):
         "OutsideMaintenanceWindow",
         "A plan is ready, and the policy's next maintenance window hasn't opened yet.",
     )
+    SCHEDULE_INVALID = (
+        "ScheduleInvalid",
+        "A schedule of the policy never fires, or its time zone doesn't exist.",
+    )
+    RESERVATION_ENFORCED = (
+        "ReservationEnforced",
+        "All pods that may land on the pool pass Fairstow's filter.",
+    )
     RESERVATION_NOT_ENFORCED = (
         "ReservationNotEnforced",
         "Pods may land on the pool without passing Fairstow's filter, so plans need approval.",
@@ -42,6 +71,21 @@ class Reason(StrEnum):
 
     # Runs
     PLAN_CREATED = ("PlanCreated", "A plan was made.")
+    PLAN_OBSERVED = (
+        "PlanObserved",
+        "A better placement was found; in mode Observe no plan is made of it.",
+    )
+    PLAN_UNFINISHED = (
+        "PlanUnfinished",
+        "Another plan for the pool's nodes waits for approval or is being carried out.",
+    )
+    PLAN_REPEATED = (
+        "PlanRepeated",
+        "A person rejected or stopped a plan for the same pods a short while ago.",
+    )
+    PLAN_UNDOES = ("PlanUndoes", "The best plan would undo one carried out a short while ago.")
+    BACKING_OFF = ("BackingOff", "The last plans could not be carried out to their end.")
+    SOLVER_FAILED = ("SolverFailed", "The search for a plan failed by a fault of Fairstow's own.")
     NOTHING_PENDING = ("NothingPending", "No pod of the pool is waiting for a node.")
     PROVED_OPTIMAL = (
         "ProvedOptimal",

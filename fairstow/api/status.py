@@ -1,5 +1,6 @@
 """The condition, Kubernetes' form of a status a person reads (KEP-1623), for all kinds."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -52,3 +53,25 @@ Conditions = Annotated[
         },
     ),
 ]
+
+
+def with_condition(conditions: Iterable[Condition], new: Condition) -> tuple[Condition, ...]:
+    """Return conditions with one set: in its old place, keeping the time if its status stays."""
+    found = list(conditions)
+    for index, old in enumerate(found):
+        if old.type == new.type:
+            same = {"last_transition_time": old.last_transition_time}
+            found[index] = new.model_copy(update=same) if old.status == new.status else new
+            return tuple(found)
+    return (*found, new)
+
+
+def condition(conditions: Iterable[Condition], kind: str) -> Condition | None:
+    """Return the condition of a type, None where it isn't set."""
+    return next((c for c in conditions if c.type == kind), None)
+
+
+def holds(conditions: Iterable[Condition], kind: str) -> bool:
+    """Whether the condition of a type is True."""
+    found = condition(conditions, kind)
+    return found is not None and found.status == "True"

@@ -39,7 +39,7 @@ def cooling(plans: Iterable[PackingPlan], now: int, cool_down: int) -> frozenset
     Returns:
         Workloads as `namespace/Kind/name`; pods without an owner aren't recognised once recreated.
     """
-    recent = (plan for plan in plans if _since(plan, now) < cool_down)
+    recent = (plan for plan in plans if elapsed(plan, now) < cool_down)
     return frozenset(
         workload for plan in recent for workload, source, _ in _carried_out(plan) if source
     )
@@ -57,7 +57,7 @@ def undone(
     return tuple(
         other.metadata.name
         for other in earlier
-        if _since(other, now) < within
+        if elapsed(other, now) < within
         and any(_undoes(left, workload, *nodes) for workload, *nodes in _carried_out(other))
     )
 
@@ -69,7 +69,28 @@ def _undoes(later: set[Change], workload: str, source: str, target: str) -> bool
     return back in later if source else any(c[:2] == (workload, target) for c in later)
 
 
-def _since(plan: PackingPlan, now: int) -> float:
+def finished(plan: PackingPlan) -> bool:
+    """Whether nothing more will be done under a plan: it succeeded, was rejected or given up."""
+    approval, conditions = plan.spec.approval, plan.status.conditions if plan.status else ()
+    if approval is not None and approval.decision == "Rejected":
+        return True
+    return any(c.type in ("Succeeded", "Stale") and c.status == "True" for c in conditions)
+
+
+def disturbed(plan: PackingPlan) -> frozenset[str]:
+    """Return the UIDs of pods that a plan has moved or evicted; all it may, if it isn't finished.
+
+    A step that was under way when a plan was given up counts whole.
+    """
+    done = (plan.status.steps_done or 0) if plan.status else 0
+    steps = plan.spec.steps
+    if finished(plan):
+        begun = elapsed(plan, 0) != float("inf")
+        steps = steps[: done + 1] if begun else ()
+    return frozenset(pod.uid for step in steps for pod in step.evict)
+
+
+def elapsed(plan: PackingPlan, now: int) -> float:
     """Return how many seconds ago a plan was last carried out, infinity if it never was."""
     status = plan.status
     if status is None or (status.started_at is None and not status.steps_done):

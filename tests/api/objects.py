@@ -141,6 +141,12 @@ _POOL_RULES = {
     ),
 }
 _POLICY_RULES = {
+    "policy name": Bad(
+        "PackingPolicy",
+        {"metadata.name": "a" * 64},
+        "object",
+        "a policy's name has at most 63 characters",
+    ),
     "Auto without a limit": Bad(
         "PackingPolicy",
         {"spec.limits": {}},

@@ -1,0 +1,73 @@
+"""What a policy shows and makes: its status after a turn, and the plan object of a run.
+
+Called by the policy controller. Both are what server-side apply and create send.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fairstow.api import PackingPlan, PackingPolicy, PackingPolicyStatus, Reason
+from fairstow.api.packing_policy import LastRun
+from fairstow.cluster.times import written
+from fairstow.packing.policy.standing import Standing, conditions
+from fairstow.packing.policy.triggers import request
+
+POLICY_LABEL = "fairstow.dev/policy"
+POOL_LABEL = "fairstow.dev/pool"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run. Attributes: plan: name of the plan that it made, or ""."""
+
+    reason: Reason
+    message: str
+    plan: str = ""
+
+
+def policy_status(
+    policy: PackingPolicy, standing: Standing, now: int, outcome: Outcome | None = None
+) -> PackingPolicyStatus:
+    """Return a policy's status after a turn; without an outcome the last run stays as it was."""
+    old = policy.status or PackingPolicyStatus()
+    new = old.model_copy(
+        update={
+            "conditions": conditions(policy, standing, now),
+            "observed_generation": policy.metadata.generation,
+        }
+    )
+    if outcome is None:
+        return new
+    run = LastRun(time=written(now), reason=outcome.reason.value, message=outcome.message[:1024])
+    update = {"last_run": run, "last_plan": outcome.plan or old.last_plan}
+    return new.model_copy(update=update | {"last_handled_request": request(policy) or None})
+
+
+def plan_object(
+    plan: PackingPlan, policy: PackingPolicy, approved_by: str = ""
+) -> Mapping[str, Any]:
+    """Return the object of a policy's plan, approved if `approved_by` names who does it."""
+    body = plan.to_object()
+    name, pool = policy.metadata.name, policy.spec.pool_ref.name
+    body["metadata"] = {
+        "name": plan.metadata.name,
+        "labels": {
+            POLICY_LABEL: name,
+            POOL_LABEL: pool,
+            "app.kubernetes.io/managed-by": "fairstow",
+        },
+        "ownerReferences": [
+            {
+                "apiVersion": policy.api_version,
+                "kind": policy.kind,
+                "name": name,
+                "uid": policy.metadata.uid,
+                "controller": True,
+            }
+        ],
+    }
+    body["spec"] |= {"policy": name, "stepTimeout": policy.spec.limits.step_timeout}
+    if approved_by:
+        body["spec"]["approval"] = {"decision": "Approved", "by": approved_by}
+    return body
