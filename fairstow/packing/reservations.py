@@ -6,9 +6,10 @@ policy controller (`beside`) and `explain`.
 **Holds.** A plan whose condition Executing is True *reserves*: each bind of its steps from the
 current one on is a hold of the pod's requests on its node. A pod that moves comes back under
 another name, so a hold is for a *beneficiary*: a workload `namespace/Kind/name`, of which any pod
-will do ("k pods of ReplicaSet X on node N"), or, for a pod without owner, the pod of that name
-(`namespace/Pod/name`). A hold of the current step is *filled* by a pod of its beneficiary on its
-node that was not there when the step began (`status.step.known`). Holds of later steps are open.
+that asks for as much will do ("k pods of ReplicaSet X on node N"), or, for a pod without owner, the
+pod of that name (`namespace/Pod/name`). A hold of the current step is *filled* by a pod of its
+beneficiary on its node that was not there when the step began (`status.step.known`). Holds of later
+steps are open.
 
 **Room for others.** Let f be what is free on node N (terminating pods hold their room until they
 are gone), e_i what the pods still to be evicted from N in step i hold, b_i the open holds of step i
@@ -106,8 +107,9 @@ class PlanHolds:
     """What one plan keeps, whatever the cluster looks like.
 
     Attributes:
-        step: index of the step under way.
-        known: uids of pods that don't count as arrived.
+        step: index of the step under way, or of the next one.
+        known: uids of pods that don't count as arrived; None while the step has not begun, and
+            nobody has arrived.
         holds: of this step and those after it, in the order of the plan.
         leaving: steps by uid of the pods that are to be evicted in them.
     """
@@ -115,7 +117,7 @@ class PlanHolds:
     plan: str
     name: str
     step: int
-    known: frozenset[str]
+    known: frozenset[str] | None
     holds: tuple[Hold, ...]
     leaving: Mapping[str, int]
 
@@ -156,11 +158,12 @@ def holds_of(plan: PackingPlan) -> PlanHolds:
             holds.append(
                 Hold(bind.node, f"{bind.namespace}/{owner}", tuple(amounts), index, bind.uid)
             )
+    begun = step is not None and step.index == done
     return PlanHolds(
         plan=plan.metadata.uid or plan.metadata.name,
         name=plan.metadata.name,
-        step=step.index if step is not None and step.index >= done else done,
-        known=frozenset(step.known) if step is not None and step.index >= done else frozenset(),
+        step=done,
+        known=frozenset(step.known) if step is not None and begun else None,
         holds=tuple(holds),
         leaving=leaving,
     )
@@ -168,16 +171,21 @@ def holds_of(plan: PackingPlan) -> PlanHolds:
 
 def arrived(plan: PlanHolds, world: World) -> tuple[list[Hold], list[Hold]]:
     """Return the holds of the current step that are filled, and those that are open."""
-    there: dict[tuple[str, str], int] = {}
+    if plan.known is None:
+        return [], [hold for hold in plan.holds if hold.step == plan.step]
+    there: dict[tuple[str, str, Resources], int] = {}
     filled: list[Hold] = []
     open_: list[Hold] = []
     for hold in plan.holds:
         if hold.step != plan.step:
             continue
-        key = hold.beneficiary, hold.node
+        key = hold.beneficiary, hold.node, hold.requests
         if key not in there:
             there[key] = sum(
-                pod.node == hold.node and pod.uid not in plan.known and not pod.terminating
+                pod.node == hold.node
+                and pod.shape.requests == hold.requests
+                and pod.uid not in plan.known
+                and not pod.terminating
                 for pod in world.pods_of(hold.beneficiary)
             )
         if there[key] > 0:
@@ -215,6 +223,8 @@ class Reservations:
         for plan in self.plans:
             for node in plan.nodes:
                 self._on.setdefault(node, []).append(plan)
+            if plan.known is None:
+                continue  # whoever came now would not be counted
             for who in {hold.beneficiary for hold in plan.holds if hold.step == plan.step}:
                 self._for.setdefault(who, []).append(plan)
 
@@ -264,7 +274,8 @@ class Reservations:
         found: dict[str, str] = {}
         for plan in self._for.get(who, ()):
             _, waiting = arrived(plan, world)
-            own = [hold for hold in waiting if hold.beneficiary == who]
+            asked = pod.shape.requests
+            own = [h for h in waiting if h.beneficiary == who and h.requests == asked]
             if pod.gang and own and not _all_free(_of_gang(pod.gang, waiting, world), world):
                 return {}, f"plan {plan.name} makes room for all of gang {pod.gang} first"
             for hold in own:
