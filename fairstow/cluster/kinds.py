@@ -24,8 +24,13 @@ class Kind:
     @property
     def path(self) -> str:
         """Where the API server lists it, over all namespaces."""
+        return self.path_in("")
+
+    def path_in(self, namespace: str) -> str:
+        """Where the API server lists it in a namespace."""
         root = "/apis" if "/" in self.api_version else "/api"
-        return f"{root}/{self.api_version}/{self.resource}"
+        within = f"/namespaces/{namespace}" if namespace else ""
+        return f"{root}/{self.api_version}{within}/{self.resource}"
 
     @property
     def plural(self) -> str:

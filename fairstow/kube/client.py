@@ -10,47 +10,37 @@ it looks at a request, so that nothing is done twice.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode
 
 import msgspec
 
 from fairstow.cluster.errors import InputError, printable
+from fairstow.kube.problems import (
+    CONNECT_SECONDS,
+    LONGEST_WAIT,
+    READ_SECONDS,
+    TRIES,
+    ApiError,
+    busy,
+    causes,
+    refusal,
+    unauthorized,
+    unreachable,
+    wait_of,
+)
+from fairstow.kube.settings import choose, explained
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
-CONNECT_SECONDS = 5.0
-READ_SECONDS = 60.0
-"""Longest silence of the API server while it replies."""
-
-_TRIES = 4
-_LONGEST_WAIT = 10.0
-_BUSY = {"GET": (429, 503), "POST": (429,), "PATCH": (429,)}
-
+__all__ = ["ApiError", "Connection", "connect"]
 
 _WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)".*')
 """RFC 7234, 5.5, as the API server writes it."""
-
-
-class ApiError(Exception):
-    """The API server's refusal. Attributes: status: HTTP status; said: its own message."""
-
-    def __init__(self, status: int, said: str) -> None:
-        self.status = status
-        self.said = said
-        super().__init__(f"{status}: {said}")
-
-
-class _Status(msgspec.Struct):
-    message: str | None = None
 
 
 class Connection:
@@ -117,7 +107,7 @@ class Connection:
                 *lines, rest = (rest + chunk).split(b"\n")
                 yield from lines
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise _unreachable(self.name, self.server, error) from error
+            raise unreachable(self.name, self.server, error) from error
         finally:
             reply.close()
 
@@ -130,10 +120,10 @@ class Connection:
         form: str = "",
     ) -> bytes:
         reply = self._request(method, path, query or {}, content, form)
-        for _ in range(_TRIES - 1):
-            if reply.status not in _BUSY[method]:
+        for _ in range(TRIES - 1):
+            if not busy(method, reply.status, reply.data):
                 break
-            time.sleep(min(_wait(reply.headers), _LONGEST_WAIT))
+            time.sleep(min(wait_of(reply.headers), LONGEST_WAIT))
             reply = self._request(method, path, query or {}, content, form)
         self._date = reply.headers.get("Date", "")
         said = (_WARNING.fullmatch(header) for header in reply.headers.getlist("Warning"))
@@ -146,12 +136,8 @@ class Connection:
 
     def _refuse(self, status: int, body: bytes) -> NoReturn:
         if status == 401:
-            raise InputError(
-                self.name,
-                "the API server doesn't accept the credentials (401 Unauthorized)",
-                "They have probably expired: log in again, then try `kubectl auth whoami`.",
-            )
-        raise ApiError(status, _message(body))
+            raise unauthorized(self.name)
+        raise refusal(status, body)
 
     def _request(
         self,
@@ -183,7 +169,7 @@ class Connection:
                 preload_content=not stream,
             )
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            said = _unreachable(self.name, self.server, error)
+            said = unreachable(self.name, self.server, error)
             if content is not None and not _never_sent(error):
                 said = InputError(
                     said.where,
@@ -205,115 +191,23 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> Connec
     Raises:
         InputError: there is no usable configuration.
     """
+    from kubernetes import config as untyped
     from kubernetes.client import ApiClient, Configuration
-    from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 
-    files = kubeconfig or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    config: Any = untyped
+    source = choose(kubeconfig, context)
     settings: Any = Configuration()
-    inside = "KUBERNETES_SERVICE_HOST" in os.environ
-    found = [f for f in files.split(os.pathsep) if f and Path(f).expanduser().is_file()]
-    if not found and kubeconfig is None and context is None and inside:
-        where, load = "this pod", partial(load_incluster_config, settings)
-    elif not found:
-        raise InputError(files, "no such kubeconfig", _NO_CLUSTER)
-    else:
-        where = f"{files}, context {context}" if context else files
-        load = partial(
-            load_kube_config, files, context, client_configuration=settings, persist_config=False
-        )
-    with _logged() as said:
-        try:
-            load()
-        except ConfigException as error:
-            raise InputError(where, _configuration_problem(str(error)), _NO_CLUSTER) from error
-        except Exception as error:  # a kubeconfig is a stranger's YAML: any lookup may fail
-            raise InputError(
-                where, f"isn't a kubeconfig ({type(error).__name__}: {_short(error)})", _NO_CLUSTER
-            ) from error
-    if said:  # the client logs a credential plugin's failure and goes on without credentials
-        raise InputError(
-            where,
-            f"the credential plugin failed: {printable('; '.join(said), 400)}",
-            "Install or fix the command under users[].user.exec of the kubeconfig, or log in.",
-        )
-    name = f"cluster {context or settings.host}"
-    return Connection(ApiClient(settings), name)
-
-
-_NO_CLUSTER = (
-    "See `kubectl config get-contexts`, or work from a dump: -f cluster.json, fetched where\n"
-    "kubectl works."
-)
-
-
-@contextmanager
-def _logged() -> Iterator[list[str]]:
-    """Collect what is logged as an error meanwhile instead of printing it."""
-    said: list[str] = []
-
-    class Collect(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.levelno >= logging.ERROR:
-                said.append(record.getMessage())
-
-    root, handler = logging.getLogger(), Collect()
-    before = root.handlers[:]
-    root.handlers[:] = [handler]
-    try:
-        yield said
-    finally:
-        root.handlers[:] = before
-
-
-def _configuration_problem(said: str) -> str:
-    if match := re.search(r"Expected object with name (\S+) in .*contexts", said):
-        return f"has no context {match[1]}"
-    if "current-context" in said:
-        return "names no current context; choose one with --context"
-    return f"isn't a usable kubeconfig ({_short(said)})"
-
-
-def _unreachable(name: str, server: str, error: Exception) -> InputError:
-    """Say why a request failed before any reply: name, network, time or certificates."""
-    said = _short(error)
-    what, hint = f"no answer from {server} ({said})", "Is the cluster up, and a VPN needed?"
-    kinds = {type(e).__name__ for e in _causes(error)}
-    if kinds & {"NameResolutionError", "gaierror", "LocationParseError"}:
-        what, hint = f"the host of {server} has no address", "Check the server in the kubeconfig."
-    elif "certificate" in said.lower() or kinds & {"SSLError", "SSLCertVerificationError"}:
-        what = f"the TLS handshake with {server} failed ({said})"
-        hint = "A certificate has expired or isn't the cluster's: fetch the kubeconfig again."
-    elif kinds & {"ReadTimeoutError", "ConnectTimeoutError", "TimeoutError"}:
-        what = f"{server} gave no answer in time ({said})"
-    elif "ConnectionRefusedError" in kinds or "refused" in said:
-        what = f"{server} refuses connections"
-    return InputError(name, what, hint)
-
-
-def _wait(headers: Mapping[str, str]) -> float:
-    said = headers.get("Retry-After", "1")
-    return float(said) if said.isdigit() else 1.0
+    with explained(source, logging.getLogger()):
+        if source.files is None:
+            config.load_incluster_config(settings)
+        else:
+            config.load_kube_config(
+                source.files, context, client_configuration=settings, persist_config=False
+            )
+    return Connection(ApiClient(settings), f"cluster {context or settings.host}")
 
 
 def _never_sent(error: Exception) -> bool:
     """Whether a request failed before the server can have seen it."""
-    names = {type(e).__name__ for e in _causes(error)}
+    names = {type(e).__name__ for e in causes(error)}
     return bool(names & {"NewConnectionError", "ConnectTimeoutError", "NameResolutionError"})
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _short(error: object) -> str:
-    return printable(" ".join(str(error).split()), 240)
-
-
-def _message(body: bytes) -> str:
-    try:
-        said = msgspec.json.decode(body, type=_Status).message
-    except (ValueError, RecursionError):
-        said = None
-    return printable(said or body[:200].decode(errors="replace"), 400)

@@ -22,7 +22,8 @@ from fairstow.cluster.kinds import OWNERS, READ, Kind
 from fairstow.cluster.project import Builder
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.trim import trimmed
-from fairstow.kube.client import ApiError, Connection
+from fairstow.kube.client import Connection
+from fairstow.kube.problems import ApiError
 
 Say = Callable[[str], None]
 T = TypeVar("T")

@@ -1,0 +1,1 @@
+"""Kubernetes for programs that stay: requests, watches, leadership, events; all asynchronous."""
