@@ -178,7 +178,7 @@ def test_check_names_each_stale_file_and_writes_nothing(
 
     assert main(["--check"], tmp_path) == 1
     assert capsys.readouterr().err.splitlines() == [
-        "crds/gpupools.yaml: differs from the models",
+        "crds/gpupools.yaml: differs from its source",
         "docs/reference/gpupool.md: missing",
         "crds/forgotten.yaml: no longer generated",
         "run `make generate` and commit the result",

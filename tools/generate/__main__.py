@@ -1,4 +1,4 @@
-"""`python -m tools.generate [--check]`: write what fairstow.api generates, or compare with it.
+"""`python -m tools.generate [--check]`: write what the code generates, or compare with it.
 
 With --check nothing is written: the exit status is 1 and each file that differs is named.
 """
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from fairstow.api import KINDS
+from tools.generate import chart, permissions
 from tools.generate.crd import as_yaml, custom_resource_definition
 from tools.generate.reference import reasons_page, reference_page
 from tools.generate.schema import SchemaError
@@ -17,8 +18,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def generated() -> dict[str, str]:
     """Return the text of every generated file by its path from the repository's root."""
-    files = {"docs/reference/reasons.md": reasons_page()}
+    files = {
+        "docs/reference/reasons.md": reasons_page(),
+        permissions.PAGE: permissions.page(),
+        permissions.CHART_FILE: permissions.chart_file(),
+        f"{chart.CHART}/files/scheduler.json": chart.scheduler_configuration(),
+        f"{chart.CHART}/README.md": chart.readme(ROOT),
+    }
     for kind in KINDS:
+        files[f"{chart.CRDS}/{kind.resource.plural}.yaml"] = chart.chart_crd(kind)
         files[f"crds/{kind.resource.plural}.yaml"] = as_yaml(custom_resource_definition(kind))
         files[f"docs/reference/{kind.__name__.lower()}.md"] = reference_page(kind)
     return dict(sorted(files.items()))
@@ -32,13 +40,14 @@ def differing(files: dict[str, str], root: Path) -> list[str]:
         if not path.exists():
             lines.append(f"{name}: missing")
         elif path.read_text(encoding="utf-8") != text:
-            lines.append(f"{name}: differs from the models")
+            lines.append(f"{name}: differs from its source")
     lines += [f"{path.relative_to(root)}: no longer generated" for path in _extra(files, root)]
     return lines
 
 
 def _extra(files: dict[str, str], root: Path) -> list[Path]:
-    present = [*root.glob("crds/*.yaml"), *root.glob("docs/reference/*.md")]
+    folders = ("crds/*.yaml", "docs/reference/*.md", f"{chart.CRDS}/*.yaml")
+    present = [path for pattern in folders for path in root.glob(pattern)]
     return sorted(path for path in present if str(path.relative_to(root)) not in files)
 
 

@@ -1,0 +1,282 @@
+"""What each program of an installation may do: the one table of its rights, and why it has them.
+
+tools/generate writes the chart's roles and docs/reference/permissions.md from it. `own` rights hold
+in the installation's namespace alone.
+"""
+
+from dataclasses import dataclass
+
+from fairstow.cluster.kinds import OWNERS, READ
+
+WATCH = ("get", "list", "watch")
+GROUP = "fairstow.dev"
+KINDS = ("gpupools", "packingpolicies", "packingplans")
+
+OPERATOR_LEASE = "fairstow-operator"
+WEBHOOKS = "fairstow"
+"""The name of both webhook configurations."""
+AUTHORITY_SECRET = "fairstow-ca"  # noqa: S105 - a name
+LEAF_SECRETS = ("fairstow-webhook-tls", "fairstow-extender-tls", "fairstow-scheduler-tls")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """Some verbs on some resources of one API group; `names` limits it to these objects."""
+
+    group: str = ""
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Borrowed:
+    """A role that every cluster has. Attributes: namespace: of a Role; "" for a ClusterRole."""
+
+    role: str
+    namespace: str = ""
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A ServiceAccount, called fairstow-NAME, and its rights."""
+
+    name: str
+    what: str
+    cluster: tuple[Grant, ...] = ()
+    own: tuple[Grant, ...] = ()
+    borrowed: tuple[Borrowed, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    """A ClusterRole for people, called fairstow-NAME, part of the roles it is aggregated to."""
+
+    name: str
+    what: str
+    aggregated_to: tuple[str, ...]
+    grants: tuple[Grant, ...]
+
+
+def _snapshot() -> tuple[Grant, ...]:
+    """Reading what a snapshot is made of, group by group."""
+    groups: dict[str, list[str]] = {}
+    for kind in (*READ, *OWNERS):
+        resources = groups.setdefault(kind.api_version.rpartition("/")[0], [])
+        if kind.resource not in resources:
+            resources.append(kind.resource)
+    return tuple(
+        Grant(
+            group=group,
+            resources=tuple(resources),
+            verbs=WATCH,
+            why="What a snapshot is made of.",
+        )
+        for group, resources in groups.items()
+    )
+
+
+def _leases(name: str = "", why: str = "") -> tuple[Grant, ...]:
+    group, resources = "coordination.k8s.io", ("leases",)
+    kept = ("get", "update", "patch")
+    names = (name,) if name else ()
+    return (
+        Grant(group=group, resources=resources, verbs=("create",), why=why),
+        Grant(group=group, resources=resources, verbs=kept, names=names, why=why),
+    )
+
+
+OPERATOR = Program(
+    name="operator",
+    what="Watches pools and policies, makes plans and carries them out.",
+    cluster=(
+        *_snapshot(),
+        Grant(
+            group=GROUP,
+            resources=KINDS,
+            verbs=WATCH,
+            why="What it is asked to do.",
+        ),
+        Grant(
+            group=GROUP,
+            resources=("packingplans",),
+            verbs=("create", "patch", "delete", "approve"),
+            why="Makes plans, approves those of policies in mode Auto, removes old ones.",
+        ),
+        Grant(
+            group=GROUP,
+            resources=tuple(f"{kind}/status" for kind in KINDS),
+            verbs=("patch",),
+            why="Reports.",
+        ),
+        Grant(
+            resources=("pods/eviction",),
+            verbs=("create",),
+            why="Carries a plan's evictions out, within disruption budgets.",
+        ),
+        Grant(
+            resources=("events",),
+            verbs=("create", "patch"),
+            why="Tells owners of pods what happens to them.",
+        ),
+        Grant(
+            group="events.k8s.io",
+            resources=("events",),
+            verbs=("create", "patch"),
+            why="Tells owners of pods what happens to them.",
+        ),
+        Grant(
+            group="admissionregistration.k8s.io",
+            resources=("mutatingwebhookconfigurations", "validatingwebhookconfigurations"),
+            verbs=("get", "patch"),
+            names=(WEBHOOKS,),
+            why="Tells the API server whom to trust when it calls the webhook.",
+        ),
+    ),
+    own=(
+        *_leases(OPERATOR_LEASE, "One replica acts."),
+        Grant(
+            group="coordination.k8s.io",
+            resources=("leases",),
+            verbs=WATCH,
+            why="Reads which plans each replica of the extender enforces.",
+        ),
+        Grant(
+            group="discovery.k8s.io",
+            resources=("endpointslices",),
+            verbs=WATCH,
+            why="Knows which replicas of the extender are in service.",
+        ),
+        Grant(
+            resources=("secrets",),
+            verbs=("create",),
+            why="Makes the certificates' Secrets; creation can't be limited by name.",
+        ),
+        Grant(
+            resources=("secrets",),
+            verbs=("get", "update"),
+            names=(AUTHORITY_SECRET, *LEAF_SECRETS),
+            why="Renews certificates.",
+        ),
+        Grant(
+            group="apps",
+            resources=("deployments",),
+            verbs=("get",),
+            names=("fairstow-operator",),
+            why="Owner of the Secrets, so that they go with the installation.",
+        ),
+        Grant(
+            group="apps",
+            resources=("deployments",),
+            verbs=("get", "patch"),
+            names=("fairstow-scheduler",),
+            why="Starts it anew when the authority changes: it reads whom to trust at its start.",
+        ),
+    ),
+)
+
+WEBHOOK = Program(
+    name="webhook",
+    what="Answers the API server: approvals, advice, the scheduler of opted-in pods.",
+    cluster=(
+        Grant(resources=("nodes",), verbs=WATCH, why="Warns of pods that fit no node."),
+        Grant(
+            group=GROUP,
+            resources=("gpupools", "packingpolicies"),
+            verbs=WATCH,
+            why="Warns of policies that overlap or whose pool is missing.",
+        ),
+        Grant(
+            group="authorization.k8s.io",
+            resources=("subjectaccessreviews",),
+            verbs=("create",),
+            why="Asks whether a user may approve plans.",
+        ),
+    ),
+)
+
+EXTENDER = Program(
+    name="extender",
+    what="Answers schedulers: keeps the room of plans, places where little is fragmented.",
+    cluster=(
+        *_snapshot(),
+        Grant(group=GROUP, resources=KINDS, verbs=WATCH, why="Knows which room plans keep."),
+    ),
+    own=(
+        *_leases(why="Says which plans it enforces; each replica has a Lease of its own."),
+        Grant(
+            group="coordination.k8s.io",
+            resources=("leases",),
+            verbs=WATCH,
+            why="Sees whether the operator lives; reservations end without it.",
+        ),
+    ),
+)
+
+SCHEDULER = Program(
+    name="scheduler",
+    what="A kube-scheduler of its own.",
+    own=_leases("fairstow-scheduler", "One replica schedules."),
+    borrowed=(
+        Borrowed(role="system:kube-scheduler", why="Schedules."),
+        Borrowed(role="system:volume-scheduler", why="Schedules pods with volumes."),
+        Borrowed(
+            role="extension-apiserver-authentication-reader",
+            namespace="kube-system",
+            why="Authenticates who reads its metrics.",
+        ),
+        Borrowed(role="system:auth-delegator", why="Authorises who reads its metrics."),
+    ),
+)
+
+PROGRAMS = (OPERATOR, WEBHOOK, EXTENDER, SCHEDULER)
+
+ROLES = (
+    Role(
+        name="viewer",
+        what="Sees pools, policies and plans.",
+        aggregated_to=("view", "edit", "admin"),
+        grants=(Grant(group=GROUP, resources=KINDS, verbs=WATCH, why="Reads."),),
+    ),
+    Role(
+        name="editor",
+        what="Submits plans for approval and deletes them.",
+        aggregated_to=("edit", "admin"),
+        grants=(
+            Grant(
+                group=GROUP,
+                resources=("packingplans",),
+                verbs=("create", "delete"),
+                why="A plan does nothing until somebody who may approves it.",
+            ),
+        ),
+    ),
+    Role(
+        name="approver",
+        what="Approves, rejects and stops plans.",
+        aggregated_to=("admin",),
+        grants=(
+            Grant(
+                group=GROUP,
+                resources=("packingplans",),
+                verbs=(*WATCH, "update", "patch", "approve"),
+                why="A decision is an update of spec.approval or spec.abort.",
+            ),
+        ),
+    ),
+    Role(
+        name="admin",
+        what="Writes pools and policies; a policy in mode Auto acts unasked.",
+        aggregated_to=("admin",),
+        grants=(
+            Grant(
+                group=GROUP,
+                resources=("gpupools", "packingpolicies"),
+                verbs=("create", "update", "patch", "delete"),
+                why="Says what may be rearranged, and how far.",
+            ),
+        ),
+    ),
+)

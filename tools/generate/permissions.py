@@ -1,0 +1,114 @@
+"""Writes what each program may do: the chart's files/rbac.yaml, and the page people read.
+
+Called by tools.generate.__main__. The table itself is fairstow/kube/permissions.py.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from fairstow.kube.permissions import PROGRAMS, ROLES, Borrowed, Grant
+
+SOURCE = "fairstow/kube/permissions.py"
+PAGE = "docs/reference/permissions.md"
+CHART_FILE = "helm/fairstow/files/rbac.yaml"
+
+
+def chart_file() -> str:
+    """Return the YAML that the chart's templates make roles of."""
+    table = {
+        "programs": [
+            {
+                "name": program.name,
+                "cluster": [_rule(grant) for grant in program.cluster],
+                "own": [_rule(grant) for grant in program.own],
+                "borrowed": [_borrowed(role) for role in program.borrowed],
+            }
+            for program in PROGRAMS
+        ],
+        "roles": [
+            {
+                "name": role.name,
+                "aggregatedTo": list(role.aggregated_to),
+                "rules": [_rule(grant) for grant in role.grants],
+            }
+            for role in ROLES
+        ],
+    }
+    head = f"# Generated from {SOURCE} by `make generate`: change the table, not this file.\n"
+    return head + yaml.safe_dump(table, sort_keys=False, width=100)
+
+
+def page() -> str:
+    """Return the page that says who may do what, and why."""
+    lines = [
+        f"<!-- Generated from {SOURCE} by `make generate`: change the table, not this file. -->",
+        "# Permissions",
+        "",
+        "What the chart grants. Each program has a ServiceAccount `fairstow-NAME` of its own; its",
+        "rights in the namespace of the installation alone are marked *own*.",
+    ]
+    for program in PROGRAMS:
+        lines += ["", f"## {program.name}", "", program.what, "", *_HEAD]
+        lines += _rows(program.cluster, "cluster")
+        lines += _rows(program.own, "own")
+        lines += [_borrowed_row(role) for role in program.borrowed]
+    lines += [
+        "",
+        "## Roles for people",
+        "",
+        "ClusterRoles `fairstow-NAME`; what they are part of has to be bound by a",
+        "ClusterRoleBinding, since all kinds of Fairstow's are of cluster scope.",
+        "",
+        "| Role | Part of | Resources | Verbs | Why |",
+        "|---|---|---|---|---|",
+    ]
+    for role in ROLES:
+        part = ", ".join(role.aggregated_to)
+        lines += [
+            f"| {role.name} | {part} | {_resources(grant)} | {', '.join(grant.verbs)} | "
+            f"{grant.why} |"
+            for grant in role.grants
+        ]
+    return "\n".join(lines) + "\n"
+
+
+_HEAD = ("| Where | Resources | Verbs | Why |", "|---|---|---|---|")
+
+
+def _rows(grants: Iterable[Grant], where: str) -> list[str]:
+    return [
+        f"| {where} | {_resources(grant)} | {', '.join(grant.verbs)} | {grant.why} |"
+        for grant in grants
+    ]
+
+
+def _resources(grant: Grant) -> str:
+    group = f".{grant.group}" if grant.group else ""
+    named = f" ({', '.join(grant.names)})" if grant.names else ""
+    texts = []
+    for resource in grant.resources:
+        plural, slash, part = resource.partition("/")
+        texts.append(f"`{plural}{group}{slash}{part}`")
+    return ", ".join(texts) + named
+
+
+def _borrowed_row(role: Borrowed) -> str:
+    where = role.namespace or "cluster"
+    return f"| {where} | the role `{role.role}` | | {role.why} |"
+
+
+def _rule(grant: Grant) -> dict[str, Any]:
+    rule: dict[str, Any] = {
+        "apiGroups": [grant.group],
+        "resources": list(grant.resources),
+        "verbs": list(grant.verbs),
+    }
+    return rule | ({"resourceNames": list(grant.names)} if grant.names else {})
+
+
+def _borrowed(role: Borrowed) -> dict[str, str]:
+    if role.namespace:
+        return {"kind": "Role", "name": role.role, "namespace": role.namespace}
+    return {"kind": "ClusterRole", "name": role.role}
