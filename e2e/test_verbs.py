@@ -135,6 +135,11 @@ def test_a_plan_of_the_live_cluster_is_created_once_and_approved(
     assert [p["name"] for p in stored["spec"]["placements"]] == ["big"]
     assert len(stored["spec"]["moves"]) == 1
 
+    explained = fairstow("explain", "pod/big", "-n", stuck[0], "--no-plan").stdout
+    assert "What Fairstow does about it\n" in explained
+    assert "after moving 1 running pod; the operator hasn't looked at it yet" in explained
+    assert explained.endswith(f"  fairstow approve plan/{name}\n")
+
     approved = fairstow("approve", f"plan/{name}")
     assert approved.returncode == 0, approved.stderr
     assert "1 running pod evicted and started on other nodes" in approved.stdout

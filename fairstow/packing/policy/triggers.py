@@ -21,13 +21,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fairstow.api import PackingPolicy, duration_milliseconds
+from fairstow.api import RUN_REQUESTED_AT, PackingPolicy, duration_milliseconds
 from fairstow.cluster.model import Pod
 from fairstow.cluster.times import seconds
 from fairstow.packing.policy.schedules import next_fire
-
-RUN_REQUESTED = "fairstow.dev/run-requested-at"
-"""Annotation of a policy that asks for a run now."""
 
 REQUEST_LENGTH = 64
 """Characters of that annotation that are compared."""
@@ -73,7 +70,7 @@ def due(policy: PackingPolicy, pods: Iterable[Pod], now: int) -> Due:
 
 def request(policy: PackingPolicy) -> str:
     """Return the run that was asked for last, "" if none was."""
-    return (policy.metadata.annotations or {}).get(RUN_REQUESTED, "")[:REQUEST_LENGTH]
+    return (policy.metadata.annotations or {}).get(RUN_REQUESTED_AT, "")[:REQUEST_LENGTH]
 
 
 def last_run(policy: PackingPolicy) -> int | None:
