@@ -85,6 +85,7 @@ class Reason(StrEnum):
     )
     PLAN_UNDOES = ("PlanUndoes", "The best plan would undo one carried out a short while ago.")
     BACKING_OFF = ("BackingOff", "The last plans could not be carried out to their end.")
+    PLAN_REFUSED = ("PlanRefused", "The API server refused the plan.")
     SOLVER_FAILED = ("SolverFailed", "The search for a plan failed by a fault of Fairstow's own.")
     NOTHING_PENDING = ("NothingPending", "No pod of the pool is waiting for a node.")
     PROVED_OPTIMAL = (

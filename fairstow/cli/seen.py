@@ -125,7 +125,6 @@ class LastRun(View, frozen=True):
 
     time: str = ""
     reason: str = ""
-    message: str = ""
 
 
 class PoolRef(View, frozen=True):

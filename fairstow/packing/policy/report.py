@@ -3,15 +3,16 @@
 Called by the policy controller. Both are what server-side apply and create send.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fairstow.api import PackingPlan, PackingPolicy, PackingPolicyStatus, Reason
 from fairstow.api.packing_policy import LastRun
-from fairstow.cluster.times import written
+from fairstow.cluster.times import seconds, written
+from fairstow.packing.policy.run import Skip
 from fairstow.packing.policy.standing import Standing, conditions
-from fairstow.packing.policy.triggers import request
+from fairstow.packing.policy.triggers import Cause, Due, last_run, request
 
 POLICY_LABEL = "fairstow.dev/policy"
 POOL_LABEL = "fairstow.dev/pool"
@@ -24,6 +25,28 @@ class Outcome:
     reason: Reason
     message: str
     plan: str = ""
+
+
+def early(due: Due, skip: Skip) -> Outcome | None:
+    """Return what to show for a run that ended before the planner was asked.
+
+    One that is due for its pods goes on being due: it isn't shown, and follows once nothing is in
+    its way. A fire of the schedule and a person's request are answered at once.
+    """
+    answered = due.causes & {Cause.SCHEDULE, Cause.REQUESTED}
+    return Outcome(skip.reason, skip.message) if answered else None
+
+
+def adopted(policy: PackingPolicy, own: Iterable[PackingPlan]) -> Outcome | None:
+    """Return the outcome of a run that made a plan and was killed before it could say so."""
+    newest = max(own, key=lambda p: (p.metadata.creation_timestamp or "", p.metadata.name),
+                 default=None)  # fmt: skip
+    if newest is None or (policy.status and policy.status.last_plan == newest.metadata.name):
+        return None
+    run, made = last_run(policy), seconds(newest.metadata.creation_timestamp or "")
+    if run is not None and (made is None or made < run):
+        return None
+    return Outcome(Reason.PLAN_CREATED, Reason.PLAN_CREATED.sentence, newest.metadata.name)
 
 
 def policy_status(

@@ -6,7 +6,7 @@ Called by the policy controller once a run is due. The search itself is the call
     while isinstance(asked, Question):
         decision = planner.decide(asked.request, …)
         asked = answer(case, asked, decision)
-    # a Verdict now: Found or Skip
+    # a Verdict now: Found, to be confirmed on a fresh snapshot, or Skip
 
 `answer` may ask again, narrower, where a plan would exceed what an hour allows one namespace: first
 for a plan so small that it can't, then with those namespaces left alone, then it gives up.
@@ -24,6 +24,8 @@ from fairstow.api import PackingPlan, PackingPolicy, Reason, duration_millisecon
 from fairstow.cluster.model import Pod
 from fairstow.cluster.movable import workload
 from fairstow.cluster.snapshot import Snapshot
+from fairstow.packing.execution.objections import objections
+from fairstow.packing.execution.progress import look
 from fairstow.packing.history import cooling, elapsed, finished, undone
 from fairstow.packing.model import Decision, Order, Proof, Request, Scope
 from fairstow.packing.plan import to_plan
@@ -31,6 +33,7 @@ from fairstow.packing.policy.limits import Left, caps, excess, left
 from fairstow.packing.policy.membership import may_run
 from fairstow.packing.policy.pool_status import PoolView
 from fairstow.packing.policy.setbacks import backing_off, repeated
+from fairstow.packing.reservations import SnapshotWorld, holds_of
 
 _UNDO = 3600
 """Seconds for which no plan undoes another, at least: for its cool-down a workload doesn't move."""
@@ -152,6 +155,14 @@ def answer(case: Case, question: Question, decision: Decision) -> Verdict | Ques
     if said := repeated(plan, case.own, case.now):
         return Skip(Reason.PLAN_REPEATED, said)
     return Found(plan, decision)
+
+
+def confirm(found: Found, fresh: Snapshot) -> Skip | None:
+    """Return why a plan no longer holds, None if it does: the search took its time."""
+    holds = holds_of(found.plan)
+    progress = look(found.plan, holds, SnapshotWorld(fresh))
+    lasting = [o for o in objections(found.plan, holds, progress, fresh) if not o.passes]
+    return Skip(lasting[0].reason, lasting[0].message) if lasting else None
 
 
 def _unfinished(case: Case) -> str:

@@ -21,13 +21,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fairstow.api import RUN_REQUESTED_AT, PackingPolicy, duration_milliseconds
+from fairstow.api import PackingPolicy, duration_milliseconds
+from fairstow.api.packing_policy import RUN_REQUESTED_AT
 from fairstow.cluster.model import Pod
 from fairstow.cluster.times import seconds
 from fairstow.packing.policy.schedules import next_fire
 
 REQUEST_LENGTH = 64
-"""Characters of that annotation that are compared."""
+"""Characters of the annotation that asks for a run which are compared."""
 
 RETRY = 300
 """Seconds between runs for the same pods: a run may cost a core the policy's whole window, and what

@@ -1,0 +1,106 @@
+"""Every metric of the operator, declared once; outcomes and reasons are words of `api.Reason`.
+
+Served by the operator's metrics port.
+"""
+
+from collections.abc import Callable
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from fairstow.api import GpuPoolStatus
+
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
+
+RUNS = Counter(
+    "fairstow_packing_runs_total",
+    "Runs of a policy by what came of them.",
+    ("policy", "outcome"),
+)
+SOLVE_SECONDS = Histogram(
+    "fairstow_packing_solve_seconds",
+    "Time the planner took for one question, formulation and ordering included.",
+    ("policy",),
+    buckets=_SECONDS,
+)
+RUN_SECONDS = Histogram(
+    "fairstow_packing_run_seconds",
+    "Time from a run's snapshot until its outcome was written.",
+    ("policy",),
+    buckets=_SECONDS,
+)
+GAP_PODS = Gauge(
+    "fairstow_packing_gap_pods",
+    "Pods that might be placed beyond the last answer of the planner; 0 is proved optimal.",
+    ("policy",),
+)
+PLANNED = Counter(
+    "fairstow_packing_planned_total",
+    "What the plans made under a policy contain.",
+    ("policy", "change"),
+)
+TURN_FAILURES = Counter(
+    "fairstow_packing_turn_failures_total",
+    "Turns of a controller that failed and were tried again.",
+    ("controller",),
+)
+SNAPSHOT_AGE = Gauge(
+    "fairstow_packing_snapshot_age_seconds",
+    "Time since the watch of nodes or pods last heard from the API server, the older of the two.",
+)
+POOL_NODES = Gauge(
+    "fairstow_packing_pool_nodes", "Nodes of a pool by whether they take pods.", ("pool", "state")
+)
+POOL_GPUS = Gauge(
+    "fairstow_packing_pool_gpus", "Accelerators of a pool by state.", ("pool", "state")
+)
+POOL_LARGEST = Gauge(
+    "fairstow_packing_pool_largest_free_block",
+    "The most accelerators free on one node of a pool.",
+    ("pool",),
+)
+POOL_FRAGMENTATION = Gauge(
+    "fairstow_packing_pool_fragmentation_ratio",
+    "Share of a pool's free accelerators that its typical pods can't use where they are.",
+    ("pool",),
+)
+POOL_PENDING = Gauge(
+    "fairstow_packing_pool_pending_pods", "Pending pods of a pool by reason.", ("pool", "reason")
+)
+
+_POOL_GAUGES = (POOL_NODES, POOL_GPUS, POOL_LARGEST, POOL_FRAGMENTATION, POOL_PENDING)
+
+
+def watch_snapshot_age(age: Callable[[], float]) -> None:
+    """Have the snapshot's age asked whenever metrics are read."""
+    SNAPSHOT_AGE.set_function(age)
+
+
+def show_pool(name: str, status: GpuPoolStatus) -> None:
+    """Set a pool's gauges."""
+    closed = status.nodes_closed or 0
+    POOL_NODES.labels(name, "open").set((status.nodes or 0) - closed)
+    POOL_NODES.labels(name, "closed").set(closed)
+    POOL_GPUS.labels(name, "total").set(status.gpus_total or 0)
+    POOL_GPUS.labels(name, "allocated").set(status.gpus_allocated or 0)
+    POOL_GPUS.labels(name, "free").set(status.gpus_free or 0)
+    POOL_LARGEST.labels(name).set(status.largest_free_block or 0)
+    POOL_FRAGMENTATION.labels(name).set((status.fragmentation_permille or 0) / 1000)
+    now = {each.reason: each.pods for each in status.pending_by_reason}
+    gone = {labels[1] for labels in _labels(POOL_PENDING) if labels[0] == name} - now.keys()
+    for reason in gone:
+        POOL_PENDING.remove(name, reason)
+    for reason, pods in now.items():
+        POOL_PENDING.labels(name, reason).set(pods)
+
+
+def forget_pools(there: frozenset[str]) -> None:
+    """Drop the gauges of pools that are gone."""
+    for gauge in _POOL_GAUGES:
+        for labels in _labels(gauge):
+            if labels[0] not in there:
+                gauge.remove(*labels)
+
+
+def _labels(gauge: Gauge) -> list[tuple[str, ...]]:
+    metric = next(iter(gauge.collect()))
+    return [tuple(sample.labels.values()) for sample in metric.samples]

@@ -1,0 +1,106 @@
+"""Fairstow's own objects as the API server last showed them, parsed once per event.
+
+Fed by a `Reflector` for each kind (it is its sink), or by hand in tests; read by all packing
+controllers. What a controller has just written it puts in itself, so that it never decides on what
+it knows to be out of date.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Set
+from typing import Any, TypeVar
+
+import msgspec
+from pydantic import ValidationError
+
+from fairstow.api import KINDS, GpuPool, PackingPlan, PackingPolicy, problems
+from fairstow.api.model import CustomResource
+from fairstow.cluster.kinds import Kind
+
+T = TypeVar("T", bound=CustomResource)
+Json = Mapping[str, Any]
+
+_MODELS: Mapping[str, type[CustomResource]] = {model.__name__: model for model in KINDS}
+
+OWN = tuple(Kind(model.__name__, "fairstow.dev/v1alpha1", model.resource.plural) for model in KINDS)
+"""Fairstow's kinds, to be watched."""
+
+
+class Objects:
+    """See the module.
+
+    Attributes:
+        problems: what is wrong with objects that can't be read, by kind and name; they are left
+            out.
+        listeners: called after each change with the kind and the object's name.
+    """
+
+    def __init__(self) -> None:
+        self.problems: dict[tuple[str, str], str] = {}
+        self.listeners: list[Callable[[str, str], None]] = []
+        self._found: dict[str, dict[str, CustomResource]] = {name: {} for name in _MODELS}
+
+    @property
+    def pools(self) -> tuple[GpuPool, ...]:
+        """All GpuPools, by name."""
+        return self._all(GpuPool)
+
+    @property
+    def policies(self) -> tuple[PackingPolicy, ...]:
+        """All PackingPolicies, by name."""
+        return self._all(PackingPolicy)
+
+    @property
+    def plans(self) -> tuple[PackingPlan, ...]:
+        """All PackingPlans, by name."""
+        return self._all(PackingPlan)
+
+    def put(self, obj: Json) -> None:
+        """Take in an object that the API server has just answered with."""
+        self._take(str(obj["kind"]), obj)
+
+    def upsert(self, kind: Kind, obj: msgspec.Raw | Json) -> str:
+        """Take in an object that is new or changed; return its name."""
+        read = msgspec.json.decode(obj) if isinstance(obj, msgspec.Raw) else obj
+        return self._take(kind.name, read)
+
+    def delete(self, kind: Kind, obj: msgspec.Raw | Json) -> None:
+        """Forget an object."""
+        read = msgspec.json.decode(obj) if isinstance(obj, msgspec.Raw) else obj
+        self._drop(kind.name, read["metadata"]["name"])
+
+    def retain(self, kind: Kind, names: Set[str]) -> None:
+        """Forget all objects of a kind but those."""
+        for name in {*self._found[kind.name], *(n for k, n in self.problems if k == kind.name)}:
+            if name not in names:
+                self._drop(kind.name, name)
+
+    def replace(self, kind: Kind, objects: Iterable[Json]) -> None:
+        """Take in all objects of a kind."""
+        self.retain(kind, {self.upsert(kind, obj) for obj in objects})
+
+    def unknown(self, kind: Kind) -> None:
+        """Forget all objects of a kind: it may not be listed."""
+        self.retain(kind, frozenset())
+
+    def _all(self, model: type[T]) -> tuple[T, ...]:
+        found = self._found[model.__name__]
+        return tuple(each for _, each in sorted(found.items()) if isinstance(each, model))
+
+    def _take(self, kind: str, obj: Json) -> str:
+        name = str(obj["metadata"]["name"])
+        self.problems.pop((kind, name), None)
+        try:
+            self._found[kind][name] = _MODELS[kind].model_validate(obj)
+        except ValidationError as error:
+            self._found[kind].pop(name, None)
+            self.problems[kind, name] = "; ".join(problems(error))
+        self._tell(kind, name)
+        return name
+
+    def _drop(self, kind: str, name: str) -> None:
+        self._found[kind].pop(name, None)
+        self.problems.pop((kind, name), None)
+        self._tell(kind, name)
+
+    def _tell(self, kind: str, name: str) -> None:
+        for listener in self.listeners:
+            listener(kind, name)

@@ -1,1 +1,0 @@
-"""What the extender decides: pure functions, and the state they need kept up to date."""
