@@ -19,8 +19,9 @@ from e2e.controlplane.cluster import LocalCluster
 from e2e.controlplane.kind import KindError, docker_works, kind_cluster
 from e2e.controlplane.options import ClusterOptions
 from e2e.controlplane.processes import Processes
-from e2e.controlplane.realnode import needs
+from e2e.controlplane.realnode import needs, product
 from e2e.controlplane.realnode.cluster import RealCluster
+from e2e.controlplane.realnode.node import RealNode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -100,10 +101,16 @@ def real_node_missing(environ: Mapping[str, str]) -> str | None:
 
 @contextmanager
 def provide_real(folder: Path) -> Iterator[RealCluster]:
-    """Yield a local cluster with a real node. Raises ComponentError or BuildError."""
+    """Yield a local cluster with a real node that has the product's image.
+
+    Raises ComponentError, BuildError, ImageError or NodeError.
+    """
     helm = ensure(HELM_CLI)
-    with LocalCluster(folder, ClusterOptions(real_node=True)) as running:
-        yield RealCluster(running.kubeconfig, running.kubectl_command, helm)
+    image, archive = product.image()
+    local = LocalCluster(folder, ClusterOptions(real_node=True))
+    with local as running:
+        RealNode(local.blueprint).load(archive)
+        yield RealCluster(running.kubeconfig, running.kubectl_command, helm, image)
 
 
 @contextmanager
