@@ -14,8 +14,8 @@ from pathlib import Path
 import structlog
 import uvloop
 
+from fairstow.kube.tls import CertificateError, CertificateFiles
 from scheduler_plugins.service import Address, Settings, serve
-from scheduler_plugins.tls import CertificateError, CertificateFiles
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,8 +14,8 @@ from typing import Any
 
 import structlog
 
+from fairstow.kube.tls import CertificateFiles, Certificates, keep_fresh
 from scheduler_plugins.protocol import Connection, Endpoint
-from scheduler_plugins.tls import CertificateFiles, Certificates, keep_fresh
 from scheduler_plugins.verbs import Verbs
 
 HANDSHAKE_SECONDS = 10.0
