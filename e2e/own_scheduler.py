@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from e2e.controlplane.build import CONTROLPLANE, KUBERNETES, ensure
 from e2e.controlplane.components import LOOPBACK
 from e2e.controlplane.processes import Processes
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from e2e.controlplane.client import Cluster
 
 EXTENDER, SCHEDULER = "extender", "scheduler"
+NAMESPACE = "fairstow-system"
+ROOT = Path(__file__).parents[1]
 _MINOR = int(KUBERNETES.split(".")[1])
 
 
@@ -42,6 +46,7 @@ class Beside:
     processes: Processes
     authority: Authority
     port: int
+    admin_port: int
 
     @property
     def url(self) -> str:
@@ -92,28 +97,42 @@ class Beside:
     def start_extender(self, *arguments: str) -> None:
         """Start the extender and wait until it is ready."""
         server = self.folder / "server"
+        account = self.cluster.as_service_account(
+            NAMESPACE, "fairstow-extender", self.folder / "extender.kubeconfig"
+        )
         self.processes.spawn(
             EXTENDER,
             [
                 *(sys.executable, "-m", "scheduler_plugins"),
+                f"--kubeconfig={account.kubeconfig}",
+                f"--namespace={NAMESPACE}",
+                "--replica=extender-0",
                 f"--listen={LOOPBACK}:{self.port}",
+                f"--admin-listen={LOOPBACK}:{self.admin_port}",
                 f"--tls-cert={server / 'tls.crt'}",
                 f"--tls-key={server / 'tls.key'}",
                 f"--client-ca={server / 'ca.crt'}",
                 "--drain-seconds=0.2",
                 *arguments,
             ],
-            env={"PYTHONPATH": str(Path(__file__).parents[1])},
+            env={"PYTHONPATH": str(ROOT)},
         )
-        self.cluster.wait(self._answers, "the extender")
+        self.cluster.wait(lambda: self.admin("/readyz")[0] == 200, "the extender")
 
-    def _answers(self) -> bool:
+    def admin(self, path: str, token: str = "") -> tuple[int, str]:
+        """GET from the extender's second port; status 0 while nobody answers."""
         self.processes.check()
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        url = f"https://{LOOPBACK}:{self.admin_port}{path}"
+        request = urllib.request.Request(url, headers=headers)
+        context = self.client_context(certificate=False)
         try:
-            self.call("preempt", {"Pod": {"metadata": {"name": "a", "namespace": "b", "uid": "c"}}})
-        except (urllib.error.URLError, ConnectionError):
-            return False
-        return True
+            with urllib.request.urlopen(request, context=context, timeout=10) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except (urllib.error.URLError, ConnectionError) as error:
+            return 0, str(error)
 
     def start_scheduler(
         self,
@@ -150,16 +169,55 @@ class Beside:
 def beside(cluster: Cluster, folder: Path) -> Iterator[Beside]:
     """Yield the two programs, not started yet; they are gone afterwards."""
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port = probe.getsockname()[1]
+    install(cluster)
+    with socket.socket() as one, socket.socket() as other:
+        for probe in (one, other):
+            probe.bind((LOOPBACK, 0))
+        ports = one.getsockname()[1], other.getsockname()[1]
     processes = Processes(folder, die_with_parent=True)
-    own = Beside(folder, cluster, processes, Authority(folder / "pki"), port)
+    own = Beside(folder, cluster, processes, Authority(folder / "pki"), *ports)
     own.issue()
     try:
         yield own
     finally:
         processes.stop()
+
+
+def install(cluster: Cluster) -> None:
+    """Create what the chart creates for the extender: CRDs, namespace, account and its rights."""
+    for crd in sorted((ROOT / "crds").glob("*.yaml")):
+        cluster.kubectl("apply", "--server-side", "-f", str(crd))
+    cluster.kubectl(
+        *("wait", "--for=condition=Established", "crd/packingplans.fairstow.dev"),
+        "crd/packingpolicies.fairstow.dev",
+    )
+    table = yaml.safe_load((ROOT / "helm/fairstow/files/rbac.yaml").read_text())
+    rights = next(each for each in table["programs"] if each["name"] == EXTENDER)
+    cluster.apply(_access("fairstow-extender", rights))
+
+
+def _access(name: str, rights: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a ServiceAccount with the rights of a program, as templates/rbac.yaml has them."""
+    group = "rbac.authorization.k8s.io"
+    here = {"name": name, "namespace": NAMESPACE}
+    subjects = [{"kind": "ServiceAccount", **here}]
+
+    def thing(kind: str, metadata: dict[str, str], **content: Any) -> dict[str, Any]:
+        return {"apiVersion": f"{group}/v1", "kind": kind, "metadata": metadata, **content}
+
+    def bind(kind: str, metadata: dict[str, str], role: str, role_kind: str) -> dict[str, Any]:
+        reference = {"apiGroup": group, "kind": role_kind, "name": role}
+        return thing(kind, metadata, roleRef=reference, subjects=subjects)
+
+    yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    yield {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": here}
+    yield thing("ClusterRole", {"name": name}, rules=rights["cluster"])
+    yield bind("ClusterRoleBinding", {"name": name}, name, "ClusterRole")
+    yield thing("Role", here, rules=rights["own"])
+    yield bind("RoleBinding", here, name, "Role")
+    for borrowed in rights.get("borrowed", ()):
+        role = borrowed["name"]
+        yield bind("ClusterRoleBinding", {"name": f"{name}:{role}"}, role, borrowed["kind"])
 
 
 def strict(attachment: Attachment) -> Attachment:

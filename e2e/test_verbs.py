@@ -11,6 +11,7 @@ import json
 import signal
 import subprocess
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,6 +135,11 @@ def test_a_plan_of_the_live_cluster_is_created_once_and_approved(
     (stored,) = api.items("pplan")
     assert [p["name"] for p in stored["spec"]["placements"]] == ["big"]
     assert len(stored["spec"]["moves"]) == 1
+
+    explained = fairstow("explain", "pod/big", "-n", stuck[0], "--no-plan").stdout
+    assert "What Fairstow does about it\n" in explained
+    assert "after moving 1 running pod; the operator hasn't looked at it yet" in explained
+    assert explained.endswith(f"  fairstow approve plan/{name}\n")
 
     approved = fairstow("approve", f"plan/{name}")
     assert approved.returncode == 0, approved.stderr
@@ -351,6 +357,48 @@ def test_a_policy_is_run_suspended_and_resumed(api: Cluster, fairstow: Fairstow)
     assert "It is suspended: fairstow resume" in " ".join(fairstow("run", name).stdout.split())
     assert "resumed" in fairstow("resume", f"policy/{name}").stdout
     assert api.get("ppol", name)["spec"]["suspend"] is False
+
+
+# Examining an installation
+
+
+def found(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    return {each["check"]: each["level"] for each in json.loads(done.stdout)}
+
+
+def test_doctor_tells_what_is_missing_and_what_is_well(
+    api: Cluster, fairstow: Fairstow, namespace: str
+) -> None:
+    done = fairstow("doctor", "-o", "json")
+    assert done.returncode == 1, done.stderr
+    assert found(done) == {
+        "Kubernetes": "ok",
+        "clock": "ok",
+        **{f"crd/{kind.resource.plural}": "ok" for kind in KINDS},
+        "validatingwebhookconfiguration": "fail",
+        "mutatingwebhookconfiguration": "fail",
+        "operator": "fail",
+        "extender": "warn",
+        "scheduler": "warn",
+        "your rights": "ok",
+    }
+    assert "broken" in fairstow("doctor").stdout
+
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "fairstow-operator", "namespace": namespace},
+        "spec": {"holderIdentity": "a", "leaseDurationSeconds": 60, "renewTime": now},
+    }
+    api.apply([lease])
+    crd = "crd/packingplans.fairstow.dev"
+    api.kubectl("label", crd, "fairstow.dev/schema=older", "--overwrite")
+    try:
+        again = found(fairstow("doctor", "-n", namespace, "-o", "json"))
+        assert (again["operator"], again["crd/packingplans"]) == ("ok", "warn")
+    finally:
+        api.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
 
 
 # Without the custom resources

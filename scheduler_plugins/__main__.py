@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
+import os
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvloop
 
-from fairstow.kube.tls import CertificateError, CertificateFiles
+from fairstow.cluster.errors import InputError
 from scheduler_plugins.service import Address, Settings, serve
+from scheduler_plugins.tls import CertificateError, CertificateFiles
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,12 +29,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _log_json(options.log_level)
     settings = Settings(
         listen=options.listen,
+        admin=options.admin_listen,
         certificates=CertificateFiles(options.tls_cert, options.tls_key, options.client_ca),
+        namespace=options.namespace,
+        replica=options.replica,
+        operator_lease=options.operator_lease,
+        kubeconfig=options.kubeconfig,
+        context=options.context,
+        max_watch_age=options.max_watch_age,
         drain=options.drain_seconds,
     )
     try:
         uvloop.run(serve(settings))
-    except (CertificateError, OSError) as error:
+    except (CertificateError, InputError, OSError) as error:
         print(f"scheduler_plugins: {error}", file=sys.stderr)
         return 1
     return 0
@@ -42,23 +54,63 @@ def _parser() -> argparse.ArgumentParser:
         description="Answers kube-scheduler: which nodes keep their room for a packing plan, and "
         "where a pod leaves the fewest GPUs unusable.",
     )
-    port = parser.add_argument_group("the scheduler's port (mutual TLS)")
-    port.add_argument("--listen", type=_address, default="0.0.0.0:8443", metavar="HOST:PORT")
-    port.add_argument("--tls-cert", type=Path, required=True, metavar="FILE", help="chain, PEM")
-    port.add_argument("--tls-key", type=Path, required=True, metavar="FILE")
-    port.add_argument(
+    ports = parser.add_argument_group("ports")
+    ports.add_argument(
+        "--listen",
+        type=_address,
+        default="0.0.0.0:8443",
+        metavar="HOST:PORT",
+        help="for the scheduler, which must show a certificate (default %(default)s)",
+    )
+    ports.add_argument(
+        "--admin-listen",
+        type=_address,
+        default="0.0.0.0:8444",
+        metavar="HOST:PORT",
+        help="health, metrics, reservations (default %(default)s)",
+    )
+    ports.add_argument("--tls-cert", type=Path, required=True, metavar="FILE", help="chain, PEM")
+    ports.add_argument("--tls-key", type=Path, required=True, metavar="FILE", help="its key, PEM")
+    ports.add_argument(
         "--client-ca",
         type=Path,
         required=True,
         metavar="FILE",
-        help="only who holds a client certificate signed by one of these may call",
+        help="schedulers must show a client certificate signed by one of these",
     )
-    port.add_argument(
+    ports.add_argument(
         "--drain-seconds",
-        type=float,
+        type=_seconds,
         default=5.0,
-        metavar="SECONDS",
-        help="between not being ready and closing the port",
+        metavar="S",
+        help="at the end, time for the Service to send others elsewhere (default %(default)s)",
+    )
+    cluster = parser.add_argument_group("cluster")
+    cluster.add_argument("--kubeconfig", metavar="FILE", help="default: the pod's ServiceAccount")
+    cluster.add_argument("--context", metavar="NAME")
+    cluster.add_argument(
+        "--namespace",
+        default=os.environ.get("POD_NAMESPACE", "fairstow-system"),
+        help="of the installation: its Leases are there (default: $POD_NAMESPACE)",
+    )
+    cluster.add_argument(
+        "--replica",
+        default=os.environ.get("POD_NAME") or socket.gethostname(),
+        metavar="NAME",
+        help="our name in the Service's endpoints (default: $POD_NAME)",
+    )
+    cluster.add_argument(
+        "--operator-lease",
+        default="fairstow-operator",
+        metavar="NAME",
+        help="room is kept while this Lease is renewed (default %(default)s)",
+    )
+    cluster.add_argument(
+        "--max-watch-age",
+        type=_seconds,
+        default=150.0,
+        metavar="S",
+        help="not ready when the API server was silent for longer (default %(default)s)",
     )
     parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info"
@@ -73,22 +125,42 @@ def _address(text: str) -> Address:
     return Address(host.strip("[]"), int(port))
 
 
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return value
+
+
 def _log_json(level: str) -> None:
-    """Log one JSON object a line to standard error."""
+    """Log one JSON object a line to standard error, what libraries log too."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
-        ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
 
 
 if __name__ == "__main__":

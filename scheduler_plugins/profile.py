@@ -11,14 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fairstow.kube.versions import NEWEST, OLDEST
+
 SCHEDULER = "fairstow"
 """schedulerName of pods that want to be scheduled with Fairstow's plugins."""
 
 WEIGHT = 5
 """Of our score among the scheduler's: above its balancing (1 each) and near a preference (2, 3)."""
-
-OLDEST, NEWEST = 28, 37
-"""Minor versions of Kubernetes 1 that are supported."""
 
 _NO_BATCHING_SINCE = 35
 

@@ -22,6 +22,9 @@ from fairstow.api.rules import VALIDATIONS, Rule
 GROUP = "fairstow.dev"
 VERSION = "v1alpha1"
 
+SCHEMA_LABEL = "fairstow.dev/schema"
+"""Label of a definition: digest of all that it says, as in fairstow/api/schemas.json."""
+
 
 def _wire_name(name: str) -> str:
     return to_camel(name.rstrip("_"))

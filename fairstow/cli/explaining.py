@@ -1,6 +1,7 @@
 """`explain`: one pod, why it waits and what would help; as text and as an object."""
 
 import shlex
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any
 
 from fairstow.cli import terminal
 from fairstow.cli.finding import find_pod
+from fairstow.cli.installed import installed, under_way_object, under_way_text
 from fairstow.cli.layout import listed, one_line, wrapped
 from fairstow.cli.live import Live
 from fairstow.cli.making import make
@@ -23,6 +25,7 @@ from fairstow.cluster.model import Pod
 from fairstow.cluster.quantity import render
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.packing import explain as explanations
+from fairstow.packing.explain.underway import Installed, UnderWay, under_way
 from fairstow.packing.worker import Worker
 
 _MOVES = 8
@@ -53,14 +56,20 @@ def explain(
             decision = make(source, request, worker).decision
             supposed = suppose(source, request, decision, worker)
     explained = explanations.explain_all(source.snapshot, pods, decision, source=source.flags)
-    for warning in source.warnings:
+    there, more = (Installed(), []) if files else installed(live)
+    for warning in (*source.warnings, *more):
         terminal.warn(warning)
-    said = [_submitting(e, source) for e in explained]
+    now = time.time()
+    does = [under_way(e.pod, source.snapshot, there, now) for e in explained]
+    said = [_told(_submitting(e, source), doing) for e, doing in zip(explained, does, strict=True)]
     if output is Output.JSON:
-        terminal.write(as_json(_object(said, source.what_if, supposed)))
+        terminal.write(as_json(_object(said, does, source.what_if, supposed)))
         return
-    look = terminal.look()
-    texts = [explanation_text(e, source.snapshot, look, terminal.program()) for e in said]
+    look, program = terminal.look(), terminal.program()
+    texts = [
+        explanation_text(e, source.snapshot, look, program, tuple(under_way_text(doing, look)))
+        for e, doing in zip(said, does, strict=True)
+    ]
     texts[0] = "\n".join((*heading(source, supposed, decision, look, wide=True), texts[0]))
     terminal.write("\n\n\n".join(texts))
 
@@ -98,16 +107,25 @@ def _submitting(said: explanations.Explanation, source: Source) -> explanations.
     return replace(said, next_step=f"kubectl create {files}", next_why="submits it")
 
 
+def _told(said: explanations.Explanation, doing: UnderWay) -> explanations.Explanation:
+    """Return an explanation whose next step is that of a plan which serves the pod already."""
+    if not doing.next_step:
+        return said
+    return replace(said, next_step=doing.next_step, next_why=doing.next_why)
+
+
 def explanation_text(
     said: explanations.Explanation,
     snapshot: Snapshot,
     look: Look,
     program: str,
+    under_way: Sequence[str] = (),
 ) -> str:
-    """Return an explanation as a person reads it."""
+    """Return an explanation as a person reads it; `under_way` are lines for beside it."""
     return "\n".join(
         [
             *_head(said, snapshot, look),
+            *under_way,
             *_bullets("Nodes left, rule by rule", [str(line) for line in said.funnel], look),
             *_bullets("Nearest nodes", [str(near) for near in said.nearest], look),
             *_bullets("Any one of these would let it run now", map(str, said.relaxations), look),
@@ -165,11 +183,14 @@ def _next(said: explanations.Explanation, look: Look, program: str) -> Iterator[
 
 
 def _object(
-    said: Sequence[explanations.Explanation], what_if: WhatIf | None, supposed: Outcome
+    said: Sequence[explanations.Explanation],
+    does: Sequence[UnderWay],
+    what_if: WhatIf | None,
+    supposed: Outcome,
 ) -> Any:
     """Return explanations as JSON types; several where they are of what is supposed."""
     if what_if is None:
-        return explanation_object(said[0])
+        return explanation_object(said[0]) | {"underWay": under_way_object(does[0])}
     return {
         "whatIf": {
             "manifests": list(what_if.files),

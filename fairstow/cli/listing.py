@@ -134,8 +134,8 @@ def policy_table(
             age(policy.metadata.creation_timestamp, now),
         ]
         wrong = [c for c in (ready, open_) if c and (c.status == "True") == (c is open_)]
-        says = " ".join(c.message for c in wrong if c.message)
-        rows.append([*row, says or "-"] if wide else row)
+        says = " ".join([c.message for c in wrong if c.message] + [run.message if run else ""])
+        rows.append([*row, says.strip() or "-"] if wide else row)
     lines = table(headers + ["SAYS"] * wide, rows, width)
     if any("Auto*" in row for row in rows):
         lines.append("* stops at Recommend: pods may land on the pool without Fairstow's filter.")

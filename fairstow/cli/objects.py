@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 GROUP = "fairstow.dev"
 ROOT = f"/apis/{GROUP}/v1alpha1"
-PLANS, POLICIES = "packingplans", "packingpolicies"
+PLANS, POLICIES, POOLS = "packingplans", "packingpolicies", "gpupools"
 
 _PAGE = "100"
 T = TypeVar("T", bound=View)

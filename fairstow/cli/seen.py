@@ -125,6 +125,7 @@ class LastRun(View, frozen=True):
 
     time: str = ""
     reason: str = ""
+    message: str = ""
 
 
 class PoolRef(View, frozen=True):

@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command(cls=Command, short_help="Have a policy look for a better placement now.")(run)
     app.command(cls=Command, short_help="Stop a policy from acting.")(suspend)
     app.command(cls=Command, short_help="Let a suspended policy act again.")(resume)
+    app.command(cls=Command, short_help="Examine an installation of Fairstow.")(doctor)
 
 
 Listed = Annotated[options.ListOutput, typer.Option("-o", "--output", help="How to show them.")]
@@ -250,3 +251,34 @@ def resume(
     from fairstow.cli import steering
 
     steering.suspend(what, options.live(kubeconfig, context), on=False, dry_run=dry_run)
+
+
+def doctor(
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            "-n",
+            "--namespace",
+            help="The namespace of the installation; by default the one of its webhook.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        options.Output, typer.Option("-o", "--output", help="How to show it.")
+    ] = options.Output.TEXT,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Examine an installation: versions, clocks, webhook, operator, extender, and your rights.
+
+    Changes nothing. Exit code 0: nothing is broken, though some lines may say warn; 1: something
+    is; each line says what to do.
+
+    Examples:
+      # Is everything there, and does it work together?
+      {program} doctor
+    """
+    from fairstow.cli import doctoring
+
+    doctoring.doctor(options.live(kubeconfig, context), namespace, output)

@@ -201,16 +201,33 @@ EXTENDER = Program(
     name="extender",
     what="Answers schedulers: keeps the room of plans, places where little is fragmented.",
     cluster=(
-        *_snapshot(),
-        Grant(group=GROUP, resources=KINDS, verbs=WATCH, why="Knows which room plans keep."),
+        Grant(resources=("nodes", "pods"), verbs=WATCH, why="Knows what is free where."),
+        Grant(
+            group=GROUP,
+            resources=("packingplans", "packingpolicies"),
+            verbs=WATCH,
+            why="Knows which room plans keep, and which policies act unasked.",
+        ),
     ),
     own=(
         *_leases(why="Says which plans it enforces; each replica has a Lease of its own."),
         Grant(
             group="coordination.k8s.io",
             resources=("leases",),
+            verbs=("delete",),
+            why="Takes its Lease with it when it ends.",
+        ),
+        Grant(
+            group="coordination.k8s.io",
+            resources=("leases",),
             verbs=WATCH,
             why="Sees whether the operator lives; reservations end without it.",
+        ),
+    ),
+    borrowed=(
+        Borrowed(
+            role="system:auth-delegator",
+            why="Authenticates and authorises who reads its metrics and reservations.",
         ),
     ),
 )

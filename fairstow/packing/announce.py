@@ -59,12 +59,12 @@ def would_run(plan: PackingPlan, waits_for: Reason, until: int | None = None) ->
         waits_for: the reason of its condition Succeeded, such as WaitingForApproval.
         until: with OutsideMaintenanceWindow, when the next window opens, seconds since 1970.
     """
-    waits = _waits(plan, waits_for, until)
+    said = waits(plan, waits_for, until)
     return [
         _of(
             PodRef(p.namespace, p.name, p.uid),
             waits_for,
-            f"Would run on {p.node}{_after(plan, p.uid)}; {waits}",
+            f"Would run on {p.node}{after(plan, p.uid)}; {said}",
             plan.metadata.name,
         )
         for p in plan.spec.placements
@@ -165,8 +165,8 @@ def _of(
     return Announcement(pod, reason, short, f"{pod.uid}/{reason}/{about}", warning, action)
 
 
-def _after(plan: PackingPlan, uid: str) -> str:
-    """Say what has to happen before a pod is bound: the evictions of the steps up to its own."""
+def after(plan: PackingPlan, uid: str) -> str:
+    """Say in a clause which evictions come before a pod is bound, "" if none does."""
     last = _bound_in(plan, uid)
     before = {pod.uid for step in plan.spec.steps[: last + 1] for pod in step.evict}
     moved = sum(move.uid in before for move in plan.spec.moves)
@@ -184,7 +184,8 @@ def _bound_in(plan: PackingPlan, uid: str) -> int:
     return len(plan.spec.steps) - 1
 
 
-def _waits(plan: PackingPlan, reason: Reason, until: int | None) -> str:
+def waits(plan: PackingPlan, reason: Reason, until: int | None = None) -> str:
+    """Say in a clause what a plan waits for; arguments as of `would_run`."""
     name = plan.metadata.name
     match reason:
         case Reason.WAITING_FOR_APPROVAL:

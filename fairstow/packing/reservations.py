@@ -33,7 +33,7 @@ all the gang's open holds is free, so a gang is never half bound.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -229,7 +229,7 @@ class Reservations:
                 self._for.setdefault(who, []).append(plan)
 
     @property
-    def nodes(self) -> Collection[str]:
+    def nodes(self) -> Set[str]:
         """Nodes on which room is kept."""
         return self._on.keys()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fairstow.api import KINDS
 from tools.generate import chart, permissions
-from tools.generate.crd import as_yaml, custom_resource_definition
+from tools.generate.crd import as_yaml, custom_resource_definition, schemas
 from tools.generate.reference import reasons_page, reference_page
 from tools.generate.schema import SchemaError
 
@@ -20,6 +20,7 @@ def generated() -> dict[str, str]:
     """Return the text of every generated file by its path from the repository's root."""
     files = {
         "docs/reference/reasons.md": reasons_page(),
+        "fairstow/api/schemas.json": schemas(),
         permissions.PAGE: permissions.page(),
         permissions.CHART_FILE: permissions.chart_file(),
         f"{chart.CHART}/files/scheduler.json": chart.scheduler_configuration(),

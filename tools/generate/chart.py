@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from fairstow.api.model import CustomResource
-from scheduler_plugins.profile import OLDEST, Attachment, configuration
+from fairstow.kube.versions import OLDEST
+from scheduler_plugins.profile import Attachment, configuration
 from tools.generate.crd import as_yaml, custom_resource_definition
 
 CHART = "helm/fairstow"

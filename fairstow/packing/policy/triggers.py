@@ -21,8 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fairstow.api import PackingPolicy, duration_milliseconds
-from fairstow.api.packing_policy import RUN_REQUESTED_AT
+from fairstow.api import RUN_REQUESTED_AT, PackingPolicy, duration_milliseconds
 from fairstow.cluster.model import Pod
 from fairstow.cluster.times import seconds
 from fairstow.packing.policy.schedules import next_fire

@@ -1,0 +1,96 @@
+"""Tells the operator which plans' room this replica keeps: a Lease of our own.
+
+The operator evicts nobody for a plan before every ready replica has listed it here, and stops when
+one no longer does. So the Lease is renewed only while our watches are whole, and at once when the
+plans change. Run by `service.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from fairstow.cluster.errors import InputError
+from fairstow.kube.aio.api import Api
+from fairstow.kube.aio.paths import path_to
+from fairstow.kube.problems import ApiError
+
+RENEW_SECONDS = 5.0
+DURATION_SECONDS = 15
+ANNOTATION = "fairstow.dev/enforced-plans"
+_MANAGER = "fairstow-extender"
+
+log = structlog.get_logger(__name__)
+
+
+def lease(replica: str, namespace: str, plans: Sequence[str], moment: datetime) -> dict[str, Any]:
+    """Return the Lease of a replica that keeps the room of these plans, by uid."""
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {
+            "namespace": namespace,
+            "name": f"fairstow-extender-{replica}",
+            "labels": {
+                "app.kubernetes.io/name": "fairstow",
+                "app.kubernetes.io/component": "extender",
+            },
+            "annotations": {ANNOTATION: json.dumps(list(plans))},
+        },
+        "spec": {
+            "holderIdentity": replica,
+            "leaseDurationSeconds": DURATION_SECONDS,
+            "renewTime": moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        },
+    }
+
+
+class Acknowledgement:
+    """Keeps the Lease. Attributes: changed: set it when other plans are kept than before."""
+
+    def __init__(
+        self,
+        api: Api,
+        replica: str,
+        namespace: str,
+        *,
+        plans: Callable[[], Sequence[str]],
+        whole: Callable[[], bool],
+    ) -> None:
+        """Args: plans: uids of those kept now; whole: whether our watches are up to date."""
+        self.changed = asyncio.Event()
+        self._api = api
+        self._replica, self._namespace = replica, namespace
+        self._plans, self._whole = plans, whole
+
+    async def run(self) -> None:
+        """Renew it until cancelled."""
+        while True:
+            self.changed.clear()
+            if self._whole():
+                await self._renew()
+            try:
+                await asyncio.wait_for(self.changed.wait(), RENEW_SECONDS)
+            except TimeoutError:
+                continue
+
+    async def release(self) -> None:
+        """Take it back: this replica keeps nothing any more."""
+        try:
+            await self._api.delete(path_to(self._lease()))
+        except (ApiError, InputError) as error:
+            log.warning("lease not released; it expires by itself", error=str(error))
+
+    async def _renew(self) -> None:
+        try:
+            await self._api.apply(self._lease(), _MANAGER)
+        except (ApiError, InputError) as error:
+            log.warning("lease not renewed", error=str(error))
+
+    def _lease(self) -> dict[str, Any]:
+        return lease(self._replica, self._namespace, self._plans(), datetime.now(UTC))

@@ -1,0 +1,1 @@
+"""What the extender decides: pure functions, and the state they need kept up to date."""

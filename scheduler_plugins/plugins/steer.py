@@ -1,0 +1,139 @@
+"""Pods on their way: answered by the filter, not yet bound: the plugin *steer*.
+
+Between our answer and the watch that shows the pod bound lie milliseconds in which the scheduler
+asks about the next pod. So each answer that touches room which plans keep is *assumed* at once:
+
+- a pod that a plan steers goes to one node, and counts as arrived there: of two pods of a
+  workload, the second isn't sent after the same hold;
+- any other pod counts on each of the nodes it was left, since we aren't told which one the
+  scheduler takes: two competitors can't both take what is over on a node.
+
+An assumption ends when the watch shows the pod bound or gone, when the scheduler asks about the
+pod again (it didn't bind), or when it expires. Called by `verbs.py` and, on pod events, `index.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from fairstow.cluster.live import LiveCluster
+from fairstow.cluster.model import Pod
+from fairstow.packing.reservations import Verdict, beneficiary
+
+EXPIRY_SECONDS = 30.0
+"""How long an assumption holds if nothing is heard of the pod: far longer than a binding takes."""
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """A pod on its way. Attributes: nodes: it goes to one of these; steered: to the only one."""
+
+    pod: Pod
+    nodes: tuple[str, ...]
+    steered: bool
+    until: float
+
+
+def narrowed(verdict: Verdict) -> Verdict:
+    """Return a verdict that steers to one node: which hold a pod fills must not be left open."""
+    if not verdict.steered or len(verdict.nodes) < 2:
+        return verdict
+    chosen, *others = sorted(verdict.nodes)
+    said = f"plan {verdict.steered} has this pod run on {chosen}"
+    failed = {**verdict.failed, **dict.fromkeys(others, said)}
+    return Verdict([chosen], failed, verdict.steered, verdict.reason)
+
+
+class Assumed:
+    """The live cluster with the pods on their way: the `World` that reservations are judged by.
+
+    Nominations don't count, neither those of a preemption (the scheduler's own filters keep that
+    room) nor a plan's hints (holds keep it): each would be counted twice.
+    """
+
+    def __init__(self, live: LiveCluster, clock: Callable[[], float]) -> None:
+        self._live = live
+        self._clock = clock
+        self._by_uid: dict[str, Assumption] = {}
+        self._by_name: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_uid)
+
+    # What changes
+
+    def take(self, pod: Pod, nodes: Iterable[str], *, steered: bool) -> None:
+        """Assume that a pod will be bound to one of the nodes."""
+        self.release(pod.uid)
+        until = self._clock() + EXPIRY_SECONDS
+        self._by_uid[pod.uid] = Assumption(pod, tuple(nodes), steered, until)
+        self._by_name[pod.ref] = pod.uid
+
+    def release(self, uid: str) -> None:
+        """Forget what was assumed of a pod."""
+        assumption = self._by_uid.pop(uid, None)
+        if assumption is not None:
+            self._by_name.pop(assumption.pod.ref, None)
+
+    def expire(self) -> None:
+        """Forget what nothing was heard of for too long."""
+        now = self._clock()
+        # In the order of their expiry: each was taken with the same span.
+        while self._by_uid:
+            uid, oldest = next(iter(self._by_uid.items()))
+            if oldest.until > now:
+                return
+            self.release(uid)
+
+    def pod_changed(self, name: str) -> None:
+        """Look at "namespace/name", of which the watch has news."""
+        uid = self._by_name.get(name)
+        if uid is None:
+            return
+        pod = self._live.pod(uid)
+        if pod is None or pod.node or pod.terminating:
+            self.release(uid)
+
+    # What is asked
+
+    def pod(self, uid: str) -> Pod | None:
+        """Return a pod that hasn't ended, by uid."""
+        return self._live.pod(uid)
+
+    def free(self, node: str) -> Mapping[str, int] | None:
+        """Return what is left on a node, terminating pods and those on their way counted."""
+        found = self._live.nodes.get(node)
+        if found is None:
+            return None
+        left = dict(found.allocatable)
+        for pod in self._live.pods_on(node):
+            if pod.node:
+                _subtract(left, pod)
+        for assumption in self._by_uid.values():
+            if node in assumption.nodes:
+                _subtract(left, assumption.pod)
+        return left
+
+    def pods_of(self, beneficiary_: str) -> Iterable[Pod]:
+        """Return the pods of a workload or of a name; those steered are where they are going."""
+        found = {pod.uid: pod for pod in self._known(beneficiary_)}
+        for assumption in self._by_uid.values():
+            pod = assumption.pod
+            if assumption.steered and beneficiary(pod) == beneficiary_:
+                found[pod.uid] = replace(pod, node=assumption.nodes[0])
+        return found.values()
+
+    def _known(self, beneficiary_: str) -> Iterable[Pod]:
+        namespace, kind, name = beneficiary_.split("/", 2)
+        if kind != "Pod":
+            return self._live.pods_of(beneficiary_)
+        pod = self._live.pod_named(f"{namespace}/{name}")
+        return () if pod is None or pod.owner else (pod,)
+
+
+def _subtract(left: dict[str, int], pod: Pod) -> None:
+    for resource, amount in pod.shape.requests:
+        left[resource] = left.get(resource, 0) - amount
