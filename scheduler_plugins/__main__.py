@@ -19,8 +19,8 @@ import structlog
 import uvloop
 
 from fairstow.cluster.errors import InputError
+from fairstow.kube.tls import CertificateError, CertificateFiles
 from scheduler_plugins.service import Address, Settings, serve
-from scheduler_plugins.tls import CertificateError, CertificateFiles
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

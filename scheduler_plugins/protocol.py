@@ -2,7 +2,7 @@
 
 kube-scheduler waits for every answer, so each one is made in a fraction of a millisecond from
 memory: no framework, no task switch, no copy of the body. `service.py` gives it the handlers; TLS
-and the client's certificate are the business of `tls.py`.
+and the client's certificate are the business of `fairstow.kube.tls`.
 
 What a peer sends is bounded (head, body, patience) and what isn't HTTP gets a 400 with a sentence.
 """

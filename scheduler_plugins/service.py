@@ -18,13 +18,13 @@ from typing import Any
 import structlog
 
 from fairstow.kube.aio.api import Api
+from fairstow.kube.tls import CertificateFiles, Certificates, keep_fresh
 from scheduler_plugins import metrics
 from scheduler_plugins.acknowledge import Acknowledgement
 from scheduler_plugins.admin import AdminServer, application
 from scheduler_plugins.index import Index
 from scheduler_plugins.protocol import Connection, Endpoint
 from scheduler_plugins.review import Reviewer
-from scheduler_plugins.tls import CertificateFiles, Certificates, keep_fresh
 from scheduler_plugins.verbs import Verbs
 from scheduler_plugins.watching import Watching
 

@@ -17,8 +17,8 @@ import pytest
 import uvloop
 
 from e2e.controlplane.tls import Authority, KeyPair
+from fairstow.kube.tls import CertificateError, CertificateFiles, Certificates
 from scheduler_plugins.protocol import Connection, Endpoint
-from scheduler_plugins.tls import CertificateError, CertificateFiles, Certificates
 
 REQUEST = b"POST /echo HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}"
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]

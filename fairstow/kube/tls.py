@@ -1,4 +1,6 @@
-"""Certificates of the two ports, read anew when their files change, without dropping anybody.
+"""A server's certificates, read anew when their files change, without dropping anybody.
+
+Used by the extender and the webhook.
 
 Kubernetes replaces the files of a mounted Secret while we run. New handshakes then use the new
 certificate and trust the new authority; connections that are open stay open. Files that don't fit
