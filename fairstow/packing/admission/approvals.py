@@ -28,7 +28,7 @@ class Question:
 def decided(request: Request) -> tuple[str, ...]:
     """Return which decisions the request makes that weren't made before."""
     new, old = _spec(request.object), _spec(request.old_object)
-    return tuple(field for field in DECISIONS if new.get(field) and not old.get(field))
+    return tuple(f for f in DECISIONS if new.get(f) is not None and old.get(f) is None)
 
 
 def stamp(request: Request) -> Reply:

@@ -1,0 +1,143 @@
+"""The webhook as a running program: its port, its watches, its orderly end.
+
+Called by operator/webhook.py.
+"""
+
+import argparse
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from controllers.webhook.app import Readiness, build
+from controllers.webhook.watched import Watched
+from fairstow.kube.aio.api import Api
+from fairstow.kube.tls import CertificateFiles, Certificates, keep_fresh
+
+MOST_AT_ONCE = 200
+"""Requests under way beyond which the API server is told to come back (503)."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says. Attributes: drain: seconds between "not ready" and the end."""
+
+    host: str
+    port: int
+    certificates: CertificateFiles
+    kubeconfig: str | None
+    drain: float
+
+
+def settings_of(arguments: Sequence[str]) -> Settings:
+    """Read the command line; a wrong one ends the program with a sentence."""
+    parser = argparse.ArgumentParser(
+        prog="operator/webhook.py",
+        allow_abbrev=False,
+        description="Answers the API server's admission reviews: approvals of plans, advice on "
+        "policies, the scheduler of pods that opted in.",
+    )
+    parser.add_argument("--listen", type=_address, default="0.0.0.0:8443", metavar="HOST:PORT")
+    parser.add_argument("--tls-cert", type=Path, required=True, metavar="FILE", help="chain, PEM")
+    parser.add_argument("--tls-key", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--kubeconfig", metavar="FILE", help="default: as kubectl, or the pod's")
+    parser.add_argument(
+        "--drain-seconds",
+        type=float,
+        default=5.0,
+        metavar="SECONDS",
+        help="between not being ready and closing the port",
+    )
+    given = parser.parse_args(arguments)
+    files = CertificateFiles(given.tls_cert, given.tls_key)
+    host, port = given.listen
+    return Settings(host, port, files, given.kubeconfig, given.drain_seconds)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 <= int(port) < 1 << 16:
+        raise argparse.ArgumentTypeError(f"{text!r} isn't HOST:PORT, such as 0.0.0.0:8443")
+    return host.strip("[]"), int(port)
+
+
+async def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT, then end in order.
+
+    Raises:
+        CertificateError: the certificates can't be used.
+        InputError: there is no usable configuration for the API server.
+    """
+    # 1. What can fail for a wrong flag, first.
+    certificates = Certificates(settings.certificates)
+    async with Api.connect(settings.kubeconfig) as api:
+        # 2. What is known of the cluster, and fresh certificates.
+        watched = Watched(api)
+        beside = [
+            asyncio.create_task(each) for each in (*watched.tasks(), keep_fresh(certificates))
+        ]
+
+        # 3. The port: decisions on plans need no watch, so nobody waits for one.
+        readiness = Readiness()
+        config = _config(settings, certificates, api, watched, readiness)
+        server = _Server(config, readiness, settings.drain)
+        log.info("serving", host=settings.host, port=settings.port)
+        try:
+            await server.serve()
+        finally:
+            for task in beside:
+                task.cancel()
+            for task in beside:
+                with suppress(asyncio.CancelledError):
+                    await task
+
+
+class _Server(uvicorn.Server):
+    """Says that it isn't ready for a while before it ends, so that nobody is turned away."""
+
+    def __init__(self, config: uvicorn.Config, readiness: Readiness, drain: float) -> None:
+        super().__init__(config)
+        self._readiness = readiness
+        self._drain = drain
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._readiness.draining:
+            super().handle_exit(sig, frame)
+            return
+        self._readiness.draining = True
+        self._loop.call_soon_threadsafe(self._loop.call_later, self._drain, self._end)
+
+    def _end(self) -> None:
+        self.should_exit = True
+
+
+def _config(
+    settings: Settings, certificates: Certificates, api: Api, watched: Watched, readiness: Readiness
+) -> uvicorn.Config:
+    def context(_config: uvicorn.Config, _default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+        return certificates.context
+
+    return uvicorn.Config(
+        build(api, watched, readiness),
+        host=settings.host,
+        port=settings.port,
+        ssl_context_factory=context,
+        limit_concurrency=MOST_AT_ONCE,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=10,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+    )

@@ -1,0 +1,69 @@
+"""What the webhook knows of the cluster, kept by watches of nodes, pools and policies.
+
+Run by `serve`. Pods aren't watched: whether one can ever run doesn't depend on who runs now.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+import structlog
+
+from fairstow.api import GpuPool, PackingPolicy
+from fairstow.api.model import GROUP, VERSION, CustomResource
+from fairstow.cluster.kinds import NODE, Kind
+from fairstow.cluster.live import LiveCluster
+from fairstow.kube.aio.api import Api, Json
+from fairstow.kube.aio.reflector import Reflector, Store
+from fairstow.packing.admission.world import World, read_policy, read_pool
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+def _kind(of: type[CustomResource]) -> Kind:
+    return Kind(of.__name__, f"{GROUP}/{VERSION}", of.resource.plural)
+
+
+POOL, POLICY = _kind(GpuPool), _kind(PackingPolicy)
+
+
+class Watched:
+    """The cluster as far as it has been listed."""
+
+    def __init__(self, api: Api) -> None:
+        self._cluster = LiveCluster()
+        self._store = Store()
+        self._nodes = Reflector(api, NODE, self._cluster)
+        self._others = {kind: Reflector(api, kind, self._store) for kind in (POOL, POLICY)}
+
+    def tasks(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Return what has to run for it to stay true."""
+        return (self._nodes.run(), *(reflector.run() for reflector in self._others.values()))
+
+    async def synced(self) -> None:
+        """Wait until everything has been listed once."""
+        reflectors = (self._nodes, *self._others.values())
+        await asyncio.gather(*(reflector.synced.wait() for reflector in reflectors))
+
+    def world(self) -> World:
+        """Return what is known now; it changes as the cluster does."""
+        return World(
+            nodes=self._cluster.nodes if self._known(self._nodes) else None,
+            pools=self._read(POOL, read_pool),
+            policies=self._read(POLICY, read_policy),
+        )
+
+    def _known(self, reflector: Reflector) -> bool:
+        return reflector.synced.is_set() and not (reflector.problem and not reflector.lists)
+
+    def _read(self, kind: Kind, read: Callable[[Json], T]) -> Mapping[str, T] | None:
+        if not self._known(self._others[kind]):
+            return None
+        found = {}
+        for name, raw in self._store.of(kind).items():
+            try:
+                found[name] = read(raw)
+            except (ValueError, KeyError, TypeError) as error:  # an object of another version
+                log.warning("passed over", kind=kind.name, name=name, error=str(error))
+        return found

@@ -1,0 +1,58 @@
+"""The rights of one program of the installation, from the table that the chart is made of.
+
+Used by tests that run a program without the chart: what the table forgets fails them.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from tools.generate.permissions import chart_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from e2e.controlplane.client import Cluster
+    from fairstow.kube.permissions import Program
+
+RBAC = "rbac.authorization.k8s.io"
+
+
+@contextmanager
+def bind(cluster: Cluster, program: Program, namespace: str) -> Iterator[None]:
+    """Make a program's ServiceAccount in `namespace`, with its rights; all is gone afterwards."""
+    table = yaml.safe_load(chart_file())["programs"]
+    (rights,) = (each for each in table if each["name"] == program.name)
+    name = f"fairstow-{program.name}"
+    account = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
+    # A cluster role of its own, since tests may run beside each other.
+    apart = f"{name}:{namespace}"
+    cluster.apply(
+        [
+            {"apiVersion": "v1", **_named("ServiceAccount", name, namespace)},
+            {**_rbac("ClusterRole", apart), "rules": rights["cluster"]},
+            {**_rbac("Role", name, namespace), "rules": rights["own"]},
+            {**_rbac("ClusterRoleBinding", apart), **_to("ClusterRole", apart, account)},
+            {**_rbac("RoleBinding", name, namespace), **_to("Role", name, account)},
+        ]
+    )
+    try:
+        yield
+    finally:
+        cluster.kubectl("delete", "clusterrolebinding,clusterrole", apart)
+
+
+def _named(kind: str, name: str, namespace: str = "") -> dict[str, Any]:
+    metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
+    return {"kind": kind, "metadata": metadata}
+
+
+def _rbac(kind: str, name: str, namespace: str = "") -> dict[str, Any]:
+    return {"apiVersion": f"{RBAC}/v1", **_named(kind, name, namespace)}
+
+
+def _to(kind: str, name: str, account: dict[str, str]) -> dict[str, Any]:
+    return {"roleRef": {"apiGroup": RBAC, "kind": kind, "name": name}, "subjects": [account]}

@@ -1,0 +1,386 @@
+"""The webhook before a real API server: approvals, warnings, schedulers, and when it is down.
+
+The program runs beside the cluster with the rights that the chart gives it; the webhook
+configurations are the chart's, but that they point to a URL. Not covered: the Service and the pods
+in front of it (e2e/test_chart.py), its decisions case by case (tests/packing/test_admission.py).
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import uuid
+from base64 import b64encode
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from e2e.controlplane.client import KubectlError
+from e2e.controlplane.components import LOOPBACK
+from e2e.controlplane.processes import Processes
+from e2e.controlplane.tls import Authority
+from e2e.helm import rendered
+from e2e.rights import bind
+from fairstow.kube.permissions import WEBHOOK
+from tests.api.objects import EXAMPLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from e2e.controlplane.client import Cluster
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).parents[1]
+ANA, BEA = "ana@example.com", "bea@example.com"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@dataclass
+class Webhook:
+    """The program and its cluster."""
+
+    cluster: Cluster
+    folder: Path
+    processes: Processes
+    authority: Authority
+    port: int
+
+    def start(self) -> None:
+        command = [sys.executable, str(ROOT / "operator" / "webhook.py")]
+        command += [f"--listen={LOOPBACK}:{self.port}", f"--kubeconfig={self.folder / 'sa'}"]
+        command += [f"--tls-cert={self.folder / 'tls.crt'}", f"--tls-key={self.folder / 'tls.key'}"]
+        self.processes.spawn("webhook", [*command, "--drain-seconds=0.2"])
+        self.cluster.wait(lambda: self.status("/readyz") == 200, "the webhook")
+
+    def issue(self) -> None:
+        pair = self.authority.issue("webhook", hosts=["localhost"])
+        (self.folder / "tls.crt").write_bytes(pair.cert.read_bytes())
+        (self.folder / "tls.key").write_bytes(pair.key.read_bytes())
+
+    def status(self, path: str, body: bytes | None = None) -> int:
+        return self.ask(path, body)[0]
+
+    def ask(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        context = ssl.create_default_context(cafile=str(self.authority.pair.cert))
+        request = urllib.request.Request(f"https://localhost:{self.port}{path}", body)
+        try:
+            with urllib.request.urlopen(request, context=context, timeout=10) as reply:
+                return reply.status, reply.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+        except (urllib.error.URLError, ConnectionError):
+            return 0, b""
+
+    def configurations(self) -> list[dict[str, Any]]:
+        """The chart's, with a URL in place of the Service."""
+        bundle = b64encode(self.authority.pair.cert.read_bytes()).decode()
+        found = [o for o in rendered() if o["kind"].endswith("WebhookConfiguration")]
+        for webhook in (webhook for each in found for webhook in each["webhooks"]):
+            path = webhook["clientConfig"]["service"]["path"]
+            url = f"https://localhost:{self.port}{path}"
+            webhook["clientConfig"] = {"url": url, "caBundle": bundle}
+        return found
+
+
+@pytest.fixture(scope="module")
+def webhook(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webhook]:
+    folder = tmp_path_factory.mktemp("webhook")
+    processes = Processes(folder, die_with_parent=True)
+    own = Webhook(cluster, folder, processes, Authority(folder / "pki"), free_port())
+    namespace = f"e2e-{uuid.uuid4().hex[:8]}"
+    cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    cluster.kubectl("create", "namespace", namespace)
+    people = [o for o in rendered() if o["metadata"]["name"].startswith("fairstow-approver")]
+    try:
+        with bind(cluster, WEBHOOK, namespace):
+            cluster.as_service_account(namespace, "fairstow-webhook", folder / "sa")
+            own.issue()
+            own.start()
+            cluster.apply([*people, *own.configurations()])
+            cluster.apply([grant("fairstow-approver", BEA), grant("e2e-writer", ANA), writer()])
+            yield own
+    finally:
+        kinds = "validatingwebhookconfiguration,mutatingwebhookconfiguration"
+        cluster.kubectl("delete", kinds, "fairstow", "--ignore-not-found")
+        names = ["fairstow-approver", "e2e-writer"]
+        cluster.kubectl("delete", "clusterrole,clusterrolebinding", "--ignore-not-found", *names)
+        cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+        processes.stop()
+
+
+def writer() -> dict[str, Any]:
+    """A role that may write plans but not approve them."""
+    verbs = ["get", "list", "watch", "create", "update", "patch", "delete"]
+    rule = {"apiGroups": ["fairstow.dev"], "resources": ["packingplans"], "verbs": verbs}
+    api = "rbac.authorization.k8s.io/v1"
+    return {
+        "apiVersion": api,
+        "kind": "ClusterRole",
+        "metadata": {"name": "e2e-writer"},
+        "rules": [rule],
+    }
+
+
+def grant(role: str, user: str) -> dict[str, Any]:
+    api = "rbac.authorization.k8s.io"
+    return {
+        "apiVersion": f"{api}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": role},
+        "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": api, "kind": "User", "name": user}],
+    }
+
+
+@pytest.fixture
+def make(webhook: Webhook) -> Iterator[Callable[..., str]]:
+    """A function that creates an object under a name of its own and returns kind/name."""
+    made = []
+
+    def create(obj: dict[str, Any], *args: str) -> str:
+        name = f"e2e-{uuid.uuid4().hex[:8]}"
+        renamed = obj | {"metadata": {"name": name}}
+        made.append(f"{obj['kind'].lower()}/{name}")
+        webhook.cluster.kubectl("create", "-f", "-", *args, stdin=json.dumps(renamed))
+        return made[-1]
+
+    yield create
+    webhook.cluster.kubectl("delete", "--ignore-not-found", *made)
+
+
+@pytest.fixture
+def nodes(gpu_nodes: Callable[..., list[str]]) -> list[str]:
+    """Nodes to plan for."""
+    return gpu_nodes(2, gpus=4)
+
+
+def plan(nodes: list[str], **decisions: Any) -> dict[str, Any]:
+    """A plan that moves nothing and places one pod on a node of this cluster."""
+    example = EXAMPLES["PackingPlan"]
+    placement = example["spec"]["placements"][0] | {"node": nodes[0]}
+    pod = {key: placement[key] for key in ("namespace", "name", "uid", "node")}
+    spec = {k: v for k, v in example["spec"].items() if k not in ("approval", "abort", "policy")}
+    own = {
+        "placements": [placement],
+        "moves": [],
+        "evictions": [],
+        "steps": [{"evict": [], "bind": [pod]}],
+        "summary": {"placements": 1, "moves": 0, "evictions": 0},
+    }
+    kept = {key: example[key] for key in ("apiVersion", "kind")}
+    return kept | {"spec": spec | own | decisions}
+
+
+def decide(cluster: Cluster, name: str, user: str, field: str = "approval", **more: str) -> str:
+    decision = {"decision": "Approved"} if field == "approval" else {}
+    patch = json.dumps({"spec": {field: decision | more}})
+    return cluster.kubectl("patch", name, "--type=merge", "-p", patch, f"--as={user}")
+
+
+def test_who_may_not_approve_is_told_what_is_missing(
+    webhook: Webhook, make: Callable[..., str], nodes: list[str]
+) -> None:
+    name = make(plan(nodes), f"--as={ANA}")
+    with pytest.raises(KubectlError) as caught:
+        decide(webhook.cluster, name, ANA)
+    said = str(caught.value)
+    assert f"'{ANA}' may not approve or reject PackingPlan {name.partition('/')[2]}" in said
+    assert "verb 'approve' on packingplans.fairstow.dev" in said
+    assert "--clusterrole=fairstow-approver" in said
+    assert "approval" not in webhook.cluster.get(name)["spec"]
+
+
+@pytest.mark.parametrize("claimed", [{}, {"by": ANA}])
+def test_who_may_approve_is_recorded_whoever_they_say_they_are(
+    webhook: Webhook, make: Callable[..., str], nodes: list[str], claimed: dict[str, str]
+) -> None:
+    name = make(plan(nodes))
+    decide(webhook.cluster, name, BEA, **claimed)
+    approval = webhook.cluster.get(name)["spec"]["approval"]
+    assert approval == {"decision": "Approved", "by": BEA}
+
+
+def test_a_stop_is_recorded_and_needs_the_same_right(
+    webhook: Webhook, make: Callable[..., str], nodes: list[str]
+) -> None:
+    name = make(plan(nodes))
+    with pytest.raises(KubectlError, match="may not stop PackingPlan"):
+        decide(webhook.cluster, name, ANA, "abort")
+    decide(webhook.cluster, name, BEA, "abort")
+    assert webhook.cluster.get(name)["spec"]["abort"] == {"by": BEA}
+
+
+def test_a_plan_cannot_be_created_approved_by_who_may_not(
+    webhook: Webhook, make: Callable[..., str], nodes: list[str]
+) -> None:
+    approved = plan(nodes, approval={"decision": "Approved", "by": BEA})
+    with pytest.raises(KubectlError, match="may not approve"):
+        make(approved, f"--as={ANA}")
+
+
+def test_a_plan_of_another_cluster_is_warned_of_and_cannot_be_approved(
+    webhook: Webhook, make: Callable[..., str], nodes: list[str]
+) -> None:
+    del nodes
+    name = make(plan(["elsewhere-0"]))
+    with pytest.raises(KubectlError, match="the plan is of another cluster"):
+        decide(webhook.cluster, name, BEA)
+
+
+def warnings_of(webhook: Webhook, obj: dict[str, Any], *args: str) -> str:
+    reply = subprocess.run(
+        [*webhook.cluster.kubectl_command, "create", "--dry-run=server", "-f", "-", *args],
+        input=json.dumps(obj),
+        env=webhook.cluster.environ(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return reply.stderr
+
+
+def test_a_policy_is_advised(webhook: Webhook) -> None:
+    policy = {
+        "apiVersion": "fairstow.dev/v1alpha1",
+        "kind": "PackingPolicy",
+        "metadata": {"name": "e2e-advice"},
+        "spec": {"poolRef": {"name": "nowhere"}, "triggers": {"schedule": "0 0 30 2 *"}},
+    }
+    said = warnings_of(webhook, policy)
+    assert "Warning: spec.poolRef.name: there is no GpuPool nowhere" in said
+    assert "0 0 30 2 * never comes" in said
+
+
+def pod(namespace: str, **spec: Any) -> dict[str, Any]:
+    limits = {"nvidia.com/gpu": spec.pop("gpus", "1")}
+    container = {"name": "main", "image": "none", "resources": {"limits": limits}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "a", "namespace": namespace},
+        "spec": {"containers": [container], **spec},
+    }
+
+
+@pytest.fixture
+def opted_in(webhook: Webhook, namespace: str) -> str:
+    label = "fairstow.dev/scheduler=enabled"
+    webhook.cluster.kubectl("label", "namespace", namespace, label)
+    return namespace
+
+
+def scheduler_of(webhook: Webhook, obj: dict[str, Any]) -> str:
+    created = webhook.cluster.kubectl(
+        "create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(obj)
+    )
+    name: str = json.loads(created)["spec"]["schedulerName"]
+    return name
+
+
+def test_a_namespace_that_opts_in_gets_our_scheduler(webhook: Webhook, opted_in: str) -> None:
+    webhook.cluster.wait(
+        lambda: scheduler_of(webhook, pod(opted_in)) == "fairstow", "the label to be seen"
+    )
+    assert scheduler_of(webhook, pod(opted_in, schedulerName="volcano")) == "volcano"
+
+
+def test_a_namespace_that_did_not_keeps_its_own(webhook: Webhook, namespace: str) -> None:
+    assert scheduler_of(webhook, pod(namespace)) == "default-scheduler"
+
+
+def test_a_pod_that_never_fits_is_warned_of_and_taken(
+    webhook: Webhook, opted_in: str, make: Callable[..., str], nodes: list[str]
+) -> None:
+    label = {"matchLabels": {"kubernetes.io/hostname": nodes[0]}}
+    pool = make(
+        {
+            "apiVersion": "fairstow.dev/v1alpha1",
+            "kind": "GpuPool",
+            "spec": {"nodeSelector": label},
+        }
+    ).partition("/")[2]
+    fits, never = pod(opted_in, gpus="4"), pod(opted_in, gpus="8")
+    said = webhook.cluster.wait(lambda: warnings_of(webhook, never), "the pool to be seen")
+    assert f"no node of pool {pool} that it may run on has more than 4" in said
+    assert warnings_of(webhook, fits) == ""
+
+
+@contextmanager
+def stopped(webhook: Webhook) -> Iterator[None]:
+    webhook.processes.stop_one("webhook")
+    try:
+        yield
+    finally:
+        webhook.start()
+
+
+def test_while_it_is_down_decisions_wait_and_nothing_else_does(
+    webhook: Webhook, make: Callable[..., str], nodes: list[str], opted_in: str
+) -> None:
+    name = make(plan(nodes))
+    with stopped(webhook):
+        with pytest.raises(KubectlError, match="failed calling webhook"):
+            decide(webhook.cluster, name, BEA)
+        webhook.cluster.kubectl("label", name, "still=possible")
+        another = make(plan(nodes))
+        webhook.cluster.kubectl("delete", another)
+        assert scheduler_of(webhook, pod(opted_in)) == "default-scheduler"
+    decide(webhook.cluster, name, BEA)
+
+
+def test_a_new_certificate_is_taken_up_without_a_pause(
+    webhook: Webhook, make: Callable[..., str], nodes: list[str]
+) -> None:
+    def presented() -> str:
+        return ssl.get_server_certificate((LOOPBACK, webhook.port))
+
+    before = presented()
+    webhook.issue()
+    webhook.cluster.wait(lambda: presented() != before, "the new certificate")
+    decide(webhook.cluster, make(plan(nodes)), BEA)
+
+
+REVIEW = {
+    "apiVersion": "admission.k8s.io/v1",
+    "kind": "AdmissionReview",
+    "request": {
+        "uid": "u",
+        "operation": "CREATE",
+        "resource": {"group": "", "version": "v1", "resource": "secrets"},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "said"),
+    [
+        ("/stamp", b"not JSON", 400, "isn't an AdmissionReview"),
+        ("/stamp", json.dumps(REVIEW).encode(), 400, "/stamp takes no reviews of secrets"),
+        ("/pods", b"x" * (9 << 20), 413, "at most"),
+        ("/anything", b"{}", 404, "Not Found"),
+        ("/stamp", None, 405, "Method Not Allowed"),
+        ("/openapi.json", None, 404, "Not Found"),
+    ],
+)
+def test_whatever_is_no_review_of_its_kinds_is_refused(
+    webhook: Webhook, path: str, body: bytes | None, status: int, said: str
+) -> None:
+    answer, text = webhook.ask(path, body)
+    assert answer in (status, 0 if status == 413 else status)
+    assert said in text.decode() or answer == 0
