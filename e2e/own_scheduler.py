@@ -94,6 +94,15 @@ class Beside:
         with urllib.request.urlopen(request, context=context, timeout=10) as reply:
             return json.loads(reply.read())
 
+    def serial(self) -> bytes:
+        """Return the certificate that the extender presents now."""
+        context = self.client_context()
+        with (
+            socket.create_connection((LOOPBACK, self.port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname=LOOPBACK) as connection,
+        ):
+            return connection.getpeercert(binary_form=True) or b""
+
     def start_extender(self, *arguments: str) -> None:
         """Start the extender and wait until it is ready."""
         server = self.folder / "server"
