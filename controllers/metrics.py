@@ -38,6 +38,14 @@ PLANNED = Counter(
     "What the plans made under a policy contain.",
     ("policy", "change"),
 )
+EVICTIONS = Counter(
+    "fairstow_packing_evictions_total",
+    "Evictions asked for, of pods that move and of those evicted for good, by what became of them.",
+    ("kind", "outcome"),
+)
+PLANS_ENDED = Counter(
+    "fairstow_packing_plans_ended_total", "Plans that succeeded or were given up.", ("reason",)
+)
 TURN_FAILURES = Counter(
     "fairstow_packing_turn_failures_total",
     "Turns of a controller that failed and were tried again.",

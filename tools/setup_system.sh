@@ -1,13 +1,13 @@
 #!/bin/sh
 # Installs the Debian packages that a real Kubernetes node in the e2e tests needs (see
-# e2e/controlplane/README.md). Called by `make setup-system`, and by .ci/run; nothing else here
+# e2e/controlplane/README.md), and Prometheus, by which alerts are tested. Called by `make setup-system`, and by .ci/run; nothing else here
 # touches the system. Where it can't install, it says so and fails; under CI=true it only says so.
 set -eu
 packages="runc containernetworking-plugins nftables iproute2 conntrack buildah debootstrap
-debian-archive-keyring util-linux mount"
+debian-archive-keyring util-linux mount prometheus"
 
 give_up() {
-    echo "$1 The tests on a real node are skipped." >&2
+    echo "$1 The tests on a real node and with Prometheus are skipped." >&2
     [ "${CI:-}" = true ] && exit 0
     exit 1
 }
@@ -20,11 +20,12 @@ for package in $packages; do
     fi
 done
 if [ -z "$missing" ]; then
-    echo "All Debian packages for a real node are installed."
+    echo "All Debian packages that the tests use are installed."
     exit 0
 fi
 [ "$(id -u)" = 0 ] || give_up "Not root. Run: sudo apt-get install$missing."
 echo "Installing:$missing"
 apt-get update -qq
 # shellcheck disable=SC2086  # a list of words
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+# RUNLEVEL=1: no service of theirs is started.
+RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from fairstow.api import KINDS
-from tools.generate import chart, permissions
+from tools.generate import chart, dashboards, permissions
 from tools.generate.crd import as_yaml, custom_resource_definition, schemas
 from tools.generate.reference import reasons_page, reference_page
 from tools.generate.schema import SchemaError
@@ -26,6 +26,7 @@ def generated() -> dict[str, str]:
         f"{chart.CHART}/files/scheduler.json": chart.scheduler_configuration(),
         f"{chart.CHART}/README.md": chart.readme(ROOT),
     }
+    files |= dashboards.dashboards()
     for kind in KINDS:
         files[f"{chart.CRDS}/{kind.resource.plural}.yaml"] = chart.chart_crd(kind)
         files[f"crds/{kind.resource.plural}.yaml"] = as_yaml(custom_resource_definition(kind))
@@ -47,7 +48,12 @@ def differing(files: dict[str, str], root: Path) -> list[str]:
 
 
 def _extra(files: dict[str, str], root: Path) -> list[Path]:
-    folders = ("crds/*.yaml", "docs/reference/*.md", f"{chart.CRDS}/*.yaml")
+    folders = (
+        "crds/*.yaml",
+        "docs/reference/*.md",
+        f"{chart.CRDS}/*.yaml",
+        f"{dashboards.FOLDER}/*.json",
+    )
     present = [path for pattern in folders for path in root.glob(pattern)]
     return sorted(path for path in present if str(path.relative_to(root)) not in files)
 
