@@ -248,7 +248,55 @@ SCHEDULER = Program(
     ),
 )
 
-PROGRAMS = (OPERATOR, WEBHOOK, EXTENDER, SCHEDULER)
+TEST = Program(
+    name="test",
+    what="`helm test`: runs `fairstow doctor` in the cluster.",
+    cluster=(
+        Grant(
+            group="apiextensions.k8s.io",
+            resources=("customresourcedefinitions",),
+            verbs=("get",),
+            names=tuple(f"{kind}.{GROUP}" for kind in KINDS),
+            why="Compares the definitions with its own.",
+        ),
+        Grant(
+            group="admissionregistration.k8s.io",
+            resources=("mutatingwebhookconfigurations", "validatingwebhookconfigurations"),
+            verbs=("get",),
+            names=(WEBHOOKS,),
+            why="Looks whether the API server trusts the webhook.",
+        ),
+        Grant(
+            group=GROUP,
+            resources=("packingplans",),
+            verbs=("create",),
+            why="Tries the webhook by a dry run.",
+        ),
+    ),
+    own=(
+        Grant(
+            group="coordination.k8s.io",
+            resources=("leases",),
+            verbs=("get", "list"),
+            why="Looks who is alive.",
+        ),
+        Grant(
+            group="discovery.k8s.io",
+            resources=("endpointslices",),
+            verbs=("list",),
+            why="Looks who is in service.",
+        ),
+        Grant(
+            group="apps",
+            resources=("deployments",),
+            verbs=("get",),
+            names=("fairstow-scheduler",),
+            why="Looks whether there is a scheduler.",
+        ),
+    ),
+)
+
+PROGRAMS = (OPERATOR, WEBHOOK, EXTENDER, SCHEDULER, TEST)
 
 ROLES = (
     Role(
