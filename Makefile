@@ -29,6 +29,7 @@ test-fast: $(SYNCED) ## Run the tests that need no cluster.
 
 .PHONY: test-e2e
 test-e2e: $(SYNCED) ## Run the tests on a real Kubernetes (builds it first, once).
+	@if [ "$$CI" = true ]; then $(PHASE) setup-system sh tools/setup_system.sh; fi
 	@$(PHASE) build-kubernetes $(PYTHON) -m tools.need_go
 	@$(PHASE) e2e-tests $(PYTHON) -m pytest e2e
 

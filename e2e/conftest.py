@@ -22,9 +22,11 @@ from e2e.controlplane.provider import (
     provide_real,
     real_node_missing,
 )
+from e2e.controlplane.realnode import product
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from e2e.controlplane.client import Cluster
     from e2e.controlplane.realnode.cluster import RealCluster
@@ -56,6 +58,17 @@ def real_node_programs(pytestconfig: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
+def product_image(real_node_programs: None, pytestconfig: pytest.Config) -> tuple[str, Path]:
+    """Build the product's image, if need be: its name, and the archive it is in."""
+    capture: Any = pytestconfig.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        try:
+            return product.image()
+        except product.BaseError as error:
+            pytest.skip(f"no image: {error}")
+
+
+@pytest.fixture(scope="session")
 def cluster(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
@@ -71,10 +84,10 @@ def cluster(
 
 @pytest.fixture(scope="session")
 def real_cluster(
-    real_node_programs: None, tmp_path_factory: pytest.TempPathFactory
+    product_image: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RealCluster]:
     """A second cluster, one of whose nodes is real, with helm and the product's image on it."""
-    with provide_real(tmp_path_factory.mktemp("real")) as running:
+    with provide_real(tmp_path_factory.mktemp("real"), *product_image) as running:
         yield running
 
 

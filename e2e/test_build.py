@@ -20,6 +20,7 @@ import pytest
 
 from e2e.controlplane.build import CONTROLPLANE, KWOK_CONTROLLER, BuildError, ensure
 from e2e.controlplane.provider import Kind, UnavailableError, choose, provide
+from e2e.controlplane.realnode import needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -183,3 +184,28 @@ def test_an_unknown_or_impossible_wish_says_so(fake: Path) -> None:
         wish = {"E2E_CLUSTER": "kind"}
         with pytest.raises(UnavailableError, match="kind"), provide(fake / "c", wish):
             pass
+
+
+@pytest.mark.parametrize(
+    ("user", "commands", "reason"),
+    [
+        (1000, {}, "a real node needs root"),
+        (0, {"no-such-command": "its-package"}, "packages its-package are missing"),
+        (0, {}, "the kernel refuses what a real node needs: no veth"),
+    ],
+)
+def test_a_machine_without_a_real_node_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    user: int,
+    commands: dict[str, str],
+    reason: str,
+) -> None:
+    (tmp_path / "ptp").touch()
+    (tmp_path / "unshare").write_text("#!/bin/sh\necho no veth >&2\nexit 1\n")
+    (tmp_path / "unshare").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(needs, "COMMANDS", commands)
+    monkeypatch.setattr(needs, "CNI_PLUGINS", tmp_path)
+    assert reason in str(needs.missing())

@@ -1,4 +1,4 @@
-"""Builds the local Kubernetes for the e2e tests, or says which tests are left out without it."""
+"""Builds all that the e2e tests run, or says which tests are left out without it."""
 
 import sys
 
@@ -17,7 +17,7 @@ def main() -> int:
     if code == 0 and (reason := needs.missing()):
         print(f"The tests on a real node are left out: {reason}", file=sys.stderr)
     elif code == 0:
-        return controlplane(["build", *(program.name for program in REAL_NODE)])
+        code = controlplane(["build", *(program.name for program in REAL_NODE), "image"])
     return code
 
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the Debian packages that a real Kubernetes node in the e2e tests needs (see
-# e2e/controlplane/README.md), and Prometheus, by which alerts are tested. Called by `make setup-system`, and by .ci/run; nothing else here
-# touches the system. Where it can't install, it says so and fails; under CI=true it only says so.
+# e2e/controlplane/README.md), and Prometheus, by which alerts are tested. Called by
+# `make setup-system` and, under CI=true, by `make test`; nothing else here touches the system.
+# Where it can't install, it says so and fails; under CI=true it only says so.
 set -eu
 packages="runc containernetworking-plugins nftables iproute2 conntrack buildah debootstrap
 debian-archive-keyring util-linux mount prometheus"
@@ -25,7 +26,8 @@ if [ -z "$missing" ]; then
 fi
 [ "$(id -u)" = 0 ] || give_up "Not root. Run: sudo apt-get install$missing."
 echo "Installing:$missing"
-apt-get update -qq
-# shellcheck disable=SC2086  # a list of words
-# RUNLEVEL=1: no service of theirs is started.
-RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+# shellcheck disable=SC2086  # a list of words; RUNLEVEL=1: no service of theirs is started
+apt-get update -qq &&
+    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
+    give_up "apt-get failed."

@@ -19,7 +19,7 @@ from e2e.controlplane.cluster import LocalCluster
 from e2e.controlplane.kind import KindError, docker_works, kind_cluster
 from e2e.controlplane.options import ClusterOptions
 from e2e.controlplane.processes import Processes
-from e2e.controlplane.realnode import needs, product
+from e2e.controlplane.realnode import needs
 from e2e.controlplane.realnode.cluster import RealCluster
 from e2e.controlplane.realnode.node import RealNode
 
@@ -100,13 +100,12 @@ def real_node_missing(environ: Mapping[str, str]) -> str | None:
 
 
 @contextmanager
-def provide_real(folder: Path) -> Iterator[RealCluster]:
-    """Yield a local cluster with a real node that has the product's image.
+def provide_real(folder: Path, image: str, archive: Path) -> Iterator[RealCluster]:
+    """Yield a local cluster with a real node that has `image`, loaded from `archive`.
 
-    Raises ComponentError, BuildError, ImageError or NodeError.
+    Raises ComponentError, BuildError or NodeError.
     """
     helm = ensure(HELM_CLI)
-    image, archive = product.image()
     local = LocalCluster(folder, ClusterOptions(real_node=True))
     with local as running:
         RealNode(local.blueprint).load(archive)

@@ -49,6 +49,7 @@ class RealNode:
 
     def command(self) -> list[str]:
         """Write every file the node reads, and return the command that becomes the node."""
+        cgroups.sweep()  # those of nodes that were killed, in whatever folder
         self.folder.mkdir(parents=True, exist_ok=True)
         plan = self._write("plan.json", self._plan())
         module = "e2e.controlplane.realnode.init"
@@ -60,12 +61,11 @@ class RealNode:
 
     def load(self, archive: Path) -> None:
         """Import a docker-archive. Raises NodeError."""
-        command = [ensure(CTR), "--address", self.socket, "--namespace", "k8s.io"]
+        client = [ensure(CTR), "--address", self.socket, "--namespace", "k8s.io"]
+        # Unpacked, the layers aren't needed a second time: that halves the memory they take.
+        command = [*client, "images", "import", "--local", "--discard-unpacked-layers", archive]
         reply = subprocess.run(
-            [*map(str, command), "images", "import", "--no-unpack=false", str(archive)],
-            capture_output=True,
-            text=True,
-            check=False,
+            [str(each) for each in command], capture_output=True, text=True, check=False
         )
         if reply.returncode:
             raise NodeError(f"containerd could not import {archive}: {reply.stderr.strip()}")
@@ -86,6 +86,7 @@ class RealNode:
         return {
             "cgroup": cgroups.name_of(self.blueprint.folder),
             "binds": binds,
+            "images": str(self._folder("containerd")),
             "programs": [{**each, "log": str(logs / f"{each['name']}.log")} for each in programs],
         }
 

@@ -28,10 +28,15 @@ _RECIPE = hashlib.sha256(repr((_SUITE, _PACKAGES, _UNNEEDED)).encode()).hexdiges
 _BASE = f"fairstow.dev/e2e/base:{_RECIPE[:12]}"
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _KEPT = 3
+_MANY = 100
 
 
 class ImageError(Exception):
     """The image could not be built; the message holds the end of what was said."""
+
+
+class BaseError(ImageError):
+    """Debian's packages could not be had, so there is nothing to build the image on."""
 
 
 def image() -> tuple[str, Path]:
@@ -70,7 +75,9 @@ def _build_base() -> None:
     with tempfile.TemporaryDirectory(dir=_folder()) as scratch:
         root = Path(scratch) / "root"
         command = ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(root)]
-        _run(command)
+        reply = _run(command, check=False)
+        if reply.returncode:
+            raise BaseError(f"{' '.join(command)} failed:\n{_end(reply)}")
         for path in _UNNEEDED:
             shutil.rmtree(root / path, ignore_errors=True)
             (root / path).mkdir()
@@ -112,9 +119,12 @@ def _run(command: list[str], *, check: bool = True) -> subprocess.CompletedProce
         check=False,
     )
     if check and reply.returncode:
-        said = "\n".join((reply.stdout + reply.stderr).splitlines()[-25:])
-        raise ImageError(f"{' '.join(command[:8])} … failed ({reply.returncode}):\n{said}")
+        raise ImageError(f"{' '.join(command[:8])} … failed ({reply.returncode}):\n{_end(reply)}")
     return reply
+
+
+def _end(reply: subprocess.CompletedProcess[str]) -> str:
+    return "\n".join((reply.stdout + reply.stderr).splitlines()[-25:])
 
 
 def _content() -> str:
@@ -136,11 +146,13 @@ def _content() -> str:
 
 
 def _forget_old() -> None:
-    """Keep the newest archives, and of buildah's images only the layers that builds start from."""
+    """Keep the newest archives, and the layers that builds start from until they are too many."""
     archives = sorted(_folder().glob("*.tar"), key=lambda path: path.stat().st_mtime)
     for archive in archives[:-_KEPT]:
         archive.unlink()
         _buildah("rmi", f"{REPOSITORY}:{archive.stem}", check=False)
+    if _buildah("images", "--all", "--quiet").stdout.count("\n") > _MANY:
+        _buildah("rmi", "--prune", "--force", check=False)
 
 
 def _folder() -> Path:
