@@ -12,9 +12,9 @@ event is taken in whole or, if the object is malformed, left out and named in `p
     cluster.replace(kind, objects)        # upsert each, then retain
 
     cluster.snapshot()                    # as Builder(live=True) would make of the same objects
-    cluster.nodes[name], cluster.pod(uid), cluster.pod_named("namespace/name")
-    cluster.pods_on(node), cluster.pods_of("namespace/Kind/name"), cluster.waiting()
-    cluster.used(node), cluster.free(node)
+    cluster.nodes[name]; cluster.pod(uid), cluster.pod_named("namespace/name")
+    cluster.pods_on(node), cluster.pods_of(workload), cluster.waiting()
+    cluster.used(node), cluster.free(node)          # not to be changed, and not kept
     cluster.assume(uid, node), cluster.forget(uid)
 
 A pod holds room on the node it is bound to, else where it is assumed, else where it is nominated;
@@ -63,11 +63,6 @@ def name_of(obj: Object) -> str:
     return f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
 
 
-def owner_key(pod: Pod) -> str:
-    """Return "namespace/Kind/name" of a pod's controller, or "" where it has none."""
-    return f"{pod.namespace}/{pod.owner.kind}/{pod.owner.name}" if pod.owner else ""
-
-
 class LiveCluster:
     """See the module.
 
@@ -94,6 +89,7 @@ class LiveCluster:
         self._of: dict[str, dict[str, Pod]] = {}
         self._unbound: dict[str, Pod] = {}
         self._used: dict[str, dict[str, int]] = {}
+        self._free: dict[str, dict[str, int]] = {}
         self._made: tuple[int, Snapshot] | None = None
 
     # What the watch says
@@ -116,6 +112,7 @@ class LiveCluster:
         table[name] = read
         if kind.name == "Node":
             self.nodes[name] = read.value
+            self._free.pop(name, None)
         elif kind.name == "Pod":
             self._change_pod(old.value if old else None, read.value)
         self._tell(kind, name)
@@ -180,9 +177,9 @@ class LiveCluster:
         """Return the pods that hold room on a node."""
         return self._on.get(node, _NONE).values()
 
-    def pods_of(self, owner: str) -> Iterable[Pod]:
-        """Return the pods of a controller, "namespace/Kind/name"."""
-        return self._of.get(owner, _NONE).values()
+    def pods_of(self, workload: str) -> Iterable[Pod]:
+        """Return the pods of a `Pod.workload`."""
+        return self._of.get(workload, _NONE).values()
 
     def waiting(self) -> Iterator[Pod]:
         """Yield the pods that wait for a node, in no order."""
@@ -194,11 +191,16 @@ class LiveCluster:
         """Return what is held of each resource of a node."""
         return self._used.get(node, _NONE)
 
-    def free(self, node: str) -> dict[str, int]:
-        """Return what is left of each resource of a node; below 0 where it is over capacity."""
-        left = dict(self.nodes[node].allocatable)
-        for resource, amount in self.used(node).items():
-            left[resource] = left.get(resource, 0) - amount
+    def free(self, node: str) -> Mapping[str, int] | None:
+        """Return what is left of each resource of a node; below 0 where it is over capacity.
+
+        None where there is no such node.
+        """
+        left = self._free.get(node)
+        if left is None and node in self.nodes:
+            left = self._free[node] = dict(self.nodes[node].allocatable)
+            for resource, amount in self.used(node).items():
+                left[resource] = left.get(resource, 0) - amount
         return left
 
     @property
@@ -243,6 +245,7 @@ class LiveCluster:
         read = self._reads.get(kind, {}).pop(name, None)
         if kind.name == "Node":
             self.nodes.pop(name, None)
+            self._free.pop(name, None)
         elif kind.name == "Pod" and read is not None:
             self._change_pod(read.value, None)
 
@@ -252,7 +255,7 @@ class LiveCluster:
         if old is not None:
             self._unplace(old)
             del self._pods[old.uid]
-            _remove(self._of, owner_key(old), old.uid)
+            _remove(self._of, old.workload, old.uid)
             self._unbound.pop(old.uid, None)
             self._shared.release(old)
             if new is None or new.uid != old.uid:
@@ -261,8 +264,7 @@ class LiveCluster:
             if new.node:
                 self._assumed.pop(new.uid, None)
             self._pods[new.uid] = new
-            if new.owner is not None:
-                self._of.setdefault(owner_key(new), {})[new.uid] = new
+            self._of.setdefault(new.workload, {})[new.uid] = new
             if not (new.node or new.gated or new.terminating):
                 self._unbound[new.uid] = new
             self._place(new)
@@ -273,6 +275,7 @@ class LiveCluster:
     def _place(self, pod: Pod) -> None:
         if home := self._home(pod):
             self._on.setdefault(home, {})[pod.uid] = pod
+            self._free.pop(home, None)
             used = self._used.setdefault(home, {})
             for resource, amount in pod.shape.requests:
                 used[resource] = used.get(resource, 0) + amount
@@ -280,6 +283,7 @@ class LiveCluster:
     def _unplace(self, pod: Pod) -> None:
         if home := self._home(pod):
             _remove(self._on, home, pod.uid)
+            self._free.pop(home, None)
             used = self._used[home]
             for resource, amount in pod.shape.requests:
                 used[resource] -= amount

@@ -188,6 +188,11 @@ class Pod(msgspec.Struct, frozen=True):
         return f"{self.namespace}/{self.name}"
 
     @property
+    def workload(self) -> str:
+        """`namespace/Kind/name` of its controller, or of the pod itself where it has none."""
+        return f"{self.namespace}/{self.owner or f'Pod/{self.name}'}"
+
+    @property
     def home(self) -> str:
         """The node whose room it holds, bound or nominated, else ""."""
         return self.node or self.nominated

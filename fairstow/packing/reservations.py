@@ -129,7 +129,7 @@ class PlanHolds:
 
 def beneficiary(pod: Pod) -> str:
     """Return what a pod's holds are kept under."""
-    return f"{pod.namespace}/{pod.owner or f'Pod/{pod.name}'}"
+    return pod.workload
 
 
 def reserves(plan: PackingPlan) -> bool:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from fairstow.cluster.errors import InputError
 from fairstow.cluster.items import Item
 from fairstow.cluster.kinds import NODE, POD, READ, Kind
-from fairstow.cluster.live import LiveCluster, owner_key
+from fairstow.cluster.live import LiveCluster
 from fairstow.cluster.project import Builder
 from fairstow.cluster.snapshot import Snapshot
 from tests.cluster import random_clusters
@@ -176,10 +176,10 @@ def agrees(both: Both) -> None:
         assert live.used(name) == fresh.used[name]
         assert live.free(name) == fresh.free(record)
         assert {p.uid for p in live.pods_on(name)} == {p.uid for p in fresh.pods_on[name]}
-    for owned in (p for p in fresh.pods if p.owner):
-        siblings = {p.uid for p in fresh.pods if owner_key(p) == owner_key(owned)}
-        found = list(live.pods_of(owner_key(owned)))
-        assert siblings == {p.uid for p in found if not p.node or p.node in fresh.node_by_name}
+    for one in fresh.pods:
+        same = {p.uid for p in fresh.pods if p.workload == one.workload}
+        found = list(live.pods_of(one.workload))
+        assert same == {p.uid for p in found if not p.node or p.node in fresh.node_by_name}
 
 
 @settings(max_examples=60, deadline=None)
@@ -209,22 +209,29 @@ def test_nothing_is_left_of_a_cluster_whose_objects_are_gone(seed: int) -> None:
         both.replace(kind, [])
     live = both.live
     indexes: list[Any] = [live.nodes, live._pods, live._assumed, live._on, live._of, live._unbound]
-    assert not any([*indexes, live._used, len(live._shared), *live._reads.values()])
+    indexes += [live._used, live._free]
+    assert not any([*indexes, len(live._shared), *live._reads.values()])
+
+
+def free_cpu(live: LiveCluster, name: str) -> int:
+    free = live.free(name)
+    assert free is not None
+    return free["cpu"]
 
 
 def test_assumed_room_is_held_until_the_watch_shows_the_pod() -> None:
     both = listed(node("a"), node("b"), pod(requests={"cpu": "2"}))
     live, uid = both.live, "uid-team-pod-0"
     assert live.assume(uid, "a")
-    assert (live.free("a")["cpu"], live.free("b")["cpu"]) == (6000, 8000)
+    assert (free_cpu(live, "a"), free_cpu(live, "b")) == (6000, 8000)
     assert not list(live.waiting())
     assert live.snapshot().pending  # a snapshot is what the watch says
     assert live.assume(uid, "b")
-    assert (live.free("a")["cpu"], live.free("b")["cpu"]) == (8000, 6000)
+    assert (free_cpu(live, "a"), free_cpu(live, "b")) == (8000, 6000)
     both.upsert(pod(requests={"cpu": "2"}, labels={"changed": "yes"}))
-    assert live.free("b")["cpu"] == 6000
+    assert free_cpu(live, "b") == 6000
     both.upsert(pod(requests={"cpu": "2"}, nodeName="a"))
-    assert (live.free("a")["cpu"], live.free("b")["cpu"]) == (6000, 8000)
+    assert (free_cpu(live, "a"), free_cpu(live, "b")) == (6000, 8000)
     assert not live.assumed
     assert not live.assume(uid, "b")
 
@@ -235,11 +242,11 @@ def test_an_assumption_is_undone_and_ends_with_its_pod() -> None:
     live.assume(uid, "a")
     live.forget(uid)
     live.forget(uid)
-    assert live.free("a")["cpu"] == 8000
+    assert free_cpu(live, "a") == 8000
     assert [p.uid for p in live.waiting()] == [uid]
     live.assume(uid, "a")
     both.delete(pod())
-    assert live.free("a")["cpu"] == 8000
+    assert free_cpu(live, "a") == 8000
     assert not live.assume("nobody", "a")
     assert not live.assumed
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -448,4 +449,4 @@ def jittered(seconds: float) -> float:
 
 def _another(error: ApiError) -> bool:
     """Whether a request was refused since its UID isn't that of the object there."""
-    return error.status == 409 and "UID in precondition" in error.said
+    return error.status == 409 and re.search("UID in (the )?precondition", error.said) is not None
