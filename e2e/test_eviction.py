@@ -74,7 +74,7 @@ def test_outcomes(cluster: Cluster, namespace: str, gpu_nodes: Callable[..., lis
             assert (reply.said == "") == (reply.outcome is Outcome.EVICTED), reply
             return reply.outcome
 
-        assert await evict("web-0", "not-its-uid") is Outcome.GONE
+        assert await evict("lone", "not-its-uid") is Outcome.GONE
         assert await evict("missing") is Outcome.GONE
         assert await evict("web-0") is Outcome.EVICTED
         refused = await api.evict(namespace, "web-1", uids["web-1"])

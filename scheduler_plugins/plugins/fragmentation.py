@@ -196,7 +196,7 @@ class Rooms:
 
     def _refresh(self, pool: _Pool) -> None:
         for node in pool.dirty:
-            free = self._live.free(node)
+            free = self._live.free(node) or {}
             amounts = (free.get(CPU, 0), free.get("memory", 0), max(free.get(pool.resource, 0), 0))
             pool.put(node, amounts)
         pool.dirty.clear()

@@ -235,6 +235,9 @@ class Api:
     ) -> Eviction:
         """Ask for a pod's eviction, which budgets may refuse; only of the pod with that UID.
 
+        Look first whether it is still there: of a pod with a budget, another UID is refused only
+        after the budget has been charged, which it then is for two minutes (Kubernetes 1.37).
+
         Raises:
             InputError: there was no answer, so nobody knows whether it goes.
         """
