@@ -8,11 +8,12 @@ FROM ${BASE} AS build
 RUN python3 -m venv /opt/tools \
     && /opt/tools/bin/pip install --quiet --no-cache-dir uv==0.13.9 hatchling==1.33.0
 ENV UV_PROJECT_ENVIRONMENT=/opt/venv UV_PYTHON=python3 UV_PYTHON_DOWNLOADS=never \
-    UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1
+    UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_CACHE_DIR=/var/cache/uv
 WORKDIR /src
 # What we depend on, as pinned by uv.lock, is a layer that a change of our own code leaves alone.
 COPY pyproject.toml uv.lock ./
-RUN /opt/tools/bin/uv sync --quiet --frozen --no-dev --extra server --no-install-project \
+RUN --mount=type=cache,target=/var/cache/uv \
+    /opt/tools/bin/uv sync --quiet --frozen --no-dev --extra server --no-install-project \
     && find /opt/venv/lib -type d -name tests -prune -exec rm -rf '{}' +
 # The context holds what .dockerignore lets through. The wheel is the package `fairstow`; the
 # programs beside it have names too plain for a site-packages and are run from where they lie.

@@ -1,7 +1,8 @@
 """A real node leaves the machine as it found it: while it runs, after it stops, after `kill -9`.
 
 Compared are addresses, links, routes, firewall rules, mounts, kernel settings, cgroups and
-processes. Not covered: files outside of the cluster's folder, which nothing here lists cheaply.
+processes, and the folders where the programs keep state by default. Not covered: other files
+outside of the cluster's folder, which nothing lists cheaply.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ with LocalCluster(Path(sys.argv[1]), ClusterOptions(real_node=True, fake_nodes=F
     print("up", flush=True)
     sys.stdin.read()
 """
+STATE = (
+    *("/etc/cni", "/etc/containerd", "/opt/cni", "/opt/containerd", "/run/containerd"),
+    *("/run/netns", "/usr/libexec/kubernetes", "/var/lib/cni", "/var/lib/containerd"),
+    *("/var/lib/kubelet", "/var/log/containers", "/var/log/pods"),
+)
 VOLATILE = ("valid_life_time", "preferred_life_time")
 
 
@@ -63,7 +69,9 @@ def machine() -> dict[str, object]:
         "firewall": said("nft", "list", "ruleset"),
         "mounts": Path("/proc/self/mountinfo").read_text(),
         "settings": {name: Path("/proc/sys", name).read_text() for name in settings},
-        "namespaces": sorted(path.name for path in Path("/run/netns").glob("*")),
+        "state": {
+            name: sorted(map(str, Path(name).rglob("*"))) for name in STATE if Path(name).exists()
+        },
     }
 
 

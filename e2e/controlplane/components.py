@@ -165,6 +165,8 @@ class Blueprint:
             f"--cluster-signing-cert-file={ca.cert}",
             f"--cluster-signing-key-file={ca.key}",
             "--leader-elect=false",
+            # By default it makes a folder below /usr/libexec, where root may.
+            f"--flex-volume-plugin-dir={self.folder / 'volume-plugins'}",
             "--kube-api-qps=500",
             "--kube-api-burst=1000",
             *self._feature_gates(),

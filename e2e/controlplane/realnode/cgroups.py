@@ -33,7 +33,7 @@ def join(name: str, pid: int, mount: Path = MOUNT) -> None:
     with locked(cache_dir() / "cgroups.lock"):
         if unified(mount):
             (mount / "cgroup.subtree_control").write_text("+cpu +cpuset +memory +pids")
-        for hierarchy in _hierarchies(mount):
+        for hierarchy in hierarchies(mount):
             leaf = hierarchy / name / "init"
             leaf.mkdir(parents=True, exist_ok=True)
             for setting in ("cpuset.cpus", "cpuset.mems"):  # empty at first in version 1
@@ -47,15 +47,16 @@ def join(name: str, pid: int, mount: Path = MOUNT) -> None:
 def sweep(mount: Path = MOUNT) -> None:
     """Remove the cgroups of nodes that no longer live."""
     with locked(cache_dir() / "cgroups.lock"):
-        left = {path.name for each in _hierarchies(mount) for path in each.glob(f"{_PREFIX}*")}
+        left = {path.name for each in hierarchies(mount) for path in each.glob(f"{_PREFIX}*")}
         for name in left:
-            roots = [each / name for each in _hierarchies(mount) if (each / name).is_dir()]
+            roots = [each / name for each in hierarchies(mount) if (each / name).is_dir()]
             if not any(_alive(root) for root in roots):
                 for root in roots:
                     _remove(root)
 
 
-def _hierarchies(mount: Path) -> list[Path]:
+def hierarchies(mount: Path = MOUNT) -> list[Path]:
+    """Return the root of every hierarchy, of which version 2 has one."""
     if unified(mount):
         return [mount]
     return [path for path in sorted(mount.iterdir()) if (path / "cgroup.procs").exists()]

@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from e2e.controlplane.realnode import cgroups
+
 CNI_PLUGINS = Path("/usr/lib/cni")
 # Command → Debian package.
 COMMANDS = {
@@ -25,7 +27,8 @@ COMMANDS = {
 }
 # What a node does in its namespaces, tried in some that are dropped at once.
 _TRIAL = """
-mount --make-rprivate / && mount -t tmpfs tmpfs /mnt &&
+mount --make-rprivate / && mount -t tmpfs tmpfs /mnt && cd /mnt && mkdir low up work all &&
+mount -t overlay overlay -o lowerdir=low,upperdir=up,workdir=work all &&
 ip link add one type veth peer name two &&
 nft add table ip trial && nft add chain ip trial nat '{ type nat hook output priority 0; }'
 """
@@ -49,6 +52,8 @@ def missing() -> str | None:
         packages.add("containernetworking-plugins")
     if packages:
         return f"Debian packages {', '.join(sorted(packages))} are missing: make setup-system"
+    if not os.access(cgroups.hierarchies()[0], os.W_OK):
+        return f"{cgroups.MOUNT} is read-only: is this an unprivileged container?"
     return _lacking_feature()
 
 

@@ -109,11 +109,13 @@ def _buildah(*args: str, check: bool = True) -> subprocess.CompletedProcess[str]
 
 
 def _run(command: list[str], *, check: bool = True) -> subprocess.CompletedProcess[str]:
-    path = needs.search_path()
+    scratch = _folder() / "scratch"  # uv's downloads stay here between builds
+    scratch.mkdir(exist_ok=True)
+    environ = {"PATH": needs.search_path(), "TMPDIR": str(scratch), "BUILDAH_ISOLATION": "chroot"}
     alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     reply = subprocess.run(
         [*alone, *command],
-        env=os.environ | {"PATH": path, "BUILDAH_ISOLATION": "chroot"},
+        env=os.environ | environ,
         capture_output=True,
         text=True,
         check=False,
