@@ -149,12 +149,11 @@ class Reflector:
         watch = self._api.watch(self._path, self._version, self._query)
         async with aclosing(watch) as events:
             async for event in events:
-                head = msgspec.json.decode(event.object, type=_Head)
                 if event.type == "DELETED":
                     self._sink.delete(self.kind, event.object)
                 elif event.type in ("ADDED", "MODIFIED"):
                     self._sink.upsert(self.kind, event.object)
-                self._version = head.metadata.resource_version or self._version
+                self._version = _meta(event.object).resource_version or self._version
                 self._alive = self._clock()
                 if not heard:
                     self._well()
@@ -226,13 +225,14 @@ class Store:
         return self.objects.get(kind, {})
 
     def upsert(self, kind: Kind, obj: msgspec.Raw) -> None:
-        """Take in an object that is new or changed."""
-        content = msgspec.json.decode(obj, type=dict)
-        content["metadata"].pop("managedFields", None)
-        content.setdefault("apiVersion", kind.api_version)
-        content.setdefault("kind", kind.name)
-        self.objects.setdefault(kind, {})[_name(obj)] = content
-        self.changed.set()
+        """Take in an object that is new or changed; one without a name is none."""
+        if name := _name(obj):
+            content = msgspec.json.decode(obj, type=dict)
+            content["metadata"].pop("managedFields", None)
+            content.setdefault("apiVersion", kind.api_version)
+            content.setdefault("kind", kind.name)
+            self.objects.setdefault(kind, {})[name] = content
+            self.changed.set()
 
     def delete(self, kind: Kind, obj: msgspec.Raw) -> None:
         """Forget an object."""
@@ -250,9 +250,14 @@ class Store:
         self.retain(kind, frozenset())
 
 
-def _name(obj: msgspec.Raw) -> str:
+def _meta(obj: msgspec.Raw) -> _Meta:
+    """Return an object's metadata, empty where it is malformed: the sink's matter, not ours."""
     try:
-        meta = msgspec.json.decode(obj, type=_Head).metadata
+        return msgspec.json.decode(obj, type=_Head).metadata
     except (ValueError, RecursionError):
-        return ""
+        return _Meta()
+
+
+def _name(obj: msgspec.Raw) -> str:
+    meta = _meta(obj)
     return f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
