@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -76,6 +76,13 @@ def error(status: int) -> bytes:
     return json.dumps({"type": "ERROR", "object": body}).encode() + b"\n"
 
 
+class Server(Protocol):
+    """What answers requests."""
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Return the reply to a request."""
+
+
 class Script:
     """Attributes: asked: the query of each request so far; over: the script's end was reached."""
 
@@ -130,8 +137,8 @@ async def _silent(request: web.Request) -> web.StreamResponse:
 
 
 @asynccontextmanager
-async def following(script: Script, folder: Path) -> AsyncIterator[Api]:
-    """Serve a script; yields a connection to it."""
+async def following(script: Server, folder: Path) -> AsyncIterator[Api]:
+    """Serve a script, or whatever answers; yields a connection to it."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", script.answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
