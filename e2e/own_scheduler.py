@@ -202,10 +202,10 @@ def install(cluster: Cluster) -> None:
     )
     table = yaml.safe_load((ROOT / "helm/fairstow/files/rbac.yaml").read_text())
     rights = next(each for each in table["programs"] if each["name"] == EXTENDER)
-    cluster.apply(_access("fairstow-extender", rights))
+    cluster.apply(access("fairstow-extender", rights))
 
 
-def _access(name: str, rights: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def access(name: str, rights: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a ServiceAccount with the rights of a program, as templates/rbac.yaml has them."""
     group = "rbac.authorization.k8s.io"
     here = {"name": name, "namespace": NAMESPACE}

@@ -85,6 +85,11 @@ class Processes:
             record.unlink(missing_ok=True)
         _reap(child)
 
+    def kill_one(self, name: str) -> None:
+        """End component `name` without any warning."""
+        self._children[name].kill()
+        self.stop_one(name)
+
     def log(self, name: str) -> Path:
         """Where the output of component `name` goes."""
         return self._logs / f"{name}.log"

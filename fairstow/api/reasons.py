@@ -18,6 +18,11 @@ class Reason(StrEnum):
         member.sentence = sentence
         return member
 
+    @classmethod
+    def named(cls, word: str) -> "Reason | None":
+        """Return the reason of a word, None if it is none of ours."""
+        return next((reason for reason in cls if reason.value == word), None)
+
     # Pools
     POOL_READY = ("PoolReady", "The pool has nodes that offer its accelerator resource.")
     NO_NODES = ("NoNodes", "The pool's node selector matches no node.")

@@ -117,6 +117,11 @@ OPERATOR = Program(
             why="Carries a plan's evictions out, within disruption budgets.",
         ),
         Grant(
+            resources=("nodes",),
+            verbs=("patch",),
+            why="Tells autoscalers to keep the nodes that a plan under way needs.",
+        ),
+        Grant(
             resources=("events",),
             verbs=("create", "patch"),
             why="Tells owners of pods what happens to them.",

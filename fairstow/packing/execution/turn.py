@@ -30,7 +30,7 @@ from fairstow.cluster.model import Pod
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.times import seconds, written
 from fairstow.packing.execution.objections import Objection, objections
-from fairstow.packing.execution.progress import QUIET_SECONDS, Progress, known, look
+from fairstow.packing.execution.progress import Progress, known, look
 from fairstow.packing.reservations import PlanHolds, SnapshotWorld, holds_of
 
 _POLL = 5.0
@@ -82,9 +82,8 @@ class Turn:
 
     Attributes:
         status: to be written, if it differs from the plan's.
-        settled: it doesn't differ, so `evict` and `wake` may be acted upon.
+        settled: it doesn't differ, so `evict` may be acted upon.
         evict: pods to evict now.
-        wake: waiting pods that the scheduler is to try again.
         progress: of the step under way, if there is one.
         again: seconds until the next turn if no event comes, None for never.
     """
@@ -92,7 +91,6 @@ class Turn:
     status: PackingPlanStatus
     settled: bool
     evict: tuple[Pod, ...] = ()
-    wake: tuple[Pod, ...] = ()
     progress: Progress | None = None
     again: float | None = None
 
@@ -150,7 +148,7 @@ class _Turn:
         return Turn(self._old, settled=True)
 
     def give_up(self, reason: Reason, message: str, progress: Progress | None = None) -> Turn:
-        """End it as Stale; those who wait are tried again by the scheduler."""
+        """End it as Stale."""
         self._set("Stale", True, reason, message)
         self._set("Succeeded", False, reason, message)
         return self._end(reason, message, progress)
@@ -224,8 +222,7 @@ class _Turn:
             return self._result(evict=progress.to_evict, progress=progress, again=_POLL)
         else:
             self._waits(Reason.WAITING_FOR_PODS, self._where())
-        wake = tuple(pod for _, pod in progress.awaited) if not progress.leaving else ()
-        return self._result(wake=wake, progress=progress, again=_POLL)
+        return self._result(progress=progress, again=_POLL)
 
     def _next_step(self, holds: PlanHolds, world: SnapshotWorld) -> Turn:
         """Record a step as done and the next one as begun, at once: none goes uncounted between."""
@@ -316,13 +313,9 @@ class _Turn:
         self,
         *,
         evict: tuple[Pod, ...] = (),
-        wake: tuple[Pod, ...] = (),
         progress: Progress | None = None,
         again: float | None = None,
     ) -> Turn:
         if self._new != self._old:
             return Turn(self._new, settled=False, progress=progress, again=0.0)
-        soon = QUIET_SECONDS if progress is not None and progress.vacant else None
-        return Turn(
-            self._new, True, evict, wake, progress, again if soon is None else min(soon, _POLL)
-        )
+        return Turn(self._new, True, evict, progress, again)

@@ -1,0 +1,202 @@
+"""Carries plans out: one turn of each unfinished plan's state machine after the other.
+
+`fairstow.packing.execution` decides; this shell reads, writes and acts. A turn that changes a
+plan's status does nothing else, so what is acted upon has been on record before.
+
+Rights used: packingplans/status (patch), pods/eviction (create), nodes (patch: `TARGET`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from controllers import metrics
+from controllers.packing.extender import Extender
+from controllers.packing.parts import Pace, Parts
+from fairstow.api import PackingPlan, PackingPlanStatus, Reason
+from fairstow.api.status import condition
+from fairstow.api.status import holds as holds_true
+from fairstow.kube.aio.api import Outcome
+from fairstow.kube.problems import ApiError
+from fairstow.packing import announce
+from fairstow.packing.execution.gate import gate
+from fairstow.packing.execution.turn import Ask, Turn, decide, finished
+from fairstow.packing.reservations import holds_of, reserves
+
+if TYPE_CHECKING:
+    from fairstow.cluster.model import Pod
+    from fairstow.kube.aio.api import Api
+
+MANAGER = "fairstow-plans"
+TARGET = "fairstow.dev/plan-target"
+"""Label of nodes that a plan under way needs: the plan and its step.
+
+Autoscalers are told to keep them, and the label's change makes the scheduler try those pods again
+that the extender refused a node before; it would look at them only every five minutes otherwise.
+"""
+
+_KEPT = {
+    "cluster-autoscaler.kubernetes.io/scale-down-disabled": "true",
+    "karpenter.sh/do-not-disrupt": "true",
+}
+_LEAST = 0.5
+"""Seconds between turns."""
+_IDLE_SECONDS = 30
+
+logger = logging.getLogger(__name__)
+
+
+class PlanLoop:
+    """See the module.
+
+    Args:
+        parts: what all packing controllers work with.
+        api: to act with.
+        extender: who keeps the room of plans.
+        fresh: whether what is known of nodes and pods is up to date.
+    """
+
+    def __init__(
+        self, parts: Parts, api: Api, extender: Extender, fresh: Callable[[], bool]
+    ) -> None:
+        self._parts, self._api, self._extender, self._fresh = parts, api, extender, fresh
+        self._pace = Pace(parts.clock, _LEAST)
+        self._marks: dict[str, tuple[object, int]] = {}
+        parts.cluster.listeners.append(lambda _kind, _name: self._pace.wake())
+        parts.objects.listeners.append(lambda _kind, _name: self._pace.wake())
+
+    async def run(self) -> None:
+        """Take turns until cancelled."""
+        await self._pace.run("plans", self.turn)
+
+    async def turn(self) -> int | None:
+        """Look at all plans once; return when to look again if nothing changes."""
+        # 1. What a predecessor left behind: nodes kept for plans that aren't under way any more.
+        plans = [p for p in self._parts.objects.plans if not p.what_if]
+        await self._keep_targets(plans)
+
+        # 2. Each plan by itself; one that fails doesn't stop the others.
+        waits: list[float] = []
+        for plan in plans:
+            if not finished(plan):
+                again = await self._turn(plan)
+                waits.append(_IDLE_SECONDS if again is None else min(again, _IDLE_SECONDS))
+        return self._parts.now + int(min(waits)) if waits else None
+
+    async def _turn(self, plan: PackingPlan) -> float | None:
+        # 1. Snapshot. What is behind isn't acted upon.
+        parts, now = self._parts, self._parts.now
+        if not self._fresh():
+            return 1.0
+        allowed = gate(plan, parts.objects.policies, now)
+        if allowed is None:
+            return None  # the API server's garbage collector takes the plan after its policy
+        kept = await self._extender.enforcement(plan, now)
+        with self._pace.work():
+            snapshot = parts.cluster.snapshot()
+        ask = Ask(plan, snapshot, now, allowed, kept, self._quiet(plan, now))
+
+        # 2. Decide.
+        turn = await asyncio.to_thread(decide, ask)
+
+        # 3. Write down what changed, before anything is done.
+        if not turn.settled:
+            written_plan = await self._write(plan, turn.status)
+            if written_plan is not None:
+                self._report(plan, written_plan)
+            return 0.0
+
+        # 4. Act.
+        self._remember(plan, turn, now)
+        await self._evict(plan, turn.evict)
+        return turn.again
+
+    def _quiet(self, plan: PackingPlan, now: int) -> float:
+        _, since = self._marks.get(plan.metadata.name, (None, now))
+        return float(now - since)
+
+    def _remember(self, plan: PackingPlan, turn: Turn, now: int) -> None:
+        mark = turn.progress.mark if turn.progress else None
+        if self._marks.get(plan.metadata.name, (None, 0))[0] != mark:
+            self._marks[plan.metadata.name] = mark, now
+
+    async def _write(self, plan: PackingPlan, status: PackingPlanStatus) -> PackingPlan | None:
+        """Write a plan's status; None if the plan changed meanwhile or is gone: look again."""
+        obj = {
+            "apiVersion": plan.api_version,
+            "kind": plan.kind,
+            "metadata": {
+                "name": plan.metadata.name,
+                "uid": plan.metadata.uid,
+                "resourceVersion": plan.metadata.resource_version,
+            },
+            "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
+        }
+        try:
+            reply = await self._api.apply(obj, MANAGER, subresource="status")
+        except ApiError as error:
+            if error.status in (404, 409):
+                return None
+            raise
+        self._parts.objects.put(reply)
+        return PackingPlan.model_validate(reply)
+
+    async def _evict(self, plan: PackingPlan, pods: tuple[Pod, ...]) -> None:
+        step = plan.status.steps_done or 0 if plan.status else 0
+        if pods:
+            self._tell(announce.moves(plan, step))
+        moved = {move.uid for move in plan.spec.moves}
+        for pod in pods:
+            done = await self._api.evict(pod.namespace, pod.name, pod.uid)
+            kind = "move" if pod.uid in moved else "eviction"
+            metrics.EVICTIONS.labels(kind, done.outcome.value).inc()
+            if done.outcome not in (Outcome.EVICTED, Outcome.GONE):
+                logger.info("plan %s: pod %s: %s", plan.metadata.name, pod.ref, done.said)
+
+    async def _keep_targets(self, plans: Iterable[PackingPlan]) -> None:
+        """Keep autoscalers from the nodes that plans under way need, and from no others."""
+        nodes = self._parts.cluster.nodes
+        wanted = {
+            node: f"{plan.metadata.name}.{holds.step}"
+            for plan in plans
+            if reserves(plan)
+            for holds in (holds_of(plan),)
+            for node in holds.nodes & nodes.keys()
+        }
+        marked = {
+            name: node.labels[TARGET] for name, node in nodes.items() if TARGET in node.labels
+        }
+        for name in sorted(wanted.keys() | marked.keys()):
+            if wanted.get(name) == marked.get(name):
+                continue
+            body: dict[str, Any] = {"name": name}
+            if name in wanted:
+                body |= {"labels": {TARGET: wanted[name]}, "annotations": _KEPT}
+            await self._api.apply({"apiVersion": "v1", "kind": "Node", "metadata": body}, MANAGER)
+
+    def _tell(self, announcements: Iterable[announce.Announcement]) -> None:
+        for each in announcements:
+            self._parts.announce(each)
+
+    def _report(self, before: PackingPlan, after: PackingPlan) -> None:
+        """Tell the owners of pods, the log and the metrics what changed."""
+        old = condition(before.status.conditions if before.status else (), "Succeeded")
+        new = condition(after.status.conditions if after.status else (), "Succeeded")
+        if new is None or (old is not None and old.reason == new.reason):
+            return
+        logger.info("plan %s: %s: %s", after.metadata.name, new.reason, new.message)
+        reason = Reason.named(new.reason)
+        if reason is None:
+            return
+        if finished(after):
+            metrics.PLANS_ENDED.labels(reason.value).inc()
+            if reason is not Reason.SUCCEEDED:
+                self._tell(announce.given_up(after, reason))
+        elif holds_true(after.status.conditions if after.status else (), "Executing"):
+            step = after.status.steps_done or 0 if after.status else 0
+            self._tell(announce.room_is_made(after, step))
+        else:
+            self._tell(announce.would_run(after, reason))

@@ -1,0 +1,217 @@
+"""The operator: one replica acts, under a Lease; it ends when it can't be sure of that any more.
+
+Called by operator/main.py. kopf watches Fairstow's own kinds; everything else are loops of ours,
+since kopf's timers and daemons put finalizers on what they serve.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import uuid
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import kopf
+
+from controllers import metrics
+from controllers.certs import keep, secrets
+from controllers.packing.extender import Extender
+from controllers.packing.parts import Parts
+from controllers.packing.plans import PlanLoop
+from controllers.packing.policies import PolicyLoop
+from controllers.packing.pools import PoolLoop
+from controllers.watching import Watching
+from fairstow.kube.aio.api import Api
+from fairstow.kube.aio.leadership import Leadership
+from fairstow.kube.aio.recorder import About, Recorder
+from fairstow.packing.announce import Announcement
+from fairstow.packing.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+LEASE = "fairstow-operator"
+
+
+class LeaseLostError(Exception):
+    """The Lease couldn't be renewed in time: another replica may act from now on."""
+
+    def __str__(self) -> str:
+        return "the Lease was lost: another replica may act now"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says.
+
+    Attributes:
+        namespace: of the installation: Leases and Secrets are there.
+        enforced: names of schedulers that ask our extender; none: plans are best effort.
+        extender: the extender's Service in that namespace, "" if none is installed.
+        replica: this replica's name.
+        certificates: who makes them: Fairstow or CertManager; None: nobody has to.
+    """
+
+    namespace: str
+    enforced: tuple[str, ...]
+    extender: str
+    replica: str
+    certificates: str | None = None
+    kubeconfig: str | None = None
+    context: str | None = None
+
+
+def settings_of(arguments: Sequence[str]) -> Settings:
+    """Read the command line; a wrong one ends the program with a sentence."""
+    parser = argparse.ArgumentParser(
+        prog="operator/main.py",
+        allow_abbrev=False,
+        description="Watches pools and policies, makes packing plans and carries them out.",
+    )
+    here = os.environ.get("POD_NAMESPACE", "fairstow-system")
+    name = os.environ.get("POD_NAME") or socket.gethostname()
+    parser.add_argument("--namespace", default=here, help="of the installation")
+    parser.add_argument("--replica", default=name, metavar="NAME", help="default: $POD_NAME")
+    parser.add_argument(
+        "--enforced-schedulers",
+        default="",
+        metavar="NAMES",
+        help="schedulers that ask Fairstow's extender, separated by commas",
+    )
+    parser.add_argument(
+        "--extender-service",
+        default="",
+        metavar="NAME",
+        help="the extender's Service; without one, nobody keeps the room of plans",
+    )
+    parser.add_argument("--certificates", choices=("Fairstow", "CertManager"))
+    parser.add_argument("--kubeconfig", metavar="FILE", help="default: as kubectl, or the pod's")
+    parser.add_argument("--context", metavar="NAME")
+    given = parser.parse_args(arguments)
+    enforced = tuple(name for name in given.enforced_schedulers.split(",") if name)
+    return Settings(
+        given.namespace, enforced, given.extender_service, given.replica,
+        given.certificates, given.kubeconfig, given.context,
+    )  # fmt: skip
+
+
+async def operate(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        InputError: there is no cluster to work on.
+        LeaseLostError: another replica may act.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+
+    # 1. The solver, first: it loads while the rest starts.
+    with Worker() as worker:
+        async with Api.connect(settings.kubeconfig, settings.context) as api:
+            # 2. Who we are, and that nobody else acts. Whatever comes is watched meanwhile, so
+            #    that a successor needs no time to begin.
+            user = await _user(api)
+            watching = Watching(api)
+            metrics.watch_snapshot_age(watching.age)
+            recorder = Recorder(api, "fairstow.dev/operator", settings.replica)
+            leadership = Leadership(
+                api, settings.namespace, LEASE, f"{settings.replica}_{uuid.uuid4().hex[:8]}"
+            )
+
+            # 3. The controllers.
+            parts = Parts(
+                cluster=watching.cluster,
+                objects=watching.objects,
+                api=api,
+                solve=worker,
+                enforced=frozenset(settings.enforced),
+                identity=user,
+                announce=lambda said: _record(recorder, said),
+            )
+            extender = Extender(api, settings.namespace, settings.extender)
+            loops: list[Coroutine[Any, Any, Any]] = [
+                PoolLoop(parts).run(),
+                PolicyLoop(parts).run(),
+                PlanLoop(parts, api, extender, watching.fresh).run(),
+            ]
+            if settings.certificates == "Fairstow":
+                loops.append(keep.keep(api, secrets.Settings(namespace=settings.namespace)))
+            await _until(
+                stop,
+                [
+                    *watching.tasks(),
+                    recorder.run(),
+                    _kopf(watching, stop),
+                    _lead(leadership, watching, loops),
+                ],
+            )
+
+
+async def _user(api: Api) -> str:
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    reply = await api.create("/apis/authentication.k8s.io/v1/selfsubjectreviews", review)
+    return str(reply["status"]["userInfo"].get("username", ""))
+
+
+async def _kopf(watching: Watching, stop: asyncio.Event) -> None:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False  # our own Events say what users need to know
+    settings.scanning.disabled = True  # our kinds are known, and CRDs are not ours to list
+    await kopf.operator(
+        registry=watching.registry,
+        settings=settings,
+        standalone=True,
+        clusterwide=True,
+        stop_flag=stop,
+    )
+
+
+async def _lead(
+    leadership: Leadership, watching: Watching, loops: Iterable[Coroutine[Any, Any, Any]]
+) -> None:
+    """Act once everything is known and the Lease is held, until it is lost."""
+    await watching.synced()
+    logger.info("everything is known, %s nodes; waiting for the Lease", len(watching.cluster.nodes))
+    async with leadership:
+        logger.info("acting")
+        work = [asyncio.ensure_future(each) for each in loops]
+        lost = asyncio.ensure_future(leadership.lost.wait())
+        try:
+            done, _ = await asyncio.wait([lost, *work], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            raise LeaseLostError
+        finally:
+            for task in (lost, *work):
+                task.cancel()
+            await asyncio.gather(lost, *work, return_exceptions=True)
+
+
+def _record(recorder: Recorder, said: Announcement) -> None:
+    about = About("v1", "Pod", said.pod.namespace, said.pod.name, said.pod.uid)
+    recorder.record(
+        about, said.reason.value, said.message,
+        action=said.action, warning=said.warning, key=said.key,
+    )  # fmt: skip
+
+
+async def _until(stop: asyncio.Event, work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run everything until the signal; the first that ends, ends the rest, with its error."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    waiting = asyncio.ensure_future(stop.wait())
+    try:
+        done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in (waiting, *tasks):
+            task.cancel()
+        await asyncio.gather(waiting, *tasks, return_exceptions=True)

@@ -1,0 +1,94 @@
+"""What the operator knows of the cluster, kept up to date for as long as it runs.
+
+Kubernetes' own kinds come through reflectors into a `LiveCluster`. Fairstow's kinds, few objects
+with few changes, come through kopf's watch into `Objects`; kopf doesn't say which objects were
+deleted while it was not watching, so they are also listed now and then.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import kopf
+
+from controllers.packing.objects import OWN, Objects
+from fairstow.cluster.errors import InputError
+from fairstow.cluster.kinds import NODE, POD, READ
+from fairstow.cluster.live import LiveCluster
+from fairstow.kube.aio.api import Api
+from fairstow.kube.aio.reflector import Reflector
+from fairstow.kube.problems import ApiError
+
+OLD_SECONDS = 90.0
+"""A watch that heard nothing for longer is not acted upon; bookmarks come every minute."""
+_RELIST_SECONDS = 300.0
+
+logger = logging.getLogger(__name__)
+
+
+class Watching:
+    """The reflectors and what they feed."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self.cluster = LiveCluster()
+        self.objects = Objects()
+        self.reflectors = {kind: Reflector(api, kind, self.cluster) for kind in READ}
+        self.registry = kopf.OperatorRegistry()
+        for login in (kopf.login_with_service_account, kopf.login_with_kubeconfig):
+            kopf.on.login(registry=self.registry)(login)
+        for kind in OWN:
+            self._follow(kind.name, kind.resource)
+
+    def age(self) -> float:
+        """Return since when nodes or pods were last heard of, in seconds, the older of the two."""
+        return max(self.reflectors[kind].age() for kind in (NODE, POD))
+
+    def fresh(self) -> bool:
+        """Whether nodes, pods and budgets are known as they are now."""
+        return self.age() < OLD_SECONDS
+
+    def problems(self) -> list[str]:
+        """Return what keeps kinds from being watched."""
+        return sorted({each.problem for each in self.reflectors.values()} - {""})
+
+    def tasks(self) -> Iterable[Any]:
+        """Yield what has to run."""
+        yield from (each.run() for each in self.reflectors.values())
+        yield self._relist()
+
+    async def synced(self) -> None:
+        """Return once everything has been listed."""
+        await self._list_own()
+        for reflector in self.reflectors.values():
+            await reflector.synced.wait()
+
+    def _follow(self, name: str, plural: str) -> None:
+        kind = next(each for each in OWN if each.name == name)
+
+        async def changed(event: kopf.RawEvent, **_: Any) -> None:
+            content = dict(event["object"])
+            if event["type"] == "DELETED":
+                self.objects.delete(kind, content)
+            else:
+                self.objects.upsert(kind, content)
+
+        kopf.on.event(
+            "fairstow.dev", "v1alpha1", plural, registry=self.registry, id=f"see-{plural}"
+        )(changed)
+
+    async def _list_own(self) -> None:
+        for kind in OWN:
+            items, _ = await self._api.list(kind.path)
+            self.objects.replace(
+                kind, ({"apiVersion": kind.api_version, "kind": kind.name} | each for each in items)
+            )
+
+    async def _relist(self) -> None:
+        while True:
+            await asyncio.sleep(_RELIST_SECONDS)
+            try:
+                await self._list_own()
+            except (ApiError, InputError) as error:
+                logger.warning("Fairstow's own objects can't be listed: %s", error)

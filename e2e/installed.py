@@ -1,0 +1,108 @@
+"""Fairstow as the chart installs it, as processes beside the local cluster.
+
+Operator, extender and scheduler, each with its own ServiceAccount and the rights of the chart's
+table. Used by tests that kill, stop and restart programs; e2e/test_chart.py has them as pods.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from e2e.own_scheduler import NAMESPACE, ROOT, Beside, access, beside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from e2e.controlplane.client import Cluster
+
+OPERATOR = "operator"
+SERVICE = "fairstow-extender"
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The programs. Attributes: own: extender and scheduler; operator: its rights."""
+
+    own: Beside
+    operator: Cluster
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster, with all rights."""
+        return self.own.cluster
+
+    def start_operator(self, name: str = OPERATOR, *arguments: str) -> None:
+        """Start a replica of the operator."""
+        self.own.processes.spawn(
+            name,
+            [
+                *(sys.executable, str(ROOT / "operator" / "main.py")),
+                f"--namespace={NAMESPACE}",
+                f"--replica={name}",
+                "--enforced-schedulers=fairstow",
+                f"--extender-service={SERVICE}",
+                *arguments,
+            ],
+            env={"PYTHONPATH": str(ROOT), "KUBECONFIG": str(self.operator.kubeconfig)},
+        )
+
+    def stop(self, name: str = OPERATOR) -> None:
+        """End a program as Kubernetes does."""
+        self.own.processes.stop_one(name)
+
+    def log(self, name: str = OPERATOR) -> str:
+        """What a program has written."""
+        return (self.own.folder / "logs" / f"{name}.log").read_text()
+
+
+@contextmanager
+def installed(cluster: Cluster, folder: Path) -> Iterator[Installed]:
+    """Yield everything running."""
+    with beside(cluster, folder) as own:
+        table = yaml.safe_load((ROOT / "helm/fairstow/files/rbac.yaml").read_text())
+        rights = next(each for each in table["programs"] if each["name"] == OPERATOR)
+        cluster.apply(access("fairstow-operator", rights))
+        cluster.apply(_endpoints("extender-0"))
+        user = cluster.as_service_account(
+            NAMESPACE, "fairstow-operator", folder / "operator.kubeconfig"
+        )
+        programs = Installed(own, user)
+        own.start_extender("--replica=extender-0")
+        own.start_scheduler()
+        programs.start_operator()
+        yield programs
+
+
+def _endpoints(*replicas: str) -> list[dict[str, Any]]:
+    """The extender's Service with one endpoint a replica."""
+    metadata = {"name": SERVICE, "namespace": NAMESPACE}
+    endpoints = [
+        {
+            "addresses": [f"198.51.100.{index + 2}"],
+            "hostname": replica,
+            "conditions": {"ready": True},
+        }
+        for index, replica in enumerate(replicas)
+    ]
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata,
+            "spec": {"ports": [{"port": 443}]},
+        },
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": metadata | {"labels": {"kubernetes.io/service-name": SERVICE}},
+            "addressType": "IPv4",
+            "endpoints": endpoints,
+            "ports": [{"port": 443}],
+        },
+    ]
