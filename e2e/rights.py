@@ -45,6 +45,30 @@ def bind(cluster: Cluster, program: Program, namespace: str) -> Iterator[None]:
         cluster.kubectl("delete", "clusterrolebinding,clusterrole", apart)
 
 
+@contextmanager
+def granted(cluster: Cluster, *objects: dict[str, Any]) -> Iterator[None]:
+    """Have these roles and bindings meanwhile."""
+    cluster.apply(objects)
+    try:
+        yield
+    finally:
+        for obj in objects:
+            cluster.kubectl("delete", obj["kind"], obj["metadata"]["name"])
+
+
+def writer() -> dict[str, Any]:
+    """Return a role that may write plans but not approve them."""
+    verbs = ["get", "list", "watch", "create", "update", "patch", "delete"]
+    rule = {"apiGroups": ["fairstow.dev"], "resources": ["packingplans"], "verbs": verbs}
+    return {**_rbac("ClusterRole", "e2e-writer"), "rules": [rule]}
+
+
+def grant(role: str, user: str) -> dict[str, Any]:
+    """Return the binding that gives a cluster role to a user."""
+    subject = {"apiGroup": RBAC, "kind": "User", "name": user}
+    return {**_rbac("ClusterRoleBinding", f"e2e-{role}"), **_to("ClusterRole", role, subject)}
+
+
 def _named(kind: str, name: str, namespace: str = "") -> dict[str, Any]:
     metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
     return {"kind": kind, "metadata": metadata}

@@ -28,9 +28,9 @@ from e2e.controlplane.components import LOOPBACK
 from e2e.controlplane.processes import Processes
 from e2e.controlplane.tls import Authority
 from e2e.helm import rendered
-from e2e.rights import bind
+from e2e.plans import plan_for
+from e2e.rights import bind, grant, granted, writer
 from fairstow.kube.permissions import WEBHOOK
-from tests.api.objects import EXAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,39 +113,15 @@ def webhook(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
             own.issue()
             own.start()
             cluster.apply([*people, *own.configurations()])
-            cluster.apply([grant("fairstow-approver", BEA), grant("e2e-writer", ANA), writer()])
-            yield own
+            own_rights = (writer(), grant("fairstow-approver", BEA), grant("e2e-writer", ANA))
+            with granted(cluster, *own_rights):
+                yield own
     finally:
         kinds = "validatingwebhookconfiguration,mutatingwebhookconfiguration"
         cluster.kubectl("delete", kinds, "fairstow", "--ignore-not-found")
-        names = ["fairstow-approver", "e2e-writer"]
-        cluster.kubectl("delete", "clusterrole,clusterrolebinding", "--ignore-not-found", *names)
+        cluster.kubectl("delete", "clusterrole", "fairstow-approver", "--ignore-not-found")
         cluster.kubectl("delete", "namespace", namespace, "--wait=false")
         processes.stop()
-
-
-def writer() -> dict[str, Any]:
-    """A role that may write plans but not approve them."""
-    verbs = ["get", "list", "watch", "create", "update", "patch", "delete"]
-    rule = {"apiGroups": ["fairstow.dev"], "resources": ["packingplans"], "verbs": verbs}
-    api = "rbac.authorization.k8s.io/v1"
-    return {
-        "apiVersion": api,
-        "kind": "ClusterRole",
-        "metadata": {"name": "e2e-writer"},
-        "rules": [rule],
-    }
-
-
-def grant(role: str, user: str) -> dict[str, Any]:
-    api = "rbac.authorization.k8s.io"
-    return {
-        "apiVersion": f"{api}/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": role},
-        "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": role},
-        "subjects": [{"apiGroup": api, "kind": "User", "name": user}],
-    }
 
 
 @pytest.fixture
@@ -170,23 +146,6 @@ def nodes(gpu_nodes: Callable[..., list[str]]) -> list[str]:
     return gpu_nodes(2, gpus=4)
 
 
-def plan(nodes: list[str], **decisions: Any) -> dict[str, Any]:
-    """A plan that moves nothing and places one pod on a node of this cluster."""
-    example = EXAMPLES["PackingPlan"]
-    placement = example["spec"]["placements"][0] | {"node": nodes[0]}
-    pod = {key: placement[key] for key in ("namespace", "name", "uid", "node")}
-    spec = {k: v for k, v in example["spec"].items() if k not in ("approval", "abort", "policy")}
-    own = {
-        "placements": [placement],
-        "moves": [],
-        "evictions": [],
-        "steps": [{"evict": [], "bind": [pod]}],
-        "summary": {"placements": 1, "moves": 0, "evictions": 0},
-    }
-    kept = {key: example[key] for key in ("apiVersion", "kind")}
-    return kept | {"spec": spec | own | decisions}
-
-
 def decide(cluster: Cluster, name: str, user: str, field: str = "approval", **more: str) -> str:
     decision = {"decision": "Approved"} if field == "approval" else {}
     patch = json.dumps({"spec": {field: decision | more}})
@@ -196,7 +155,7 @@ def decide(cluster: Cluster, name: str, user: str, field: str = "approval", **mo
 def test_who_may_not_approve_is_told_what_is_missing(
     webhook: Webhook, make: Callable[..., str], nodes: list[str]
 ) -> None:
-    name = make(plan(nodes), f"--as={ANA}")
+    name = make(plan_for(nodes[0]), f"--as={ANA}")
     with pytest.raises(KubectlError) as caught:
         decide(webhook.cluster, name, ANA)
     said = str(caught.value)
@@ -210,7 +169,7 @@ def test_who_may_not_approve_is_told_what_is_missing(
 def test_who_may_approve_is_recorded_whoever_they_say_they_are(
     webhook: Webhook, make: Callable[..., str], nodes: list[str], claimed: dict[str, str]
 ) -> None:
-    name = make(plan(nodes))
+    name = make(plan_for(nodes[0]))
     decide(webhook.cluster, name, BEA, **claimed)
     approval = webhook.cluster.get(name)["spec"]["approval"]
     assert approval == {"decision": "Approved", "by": BEA}
@@ -219,7 +178,7 @@ def test_who_may_approve_is_recorded_whoever_they_say_they_are(
 def test_a_stop_is_recorded_and_needs_the_same_right(
     webhook: Webhook, make: Callable[..., str], nodes: list[str]
 ) -> None:
-    name = make(plan(nodes))
+    name = make(plan_for(nodes[0]))
     with pytest.raises(KubectlError, match="may not stop PackingPlan"):
         decide(webhook.cluster, name, ANA, "abort")
     decide(webhook.cluster, name, BEA, "abort")
@@ -229,7 +188,7 @@ def test_a_stop_is_recorded_and_needs_the_same_right(
 def test_a_plan_cannot_be_created_approved_by_who_may_not(
     webhook: Webhook, make: Callable[..., str], nodes: list[str]
 ) -> None:
-    approved = plan(nodes, approval={"decision": "Approved", "by": BEA})
+    approved = plan_for(nodes[0], approval={"decision": "Approved", "by": BEA})
     with pytest.raises(KubectlError, match="may not approve"):
         make(approved, f"--as={ANA}")
 
@@ -238,7 +197,7 @@ def test_a_plan_of_another_cluster_is_warned_of_and_cannot_be_approved(
     webhook: Webhook, make: Callable[..., str], nodes: list[str]
 ) -> None:
     del nodes
-    name = make(plan(["elsewhere-0"]))
+    name = make(plan_for("elsewhere-0"))
     with pytest.raises(KubectlError, match="the plan is of another cluster"):
         decide(webhook.cluster, name, BEA)
 
@@ -333,12 +292,12 @@ def stopped(webhook: Webhook) -> Iterator[None]:
 def test_while_it_is_down_decisions_wait_and_nothing_else_does(
     webhook: Webhook, make: Callable[..., str], nodes: list[str], opted_in: str
 ) -> None:
-    name = make(plan(nodes))
+    name = make(plan_for(nodes[0]))
     with stopped(webhook):
         with pytest.raises(KubectlError, match="failed calling webhook"):
             decide(webhook.cluster, name, BEA)
         webhook.cluster.kubectl("label", name, "still=possible")
-        another = make(plan(nodes))
+        another = make(plan_for(nodes[0]))
         webhook.cluster.kubectl("delete", another)
         assert scheduler_of(webhook, pod(opted_in)) == "default-scheduler"
     decide(webhook.cluster, name, BEA)
@@ -353,7 +312,7 @@ def test_a_new_certificate_is_taken_up_without_a_pause(
     before = presented()
     webhook.issue()
     webhook.cluster.wait(lambda: presented() != before, "the new certificate")
-    decide(webhook.cluster, make(plan(nodes)), BEA)
+    decide(webhook.cluster, make(plan_for(nodes[0])), BEA)
 
 
 REVIEW = {

@@ -6,19 +6,17 @@ Exit codes: 0 ended when told to, 1 failed, 2 wrong usage.
 from __future__ import annotations
 
 import argparse
-import logging
 import math
 import os
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import structlog
 import uvloop
 
 from fairstow.cluster.errors import InputError
+from fairstow.kube.logs import log_json
 from fairstow.kube.tls import CertificateError, CertificateFiles
 from scheduler_plugins.service import Address, Settings, serve
 
@@ -26,7 +24,7 @@ from scheduler_plugins.service import Address, Settings, serve
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the extender and return its exit code."""
     options = _parser().parse_args(arguments)
-    _log_json(options.log_level)
+    log_json(options.log_level)
     settings = Settings(
         listen=options.listen,
         admin=options.admin_listen,
@@ -133,34 +131,6 @@ def _seconds(text: str) -> float:
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
     return value
-
-
-def _log_json(level: str) -> None:
-    """Log one JSON object a line to standard error, what libraries log too."""
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
 
 
 if __name__ == "__main__":

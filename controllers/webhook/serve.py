@@ -18,6 +18,7 @@ import uvicorn
 from controllers.webhook.app import Readiness, build
 from controllers.webhook.watched import Watched
 from fairstow.kube.aio.api import Api
+from fairstow.kube.logs import log_json
 from fairstow.kube.tls import CertificateFiles, Certificates, keep_fresh
 
 MOST_AT_ONCE = 200
@@ -38,7 +39,7 @@ class Settings:
 
 
 def settings_of(arguments: Sequence[str]) -> Settings:
-    """Read the command line; a wrong one ends the program with a sentence."""
+    """Read the command line, and set up logs as it says; a wrong one ends the program."""
     parser = argparse.ArgumentParser(
         prog="operator/webhook.py",
         allow_abbrev=False,
@@ -56,7 +57,11 @@ def settings_of(arguments: Sequence[str]) -> Settings:
         metavar="SECONDS",
         help="between not being ready and closing the port",
     )
+    parser.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info"
+    )
     given = parser.parse_args(arguments)
+    log_json(given.log_level)
     files = CertificateFiles(given.tls_cert, given.tls_key)
     host, port = given.listen
     return Settings(host, port, files, given.kubeconfig, given.drain_seconds)

@@ -88,6 +88,7 @@ KWOK_CONTROLLER = Program("kwok", KWOK, "sigs.k8s.io/kwok/cmd/kwok", "1–3 min"
 VERDICTS = Program("verdicts", KUBERNETES, "./cmd/verdicts", "10 s")
 NODE = Program("node", KUBERNETES, "./cmd/node", "1–2 min")
 PAUSE = Program("pause", KUBERNETES, "./cmd/pause", "2 s")
+ALIAS = Program("alias", KUBERNETES, "./cmd/alias", "2 s")
 _CONTAINERD = "github.com/containerd/containerd/v2/cmd"
 RUNTIME = Program("containerd", CONTAINERD, f"{_CONTAINERD}/containerd", "1–3 min", 900)
 SHIM = Program(
@@ -97,7 +98,7 @@ CTR = Program("ctr", CONTAINERD, f"{_CONTAINERD}/ctr", "10 s", 700)
 DNS = Program("coredns", COREDNS, "github.com/coredns/coredns", "2–4 min", 1500)
 HELM_CLI = Program("helm", HELM, "helm.sh/helm/v4/cmd/helm", "1–4 min", 1200)
 DEFAULT = (CONTROLPLANE, KWOK_CONTROLLER)
-REAL_NODE = (NODE, PAUSE, RUNTIME, SHIM, CTR, DNS, HELM_CLI)
+REAL_NODE = (NODE, PAUSE, ALIAS, RUNTIME, SHIM, CTR, DNS, HELM_CLI)
 PROGRAMS = {p.name: p for p in (*DEFAULT, VERDICTS, *REAL_NODE)}
 
 

@@ -108,8 +108,9 @@ def provide_real(folder: Path, image: str, archive: Path) -> Iterator[RealCluste
     helm = ensure(HELM_CLI)
     local = LocalCluster(folder, ClusterOptions(real_node=True))
     with local as running:
-        RealNode(local.blueprint).load(archive)
-        yield RealCluster(running.kubeconfig, running.kubectl_command, helm, image)
+        node = RealNode(local.blueprint)
+        node.load(archive)
+        yield RealCluster(running.kubeconfig, running.kubectl_command, helm, image, node)
 
 
 @contextmanager

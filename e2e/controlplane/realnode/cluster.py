@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from e2e.controlplane.realnode.node import RealNode
+
 
 @dataclass(frozen=True)
 class RealCluster(Cluster):
@@ -22,6 +24,8 @@ class RealCluster(Cluster):
     helm_program: Path
     image: str
     """The product's image, already on the node: use it with imagePullPolicy IfNotPresent."""
+    node: RealNode
+    """For other images: `load`, `load_scheduler`."""
     node_name: str = NODE_NAME
 
     def helm(self, *args: str, timeout: float = 300) -> str:

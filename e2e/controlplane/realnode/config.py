@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from e2e.controlplane.build import KUBERNETES
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -19,6 +21,7 @@ ADDRESS = "10.99.0.1"
 POD_RANGE = "10.244.0.0/24"
 DOMAIN = "cluster.local"
 PAUSE_IMAGE = "fairstow.dev/e2e/pause:1"
+SCHEDULER_IMAGE = f"fairstow.dev/e2e/kube-scheduler:v{KUBERNETES}"
 KUBELET_PORT = 10250
 # The kubelet wants these values; it finds them in files of ours laid over the machine's.
 KERNEL_SETTINGS = {

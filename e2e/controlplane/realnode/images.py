@@ -10,23 +10,25 @@ import tarfile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
-def single_binary(archive: Path, binary: Path, name: str) -> None:
-    """Write an image that holds one static program and runs it."""
+def of_programs(archive: Path, programs: Mapping[str, Path], name: str) -> None:
+    """Write an image that holds static programs, each by its path, and runs the first."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
-        entry = tarfile.TarInfo(binary.name)
-        entry.mode = 0o755
-        entry.size = binary.stat().st_size
-        with binary.open("rb") as content:
-            tar.addfile(entry, content)
+        for path, binary in programs.items():
+            entry = tarfile.TarInfo(path.lstrip("/"))
+            entry.mode = 0o755
+            entry.size = binary.stat().st_size
+            with binary.open("rb") as content:
+                tar.addfile(entry, content)
     digest = hashlib.sha256(layer.getvalue()).hexdigest()
     settings = {
         "architecture": {"aarch64": "arm64"}.get(platform.machine(), "amd64"),
         "os": "linux",
-        "config": {"Entrypoint": [f"/{binary.name}"], "User": "65535:65535"},
+        "config": {"Entrypoint": [next(iter(programs))], "User": "65535:65535"},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }
     manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]

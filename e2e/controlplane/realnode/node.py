@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from e2e.controlplane.build import CTR, DNS, NODE, PAUSE, RUNTIME, SHIM, ensure
+from e2e.controlplane.build import (
+    ALIAS,
+    CONTROLPLANE,
+    CTR,
+    DNS,
+    NODE,
+    PAUSE,
+    RUNTIME,
+    SHIM,
+    ensure,
+)
 from e2e.controlplane.realnode import cgroups, config, images, needs
 
 if TYPE_CHECKING:
@@ -73,8 +83,20 @@ class RealNode:
     def load_pause(self) -> None:
         """Import the image that every pod's sandbox runs."""
         archive = self.folder / "pause.tar"
-        images.single_binary(archive, ensure(PAUSE), config.PAUSE_IMAGE)
+        images.of_programs(archive, {"/pause": ensure(PAUSE)}, config.PAUSE_IMAGE)
         self.load(archive)
+
+    def load_scheduler(self) -> str:
+        """Import an image of kube-scheduler, laid out as the official one; return its name."""
+        archive = self.folder / "scheduler.tar"
+        if not archive.exists():
+            programs = {
+                "/usr/local/bin/kube-scheduler": ensure(ALIAS),
+                "/controlplane": ensure(CONTROLPLANE),
+            }
+            images.of_programs(archive, programs, config.SCHEDULER_IMAGE)
+            self.load(archive)
+        return config.SCHEDULER_IMAGE
 
     def _plan(self) -> dict[str, Any]:
         binds = {target: str(self._folder(name)) for target, name in _HIDDEN.items()}

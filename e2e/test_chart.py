@@ -1,0 +1,249 @@
+"""The chart on a real node: what helm installs is what runs, with its own rights and certificates.
+
+Covered: everything Ready under the *restricted* profile, a pod of an opted-in namespace scheduled
+by `fairstow` on a fake GPU node, approvals, `helm test`, an upgrade, a certificate renewed while it
+serves, and that uninstalling leaves nothing. Not covered: NetworkPolicies (nothing enforces them
+here), the official image of kube-scheduler (a build of its sources stands for it), cert-manager.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from base64 import b64decode
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from e2e.controlplane.client import KubectlError
+from e2e.helm import CHART, NAMESPACE
+from e2e.plans import plan_for
+from e2e.rights import grant, granted, writer
+from fairstow.kube.permissions import AUTHORITY_SECRET, LEAF_SECRETS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from e2e.controlplane.realnode.cluster import RealCluster
+
+pytestmark = pytest.mark.real_node
+
+COMPONENTS = ("operator", "webhook", "extender", "scheduler")
+ANA, BEA = "ana@example.com", "bea@example.com"
+
+
+@pytest.fixture(scope="session")
+def cluster(real_cluster: RealCluster) -> RealCluster:
+    """Have `namespace` and `gpu_nodes` act on the cluster with the real node."""
+    return real_cluster
+
+
+@pytest.fixture(scope="module")
+def values(real_cluster: RealCluster) -> dict[str, Any]:
+    """Values by which everything runs on the one real node, from images that are there."""
+
+    def image(name: str) -> dict[str, str]:
+        repository, _, tag = name.rpartition(":")
+        return {"repository": repository, "tag": tag}
+
+    small = {"requests": {"cpu": "10m", "memory": "64Mi"}}
+    resources = {component: {"resources": small} for component in COMPONENTS}
+    scheduler = {"image": image(real_cluster.node.load_scheduler())}
+    return {
+        **resources,
+        "image": image(real_cluster.image),
+        "scheduler": {**resources["scheduler"], **scheduler},
+        "nodeSelector": {"kubernetes.io/hostname": real_cluster.node_name},
+        "crds": {"keep": False},
+    }
+
+
+@pytest.fixture(scope="module")
+def installed(real_cluster: RealCluster, values: dict[str, Any]) -> Iterator[RealCluster]:
+    """The chart, installed; it is uninstalled by the last test, and in any case."""
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": NAMESPACE,
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+        },
+    }
+    real_cluster.apply([namespace])
+    real_cluster.helm(
+        *("install", "fairstow", str(CHART), "-n", NAMESPACE, "--wait", "--timeout=4m"),
+        *("--set-json", json.dumps(values)),
+    )
+    yield real_cluster
+    real_cluster.helm("uninstall", "fairstow", "-n", NAMESPACE, "--ignore-not-found", "--wait")
+    real_cluster.kubectl("delete", "namespace", NAMESPACE)
+
+
+@pytest.fixture
+def nodes(gpu_nodes: Callable[..., list[str]]) -> list[str]:
+    return gpu_nodes(2, gpus=4)
+
+
+@pytest.fixture
+def opted_in(installed: RealCluster, namespace: str) -> str:
+    installed.kubectl("label", "namespace", namespace, "fairstow.dev/scheduler=enabled")
+    return namespace
+
+
+def gpu_pod(namespace: str, name: str, gpus: int) -> dict[str, Any]:
+    resources = {"limits": {"nvidia.com/gpu": str(gpus)}}
+    container = {"name": "main", "image": "none", "resources": resources}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"containers": [container]},
+    }
+
+
+def test_everything_is_ready_and_nothing_restarts(installed: RealCluster) -> None:
+    pods = installed.items("-n", NAMESPACE, "pods")
+    seen = {pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in pods}
+    assert seen == set(COMPONENTS)
+    for pod in pods:
+        name = pod["metadata"]["name"]
+        conditions = {c["type"]: c["status"] for c in pod["status"]["conditions"]}
+        assert conditions["Ready"] == "True", name
+        assert pod["status"]["containerStatuses"][0]["restartCount"] == 0, name
+
+
+def test_no_program_lacks_a_right(installed: RealCluster) -> None:
+    for pod in installed.items("-n", NAMESPACE, "pods"):
+        name = pod["metadata"]["name"]
+        log = installed.kubectl("-n", NAMESPACE, "logs", name)
+        assert "is forbidden" not in log, name
+        assert "cannot list resource" not in log, name
+
+
+def test_helm_test_passes(installed: RealCluster) -> None:
+    installed.helm("test", "fairstow", "-n", NAMESPACE, "--timeout=3m")
+
+
+def test_a_pod_of_an_opted_in_namespace_is_scheduled_by_fairstow(
+    installed: RealCluster, opted_in: str, nodes: list[str]
+) -> None:
+    def scheduler_of_a_try() -> bool:
+        tried = installed.kubectl(
+            *("create", "--dry-run=server", "-o", "json", "-f", "-"),
+            stdin=json.dumps(gpu_pod(opted_in, "try", 1)),
+        )
+        return bool(json.loads(tried)["spec"]["schedulerName"] == "fairstow")
+
+    installed.wait(scheduler_of_a_try, "the namespace's label to be seen")
+    installed.apply([gpu_pod(opted_in, "train-0", 3), gpu_pod(opted_in, "train-1", 3)])
+    for name in ("train-0", "train-1"):
+        installed.kubectl("-n", opted_in, "wait", "--for=condition=Ready", f"pod/{name}")
+    pods = installed.items("-n", opted_in, "pods")
+    assert {pod["spec"]["schedulerName"] for pod in pods} == {"fairstow"}
+    assert {pod["spec"]["nodeName"] for pod in pods} == set(nodes)
+    events = installed.items("-n", opted_in, "events", "--field-selector=reason=Scheduled")
+    assert {event["reportingComponent"] for event in events} == {"fairstow"}
+
+
+@pytest.fixture
+def plan(installed: RealCluster, nodes: list[str]) -> Iterator[str]:
+    name = f"e2e-{uuid.uuid4().hex[:8]}"
+    obj = plan_for(nodes[0]) | {"metadata": {"name": name}}
+    installed.kubectl("create", "-f", "-", stdin=json.dumps(obj))
+    yield f"packingplan/{name}"
+    installed.kubectl("delete", "packingplan", name)
+
+
+def test_an_approval_needs_the_right_and_is_stamped(installed: RealCluster, plan: str) -> None:
+    def approve(user: str) -> None:
+        patch = json.dumps({"spec": {"approval": {"decision": "Rejected"}}})
+        installed.kubectl("patch", plan, "--type=merge", "-p", patch, f"--as={user}")
+
+    with granted(installed, writer(), grant("fairstow-approver", BEA), grant("e2e-writer", ANA)):
+        with pytest.raises(KubectlError, match="verb 'approve' on packingplans"):
+            approve(ANA)
+        approve(BEA)
+    spec = installed.get(plan)["spec"]
+    assert spec["approval"] == {"decision": "Rejected", "by": BEA}
+
+
+def test_a_lost_certificate_is_made_anew_while_it_serves(
+    installed: RealCluster, opted_in: str, nodes: list[str]
+) -> None:
+    def secret() -> dict[str, bytes]:
+        data = installed.get("-n", NAMESPACE, "secret", "fairstow-extender-tls")["data"]
+        return {key: b64decode(value) for key, value in data.items()}
+
+    del nodes
+    before = secret()
+    installed.kubectl("-n", NAMESPACE, "delete", "secret", "fairstow-extender-tls")
+    after = installed.wait(secret, "the new certificate", timeout=90)
+    assert after["tls.crt"] != before["tls.crt"]
+    assert after["ca.crt"] == before["ca.crt"]
+    installed.apply([gpu_pod(opted_in, "train-0", 1)])
+    installed.kubectl("-n", opted_in, "wait", "--for=condition=Ready", "pod/train-0")
+
+
+def test_an_upgrade_keeps_certificates_and_trust(
+    installed: RealCluster, values: dict[str, Any]
+) -> None:
+    def state() -> list[Any]:
+        found = [
+            installed.get(f"{kind}webhookconfiguration", "fairstow")["webhooks"][0]["clientConfig"]
+            for kind in ("mutating", "validating")
+        ]
+        names = (AUTHORITY_SECRET, *LEAF_SECRETS)
+        secrets = installed.get("-n", NAMESPACE, "secret", *names)["items"]
+        deployment = installed.get("-n", NAMESPACE, "deployment", "fairstow-scheduler")
+        notes = deployment["spec"]["template"]["metadata"]["annotations"]
+        return [found, [each["data"] for each in secrets], notes["fairstow.dev/trusts"]]
+
+    before = state()
+    changed = {**values, "webhook": {**values["webhook"], "replicas": 1}}
+    installed.helm(
+        *("upgrade", "fairstow", str(CHART), "-n", NAMESPACE, "--wait", "--timeout=3m"),
+        *("--set-json", json.dumps(changed)),
+    )
+    assert state() == before
+
+
+def test_uninstalling_leaves_nothing(
+    installed: RealCluster, opted_in: str, nodes: list[str]
+) -> None:
+    pool = {
+        "apiVersion": "fairstow.dev/v1alpha1",
+        "kind": "GpuPool",
+        "metadata": {"name": "left"},
+        "spec": {},
+    }
+    policy = {
+        "apiVersion": "fairstow.dev/v1alpha1",
+        "kind": "PackingPolicy",
+        "metadata": {"name": "left"},
+        "spec": {"poolRef": {"name": "left"}},
+    }
+    plan = plan_for(nodes[0]) | {"metadata": {"name": "left"}}
+    installed.apply([pool, policy, plan, gpu_pod(opted_in, "stays", 1)])
+    installed.wait(
+        lambda: installed.get("gpupool", "left").get("status"), "the operator to see the pool"
+    )
+    installed.helm("uninstall", "fairstow", "-n", NAMESPACE, "--wait", "--timeout=3m")
+
+    def left() -> list[str]:
+        """What bears our names, the namespace's own Leases and release records apart."""
+        kinds = "deploy,rs,pods,secrets,configmaps,services,roles,rolebindings,pdb,netpol,sa"
+        scoped = "crd,clusterrole,clusterrolebinding,priorityclass"
+        hooks = "mutatingwebhookconfiguration,validatingwebhookconfiguration"
+        names = installed.kubectl("-n", NAMESPACE, "get", kinds, "-o", "name").split()
+        names += installed.kubectl("get", f"{scoped},{hooks}", "-o", "name").split()
+        return [name for name in names if "fairstow" in name and "e2e" not in name]
+
+    installed.wait(lambda: not left(), "everything to be gone")
+    assert left() == []
+    stays = installed.get("-n", opted_in, "pod", "stays")
+    assert not stays["metadata"].get("finalizers")
+    tried = gpu_pod(opted_in, "after", 1)
+    installed.apply([tried])
+    assert installed.get("-n", opted_in, "pod", "after")["spec"]["schedulerName"] == (
+        "default-scheduler"
+    )
