@@ -128,6 +128,14 @@ def test_failed_plans_make_it_wait_longer_and_longer() -> None:
     assert isinstance(run(case(STUCK, *failed(60), by=policy(coolDown="0s"))), Found)
 
 
+def test_a_plan_that_a_person_stopped_is_no_failure() -> None:
+    body = past("p", made=NOON - 60, done=0, moves=[("team-a", "y", "z")],
+                ended=("Stale", NOON - 30), approval="Approved").to_object()  # fmt: skip
+    body["spec"]["abort"] = {"by": "ada"}
+    verdict = run(case(STUCK, PackingPlan.model_validate(body), by=policy(coolDown="0s")))
+    assert isinstance(verdict, Found)
+
+
 def test_a_refused_plan_is_not_made_again_for_a_day() -> None:
     def refused(at: int, uid: str) -> PackingPlan:
         body = past("p", made=at, placed=[("team-b", "a")], approval="Rejected").to_object()
@@ -213,6 +221,24 @@ def test_a_plan_that_is_too_much_for_a_namespace_gets_smaller() -> None:
     assert len(less.plan.spec.moves) == 2
     none = skipped(everything, limits={"maxMovesPerNamespacePerHour": 1})
     assert none.reason is Reason.LIMIT_REACHED
+
+
+def test_the_last_try_leaves_those_namespaces_alone() -> None:
+    one = policy(limits={"maxMovesPerNamespacePerHour": 1})
+    nodes = [in_pool(node(n, gpu=4)) for n in "ab"]
+    small = [pod(f"s{n}{i}", n, gpu=1, owner="ReplicaSet/s") for n in "ab" for i in range(2)]
+    given_case = case([*nodes, *small, BIG], by=one)
+    asked = ask(given_case)
+    assert isinstance(asked, Question)
+    decision = decide(replace(asked.request, effort=1), inline(monotonic), monotonic)
+    narrow = answer(given_case, replace(asked, tries=2), decision)
+    assert isinstance(narrow, Question)
+    assert narrow.request.scope is not None
+    assert narrow.request.scope.spared == {"team-a"}
+    assert [*narrow.request.scope.untried] == [BIG["metadata"]["uid"]]
+    last = answer(given_case, replace(narrow, tries=3), decision)
+    assert isinstance(last, Skip)
+    assert last.reason is Reason.LIMIT_REACHED
 
 
 def test_what_a_recent_plan_did_is_not_undone() -> None:

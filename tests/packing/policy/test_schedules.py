@@ -84,9 +84,9 @@ def test_in_an_hour_that_comes_twice_it_does_not_fire_twice() -> None:
     once = at("2026-10-25T00:45")  # Berlin has 2:45 now and an hour later
     first = next_fire("45 2 * * *", at("2026-10-24T22:00"), "Europe/Berlin")
     assert first == once
-    assert next_fire("45 2 * * *", at("2026-10-25T01:15"), "Europe/Berlin") == at(
-        "2026-10-26T01:45"
-    )
+    quarter_past_again, following = at("2026-10-25T01:15"), at("2026-10-26T01:45")
+    assert next_fire("45 2 * * *", quarter_past_again, "Europe/Berlin") == following
+    assert last_fire("45 2 * * *", quarter_past_again, "Europe/Berlin") == once
 
 
 @pytest.mark.parametrize("schedule", ["0 0 30 2 *", "0 0 31 4,6 *", "0 0 * XYZ *"])
