@@ -17,6 +17,7 @@ from fairstow.cluster.kinds import Kind
 from fairstow.kube.aio.paths import path_of
 from fairstow.kube.problems import ApiError
 from fairstow.packing.announce import PodRef, left_alone, would_run
+from fairstow.packing.history import ended_at
 from fairstow.packing.model import Decision, Request
 from fairstow.packing.planner import decide
 from fairstow.packing.policy.enforcement import unenforced
@@ -78,7 +79,8 @@ class PolicyLoop:
             view = views.get(policy.spec.pool_ref.name)
             if view is None or not standing.may_act(policy):
                 continue
-            is_due = due(policy, view.waiting.hopeful, parts.now)
+            ends = [at for plan in self._own(policy) if (at := ended_at(plan)) is not None]
+            is_due = due(policy, view.waiting.hopeful, parts.now, max(ends, default=None))
             moments.append(is_due.next_at)
             if is_due.causes:
                 moments.append(await self._run(policy, standing, is_due))

@@ -77,6 +77,13 @@ def finished(plan: PackingPlan) -> bool:
     return any(c.type in ("Succeeded", "Stale") and c.status == "True" for c in conditions)
 
 
+def ended_at(plan: PackingPlan) -> int | None:
+    """Return when a plan succeeded or was given up, None if it wasn't."""
+    conditions = plan.status.conditions if plan.status else ()
+    over = (c for c in conditions if c.type in ("Succeeded", "Stale") and c.status == "True")
+    return max((at for c in over if (at := seconds(c.last_transition_time))), default=None)
+
+
 def disturbed(plan: PackingPlan) -> frozenset[str]:
     """Return the UIDs of pods that a plan has moved or evicted; all it may, if it isn't finished.
 

@@ -62,11 +62,16 @@ def last_fire(schedule: str, at: int, zone: str = "UTC") -> int | None:
 
 
 def opening(windows: Sequence[MaintenanceWindow], now: int) -> Opening:
-    """Return whether some window is open; without windows it always is."""
+    """Return whether some window is open; without windows it always is.
+
+    Windows with a `problem` never open.
+    """
     if not windows:
         return Opening(True, None)
     ends, starts = [], []
     for window in windows:
+        if problem(window.start, window.time_zone):
+            continue
         last = last_fire(window.start, now, window.time_zone)
         end = 0 if last is None else last + duration_milliseconds(window.duration) // 1000
         if end > now:

@@ -8,13 +8,14 @@ spec.triggers.unschedulableFor. With s its start of waiting, d that delay and r 
 due at
 
     s + d                      if that is after r (no run has seen it since it counted),
-    max(s + d, r + RETRY)      else.
+    max(s + d, r + RETRY)      else, or
+    max(s + d, r + REPLAN)     else, if a plan of the policy has ended since r.
 
 So each pod starts one run at once; after that the cluster is looked at again every RETRY, however
-many pods wait. **Schedule.** Due at its first fire after the last run (or after the policy was
-made), so what is missed while nobody runs is made up for once. **Request.** Due while the policy's
-annotation `fairstow.dev/run-requested-at` differs from status.lastHandledRequest: any text does,
-no clocks are compared.
+many pods wait, and soon once a plan that was to help has ended. **Schedule.** Due at its first fire
+after the last run (or after the policy was made), so what is missed while nobody runs is made up
+for once. **Request.** Due while the policy's annotation `fairstow.dev/run-requested-at` differs
+from status.lastHandledRequest: any text does, no clocks are compared.
 """
 
 from collections.abc import Iterable
@@ -33,6 +34,9 @@ RETRY = 300
 """Seconds between runs for the same pods: a run may cost a core the policy's whole window, and what
 lets a plan succeed later (pods that end, budgets, cool-downs) changes in minutes."""
 
+REPLAN = 60
+"""The same once a plan has ended: what is stale is replaced, but not with every change."""
+
 
 class Cause(StrEnum):
     """What a run is for."""
@@ -50,16 +54,17 @@ class Due:
     next_at: int | None
 
 
-def due(policy: PackingPolicy, pods: Iterable[Pod], now: int) -> Due:
+def due(policy: PackingPolicy, pods: Iterable[Pod], now: int, plan_ended: int | None = None) -> Due:
     """Return whether a policy's pool is to be looked at now, and when next.
 
     Args:
         policy: with its status, which says when it was looked at last.
         pods: pending pods of the pool that a plan may help.
         now: the moment.
+        plan_ended: when a plan of the policy succeeded or was given up last.
     """
     moments = {
-        Cause.UNSCHEDULABLE: _pods_at(policy, pods),
+        Cause.UNSCHEDULABLE: _pods_at(policy, pods, plan_ended),
         Cause.SCHEDULE: _fires_at(policy),
         Cause.REQUESTED: now if request(policy) != _handled(policy) else None,
     }
@@ -83,15 +88,17 @@ def _handled(policy: PackingPolicy) -> str:
     return (policy.status.last_handled_request or "") if policy.status else ""
 
 
-def _pods_at(policy: PackingPolicy, pods: Iterable[Pod]) -> int | None:
+def _pods_at(policy: PackingPolicy, pods: Iterable[Pod], plan_ended: int | None) -> int | None:
     """Return when the next pod makes a run due."""
     delay = duration_milliseconds(policy.spec.triggers.unschedulable_for) // 1000
     run = last_run(policy)
+    ended = run is not None and plan_ended is not None and plan_ended >= run
+    pause = REPLAN if ended else RETRY
     moments = []
     for pod in pods:
         if pod.waiting_since is not None:
             at = pod.waiting_since + delay
-            moments.append(at if run is None or at > run else max(at, run + RETRY))
+            moments.append(at if run is None or at > run else max(at, run + pause))
     return min(moments, default=None)
 
 

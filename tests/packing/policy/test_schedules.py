@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairstow.api import MaintenanceWindow
-from fairstow.packing.policy.schedules import last_fire, next_fire, opening, problem
+from fairstow.packing.policy.schedules import Opening, last_fire, next_fire, opening, problem
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu")
 SCHEDULES = st.sampled_from(
@@ -106,6 +106,11 @@ def window(start: str, duration: str, zone: str = "Europe/Berlin") -> Maintenanc
 def test_without_windows_it_is_always_open() -> None:
     assert opening([], 0).open
     assert opening([], 0).changes_at is None
+
+
+def test_a_window_that_makes_no_sense_never_opens() -> None:
+    never = [window("0 0 30 2 *", "6h"), window("0 0 * * *", "6h", "Mars/Olympus")]
+    assert opening(never, 0) == Opening(open=False, changes_at=None)
 
 
 def test_a_window_opens_and_closes() -> None:

@@ -50,6 +50,13 @@ def test_a_pod_starts_one_run_then_waits_for_the_next() -> None:
     assert again.causes == {Cause.UNSCHEDULABLE}
 
 
+def test_when_a_plan_has_ended_its_pods_are_looked_at_soon() -> None:
+    pods = waiting(NOON - 1000)
+    assert due(ran(NOON - 50), pods, NOON, NOON - 20).next_at == NOON + 10
+    assert due(ran(NOON - 60), pods, NOON, NOON - 20).causes == {Cause.UNSCHEDULABLE}
+    assert due(ran(NOON - 60), pods, NOON, NOON - 70).causes == frozenset()
+
+
 def test_a_schedule_fires_once_also_for_what_was_missed() -> None:
     nightly: Json = {"triggers": {"schedule": "0 2 * * *"}}
     yesterday = seconds("2026-02-28T02:00:00Z") or 0
