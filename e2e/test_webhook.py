@@ -223,7 +223,7 @@ def test_a_policy_is_advised(webhook: Webhook) -> None:
     }
     said = warnings_of(webhook, policy)
     assert "Warning: spec.poolRef.name: there is no GpuPool nowhere" in said
-    assert "0 0 30 2 * never comes" in said
+    assert "'0 0 30 2 *' never fires" in said
 
 
 def pod(namespace: str, **spec: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ goes wrong is a sentence that the API server shows to the user.
 
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
@@ -61,7 +60,7 @@ def build(api: Api, known: Known, readiness: Readiness) -> FastAPI:
     async def advise(request: review.Request) -> Reply:
         if request.plural == PLANS:
             return advice.advise_plan(request, known.world())
-        return advice.advise_policy(request, known.world(), datetime.now(UTC))
+        return advice.advise_policy(request, known.world())
 
     async def admit_pod(request: review.Request) -> Reply:
         return pods.admit_pod(request, known.world())

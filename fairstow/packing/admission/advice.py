@@ -5,19 +5,17 @@ since other objects come and go, but for one thing: a plan of another cluster is
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
-
-from cronsim import CronSim, CronSimError
 
 from fairstow.packing.admission.approvals import decided
 from fairstow.packing.admission.review import Json, Reply, Request
 from fairstow.packing.admission.world import Policy, World, joined, older, read_policy
+from fairstow.packing.policy.schedules import problem
 
 _OVER = ("Stale", "Succeeded")
 
 
-def advise_policy(request: Request, world: World, now: datetime) -> Reply:
+def advise_policy(request: Request, world: World) -> Reply:
     """Return the reply to the creation or change of a PackingPolicy, with warnings alone."""
     if request.object is None:
         return Reply()
@@ -25,7 +23,7 @@ def advise_policy(request: Request, world: World, now: datetime) -> Reply:
     return Reply(
         warnings=(
             *_pool(read_policy(request.object), world),
-            *_times(spec, now),
+            *_times(spec),
             *_idle(spec),
         )
     )
@@ -55,26 +53,17 @@ def _pool(policy: Policy, world: World) -> Iterator[str]:
             )
 
 
-def _times(spec: Json, now: datetime) -> Iterator[str]:
+def _times(spec: Json) -> Iterator[str]:
+    """Warn of schedules that never fire: the policy's condition Ready then is False."""
     schedule = (spec.get("triggers") or {}).get("schedule")
-    if schedule and not _ever(schedule, now):
-        yield f"spec.triggers.schedule: {schedule} never comes"
-    windows = spec.get("maintenanceWindows") or ()
-    never = [w["start"] for w in windows if not _ever(w["start"], now)]
-    if never and len(never) == len(windows):
-        yield (
-            f"spec.maintenanceWindows: none ever opens ({joined(never)}), so no plan is carried out"
-        )
-    else:
-        yield from (f"spec.maintenanceWindows: {start} never comes" for start in never)
-
-
-def _ever(schedule: str, now: datetime) -> bool:
-    """Whether a cron expression has a next time; 30 February is an error to cronsim."""
-    try:
-        return next(CronSim(schedule, now.astimezone(UTC)), None) is not None
-    except CronSimError:
-        return False
+    if schedule and (said := problem(schedule)):
+        yield f"spec.triggers.schedule: {said}; the policy does nothing until that is corrected"
+    for index, window in enumerate(spec.get("maintenanceWindows") or ()):
+        if said := problem(window["start"], window.get("timeZone") or "UTC"):
+            yield (
+                f"spec.maintenanceWindows[{index}]: {said}; the policy does nothing until that is "
+                "corrected"
+            )
 
 
 def _idle(spec: Json) -> Iterator[str]:
@@ -82,9 +71,9 @@ def _idle(spec: Json) -> Iterator[str]:
     if spec.get("mode") != "Auto":
         return
     if limits.get("maxMovesPerHour") == 0:
-        yield "spec.limits.maxMovesPerHour is 0: in mode Auto only plans without moves are made"
+        yield "spec.limits.maxMovesPerHour is 0: no plan is made"
     if limits.get("maxMovesPerPlan") == 0 and not limits.get("maxEvictionsPerPlan"):
-        yield "spec.limits.maxMovesPerPlan is 0: plans can only place pods that fit already"
+        yield "spec.limits.maxMovesPerPlan is 0: no plan is made"
 
 
 def advise_plan(request: Request, world: World) -> Reply:
