@@ -20,6 +20,7 @@ from typing import Any
 import kopf
 
 from controllers import metrics
+from controllers.admin import serve_admin
 from controllers.certs import keep, secrets
 from controllers.packing.extender import Extender
 from controllers.packing.parts import Parts
@@ -27,9 +28,11 @@ from controllers.packing.plans import PlanLoop
 from controllers.packing.policies import PolicyLoop
 from controllers.packing.pools import PoolLoop
 from controllers.watching import Watching
+from fairstow.kube.address import Address, address
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.leadership import Leadership
 from fairstow.kube.aio.recorder import About, Recorder
+from fairstow.kube.logs import log_json
 from fairstow.packing.announce import Announcement
 from fairstow.packing.worker import Worker
 
@@ -55,6 +58,7 @@ class Settings:
         extender: the extender's Service in that namespace, "" if none is installed.
         replica: this replica's name.
         certificates: who makes them: Fairstow or CertManager; None: nobody has to.
+        admin: where health and metrics are served; None: nowhere.
     """
 
     namespace: str
@@ -62,6 +66,7 @@ class Settings:
     extender: str
     replica: str
     certificates: str | None = None
+    admin: Address | None = None
     kubeconfig: str | None = None
     context: str | None = None
 
@@ -90,13 +95,16 @@ def settings_of(arguments: Sequence[str]) -> Settings:
         help="the extender's Service; without one, nobody keeps the room of plans",
     )
     parser.add_argument("--certificates", choices=("Fairstow", "CertManager"))
+    parser.add_argument(
+        "--admin-listen", type=address, metavar="HOST:PORT", help="health and metrics; none without"
+    )
     parser.add_argument("--kubeconfig", metavar="FILE", help="default: as kubectl, or the pod's")
     parser.add_argument("--context", metavar="NAME")
     given = parser.parse_args(arguments)
     enforced = tuple(name for name in given.enforced_schedulers.split(",") if name)
     return Settings(
         given.namespace, enforced, given.extender_service, given.replica,
-        given.certificates, given.kubeconfig, given.context,
+        given.certificates, given.admin_listen, given.kubeconfig, given.context,
     )  # fmt: skip
 
 
@@ -107,7 +115,7 @@ async def operate(settings: Settings) -> None:
         InputError: there is no cluster to work on.
         LeaseLostError: another replica may act.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_json("info")
     logging.getLogger("kopf").setLevel(logging.WARNING)
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -144,15 +152,26 @@ async def operate(settings: Settings) -> None:
             ]
             if settings.certificates == "Fairstow":
                 loops.append(keep.keep(api, secrets.Settings(namespace=settings.namespace)))
+            beside = (
+                []
+                if settings.admin is None
+                else [serve_admin(api, settings.admin, lambda: _unready(watching))]
+            )
             await _until(
                 stop,
                 [
+                    *beside,
                     *watching.tasks(),
                     recorder.run(),
                     _kopf(watching, stop),
                     _lead(leadership, watching, loops),
                 ],
             )
+
+
+def _unready(watching: Watching) -> str:
+    missing = [kind.plural for kind, r in watching.reflectors.items() if not r.synced.is_set()]
+    return f"not listed yet: {', '.join(missing)}" if missing else ""
 
 
 async def _user(api: Api) -> str:

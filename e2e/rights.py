@@ -30,6 +30,7 @@ def bind(cluster: Cluster, program: Program, namespace: str) -> Iterator[None]:
     account = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
     # A cluster role of its own, since tests may run beside each other.
     apart = f"{name}:{namespace}"
+    borrowed = [_borrowed(role, apart, account) for role in rights["borrowed"]]
     cluster.apply(
         [
             {"apiVersion": "v1", **_named("ServiceAccount", name, namespace)},
@@ -37,12 +38,23 @@ def bind(cluster: Cluster, program: Program, namespace: str) -> Iterator[None]:
             {**_rbac("Role", name, namespace), "rules": rights["own"]},
             {**_rbac("ClusterRoleBinding", apart), **_to("ClusterRole", apart, account)},
             {**_rbac("RoleBinding", name, namespace), **_to("Role", name, account)},
+            *borrowed,
         ]
     )
     try:
         yield
     finally:
         cluster.kubectl("delete", "clusterrolebinding,clusterrole", apart)
+        for obj in borrowed:
+            where = ["-n", obj["metadata"]["namespace"]] if "namespace" in obj["metadata"] else []
+            cluster.kubectl(*where, "delete", obj["kind"], obj["metadata"]["name"])
+
+
+def _borrowed(role: dict[str, str], apart: str, account: dict[str, str]) -> dict[str, Any]:
+    namespace = role.get("namespace", "")
+    kind = "RoleBinding" if namespace else "ClusterRoleBinding"
+    name = f"{apart}:{role['name']}"
+    return {**_rbac(kind, name, namespace), **_to(role["kind"], role["name"], account)}
 
 
 @contextmanager
@@ -61,6 +73,14 @@ def writer() -> dict[str, Any]:
     verbs = ["get", "list", "watch", "create", "update", "patch", "delete"]
     rule = {"apiGroups": ["fairstow.dev"], "resources": ["packingplans"], "verbs": verbs}
     return {**_rbac("ClusterRole", "e2e-writer"), "rules": [rule]}
+
+
+def role_for(
+    name: str, rule: dict[str, Any], subject: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a cluster role of one rule, and the binding that gives it to a subject."""
+    role = {**_rbac("ClusterRole", name), "rules": [rule]}
+    return role, {**_rbac("ClusterRoleBinding", name), **_to("ClusterRole", name, subject)}
 
 
 def grant(role: str, user: str) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Covered: lint, the values' schema, versions of the scheduler, digests, toggles, every object by a
 server-side dry run in a namespace under the *restricted* profile, the webhooks' scope. Not covered:
-that it works (e2e/test_chart.py), cert-manager's kinds, which this API server doesn't have.
+that it works (e2e/test_chart.py), kinds of cert-manager and the Prometheus operator, which this API
+server doesn't have.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "nodeSelector": {"node-role.kubernetes.io/infra": ""},
         "tolerations": [{"key": "infra", "operator": "Exists"}],
         "extender": {"failurePolicy": "Fail", "attachedTo": ["default-scheduler"]},
+        "monitoring": {"metrics": True, "alerts": True, "dashboards": True},
     },
     "only the planner": {
         "scheduler": {"enabled": False},
@@ -41,6 +43,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "cert-manager": {"certificates": {"issuer": "CertManager"}},
 }
+ELSEWHERE = ("cert-manager.io", "monitoring.coreos.com")
 Objects = list[dict[str, Any]]
 
 
@@ -188,6 +191,20 @@ def test_cert_manager_makes_what_the_operator_would() -> None:
     assert "--certificates=CertManager" in container(theirs, "operator")["args"]
 
 
+def test_what_is_scraped_is_served_and_let_through() -> None:
+    objects = rendered(VARIANTS["all more than once"])
+    monitors = [o for o in objects if o["kind"] == "PodMonitor"]
+    assert len(monitors) == 4
+    for monitor in monitors:
+        name = monitor["metadata"]["name"]
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+        ports = container(objects, name.removeprefix("fairstow-"))["ports"]
+        (port,) = (p["containerPort"] for p in ports if p["name"] == endpoint["port"])
+        policy = named(objects, "NetworkPolicy", name)["spec"]
+        allowed = [p["port"] for rule in policy["ingress"] for p in rule["ports"]]
+        assert port in allowed, name
+
+
 def test_webhooks_touch_nothing_but_what_they_are_for() -> None:
     objects = rendered(namespace="gpu")
     webhooks = [
@@ -215,11 +232,7 @@ def test_a_real_api_server_takes_every_object(
         label = f"pod-security.kubernetes.io/{mode}=restricted"
         cluster.kubectl("label", "namespace", namespace, label)
     objects = rendered(values, namespace=namespace)
-    given = [
-        o
-        for o in objects
-        if o["kind"] != "Pod" and not o["apiVersion"].startswith("cert-manager.io")
-    ]
+    given = [o for o in objects if o["kind"] != "Pod" and not o["apiVersion"].startswith(ELSEWHERE)]
     listing = {"apiVersion": "v1", "kind": "List", "items": [*given, *pods(objects)]}
     said = cluster.kubectl(
         *("apply", "--server-side", "--force-conflicts", "--dry-run=server"),

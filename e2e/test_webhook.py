@@ -29,7 +29,7 @@ from e2e.controlplane.processes import Processes
 from e2e.controlplane.tls import Authority
 from e2e.helm import rendered
 from e2e.plans import plan_for
-from e2e.rights import bind, grant, granted, writer
+from e2e.rights import bind, grant, granted, role_for, writer
 from fairstow.kube.permissions import WEBHOOK
 
 if TYPE_CHECKING:
@@ -59,25 +59,28 @@ class Webhook:
     processes: Processes
     authority: Authority
     port: int
+    admin: int
 
     def start(self) -> None:
         command = [sys.executable, str(ROOT / "operator" / "webhook.py")]
-        command += [f"--listen={LOOPBACK}:{self.port}", f"--kubeconfig={self.folder / 'sa'}"]
+        command += [f"--listen={LOOPBACK}:{self.port}", f"--admin-listen={LOOPBACK}:{self.admin}"]
+        command += [f"--kubeconfig={self.folder / 'sa'}"]
         command += [f"--tls-cert={self.folder / 'tls.crt'}", f"--tls-key={self.folder / 'tls.key'}"]
         self.processes.spawn("webhook", [*command, "--drain-seconds=0.2"])
-        self.cluster.wait(lambda: self.status("/readyz") == 200, "the webhook")
+        self.cluster.wait(lambda: self.ask("/readyz", port=self.admin)[0] == 200, "the webhook")
 
     def issue(self) -> None:
         pair = self.authority.issue("webhook", hosts=["localhost"])
         (self.folder / "tls.crt").write_bytes(pair.cert.read_bytes())
         (self.folder / "tls.key").write_bytes(pair.key.read_bytes())
 
-    def status(self, path: str, body: bytes | None = None) -> int:
-        return self.ask(path, body)[0]
-
-    def ask(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    def ask(
+        self, path: str, body: bytes | None = None, *, port: int = 0, token: str = ""
+    ) -> tuple[int, bytes]:
         context = ssl.create_default_context(cafile=str(self.authority.pair.cert))
-        request = urllib.request.Request(f"https://localhost:{self.port}{path}", body)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        url = f"https://localhost:{port or self.port}{path}"
+        request = urllib.request.Request(url, body, headers)
         try:
             with urllib.request.urlopen(request, context=context, timeout=10) as reply:
                 return reply.status, reply.read()
@@ -101,7 +104,7 @@ class Webhook:
 def webhook(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webhook]:
     folder = tmp_path_factory.mktemp("webhook")
     processes = Processes(folder, die_with_parent=True)
-    own = Webhook(cluster, folder, processes, Authority(folder / "pki"), free_port())
+    own = Webhook(cluster, folder, processes, Authority(folder / "pki"), free_port(), free_port())
     namespace = f"e2e-{uuid.uuid4().hex[:8]}"
     cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
     cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
@@ -315,6 +318,23 @@ def test_a_new_certificate_is_taken_up_without_a_pause(
     decide(webhook.cluster, make(plan_for(nodes[0])), BEA)
 
 
+def test_metrics_are_for_who_may_read_them(webhook: Webhook, namespace: str) -> None:
+    def read_as(name: str) -> tuple[int, bytes]:
+        token = webhook.cluster.kubectl("-n", namespace, "create", "token", name).strip()
+        return webhook.ask("/metrics", port=webhook.admin, token=token)
+
+    webhook.cluster.kubectl("-n", namespace, "create", "serviceaccount", "reader")
+    account = {"kind": "ServiceAccount", "name": "reader", "namespace": namespace}
+    reading = {"nonResourceURLs": ["/metrics"], "verbs": ["get"]}
+    assert webhook.ask("/metrics", port=webhook.admin)[0] == 401
+    assert webhook.ask("/metrics", port=webhook.admin, token="made-up")[0] == 401
+    with granted(webhook.cluster, *role_for("e2e-metrics", reading, account)):
+        assert read_as("default")[0] == 403
+        status, text = read_as("reader")
+    assert status == 200
+    assert b"fairstow_webhook_reviews_total" in text
+
+
 REVIEW = {
     "apiVersion": "admission.k8s.io/v1",
     "kind": "AdmissionReview",
@@ -335,6 +355,7 @@ REVIEW = {
         ("/anything", b"{}", 404, "Not Found"),
         ("/stamp", None, 405, "Method Not Allowed"),
         ("/openapi.json", None, 404, "Not Found"),
+        ("/metrics", None, 404, "Not Found"),
     ],
 )
 def test_whatever_is_no_review_of_its_kinds_is_refused(

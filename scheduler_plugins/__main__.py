@@ -16,9 +16,10 @@ from pathlib import Path
 import uvloop
 
 from fairstow.cluster.errors import InputError
+from fairstow.kube.address import address
 from fairstow.kube.logs import log_json
 from fairstow.kube.tls import CertificateError, CertificateFiles
-from scheduler_plugins.service import Address, Settings, serve
+from scheduler_plugins.service import Settings, serve
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,14 +56,14 @@ def _parser() -> argparse.ArgumentParser:
     ports = parser.add_argument_group("ports")
     ports.add_argument(
         "--listen",
-        type=_address,
+        type=address,
         default="0.0.0.0:8443",
         metavar="HOST:PORT",
         help="for the scheduler, which must show a certificate (default %(default)s)",
     )
     ports.add_argument(
         "--admin-listen",
-        type=_address,
+        type=address,
         default="0.0.0.0:8444",
         metavar="HOST:PORT",
         help="health, metrics, reservations (default %(default)s)",
@@ -114,13 +115,6 @@ def _parser() -> argparse.ArgumentParser:
         "--log-level", choices=("debug", "info", "warning", "error"), default="info"
     )
     return parser
-
-
-def _address(text: str) -> Address:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 <= int(port) < 1 << 16:
-        raise argparse.ArgumentTypeError(f"{text!r} isn't HOST:PORT, such as 0.0.0.0:8443")
-    return Address(host.strip("[]"), int(port))
 
 
 def _seconds(text: str) -> float:

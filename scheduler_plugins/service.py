@@ -17,14 +17,16 @@ from typing import Any
 
 import structlog
 
+from fairstow.kube.address import Address
+from fairstow.kube.admin import AdminServer
 from fairstow.kube.aio.api import Api
+from fairstow.kube.review import Reviewer
 from fairstow.kube.tls import CertificateFiles, Certificates, keep_fresh
 from scheduler_plugins import metrics
 from scheduler_plugins.acknowledge import Acknowledgement
-from scheduler_plugins.admin import AdminServer, application
+from scheduler_plugins.admin import application
 from scheduler_plugins.index import Index
 from scheduler_plugins.protocol import Connection, Endpoint
-from scheduler_plugins.review import Reviewer
 from scheduler_plugins.verbs import Verbs
 from scheduler_plugins.watching import Watching
 
@@ -34,17 +36,6 @@ LEARN_SECONDS = 30.0
 _SWEEP_SECONDS = 10.0
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a port listens."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True)

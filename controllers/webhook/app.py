@@ -12,6 +12,7 @@ import msgspec
 import structlog
 from fastapi import FastAPI, Request, Response
 
+from controllers.webhook import metrics
 from controllers.webhook.access import may_decide
 from fairstow.cluster.errors import InputError
 from fairstow.kube.aio.api import Api
@@ -36,13 +37,7 @@ class Known(Protocol):
         """Return what is known now."""
 
 
-class Readiness:
-    """Whether requests are welcome. Attributes: draining: about to end."""
-
-    draining = False
-
-
-def build(api: Api, known: Known, readiness: Readiness) -> FastAPI:
+def build(api: Api, known: Known) -> FastAPI:
     """Return the application."""
     app = FastAPI(openapi_url=None)
 
@@ -74,47 +69,47 @@ def build(api: Api, known: Known, readiness: Readiness) -> FastAPI:
     for path, (kinds, decide) in paths.items():
         app.add_api_route(path, _endpoint(kinds, decide), methods=["POST"])
 
-    @app.get("/healthz")
-    async def healthz() -> Response:
-        return Response("ok\n")
-
-    @app.get("/readyz")
-    async def readyz() -> Response:
-        return Response("draining\n", 503) if readiness.draining else Response("ok\n")
-
     return app
 
 
 def _endpoint(kinds: frozenset[str], decide: Decide) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(http: Request) -> Response:
-        began = time.perf_counter()
-        body = await _body(http)
-        if body is None:
-            return _problem(413, f"a review has at most {MAX_BODY:,} bytes")
-        try:
-            request = review.read(body)
-        except InputError as error:
-            return _problem(400, str(error))
-        if request.plural not in kinds:
-            return _problem(400, f"{http.url.path} takes no reviews of {request.plural}")
-        try:
-            reply = await decide(request)
-        except (ApiError, InputError) as error:
-            log.error("can't decide", path=http.url.path, error=str(error))
-            return _problem(500, f"can't ask the API server: {error}")
-        log.info(
-            "reviewed",
-            path=http.url.path,
-            operation=request.operation,
-            name=review.name_of(request),
-            user=request.user_info.username,
-            allowed=not reply.denied,
-            warnings=len(reply.warnings),
-            seconds=round(time.perf_counter() - began, 4),
-        )
-        return Response(review.write(request, reply), media_type="application/json")
+        path, began = http.url.path, time.perf_counter()
+        outcome, response = await _answer(http, kinds, decide)
+        metrics.REVIEWS.labels(path, outcome).inc()
+        metrics.REVIEW_SECONDS.labels(path).observe(time.perf_counter() - began)
+        return response
 
     return endpoint
+
+
+async def _answer(http: Request, kinds: frozenset[str], decide: Decide) -> tuple[str, Response]:
+    """Return the outcome as metrics call it, and the response."""
+    path = http.url.path
+    body = await _body(http)
+    if body is None:
+        return "refused", _problem(413, f"a review has at most {MAX_BODY:,} bytes")
+    try:
+        request = review.read(body)
+    except InputError as error:
+        return "refused", _problem(400, str(error))
+    if request.plural not in kinds:
+        return "refused", _problem(400, f"{path} takes no reviews of {request.plural}")
+    try:
+        reply = await decide(request)
+    except (ApiError, InputError) as error:
+        log.error("can't decide", path=path, error=str(error))
+        return "failed", _problem(500, f"can't ask the API server: {error}")
+    outcome = "denied" if reply.denied else "warned" if reply.warnings else "allowed"
+    log.info(
+        "reviewed",
+        path=path,
+        operation=request.operation,
+        name=review.name_of(request),
+        user=request.user_info.username,
+        outcome=outcome,
+    )
+    return outcome, Response(review.write(request, reply), media_type="application/json")
 
 
 async def _body(http: Request) -> bytes | None:

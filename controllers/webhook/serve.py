@@ -5,7 +5,9 @@ Called by operator/webhook.py.
 
 import argparse
 import asyncio
+import socket
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,10 +17,14 @@ from types import FrameType
 import structlog
 import uvicorn
 
-from controllers.webhook.app import Readiness, build
+from controllers.webhook import metrics
+from controllers.webhook.app import build
 from controllers.webhook.watched import Watched
+from fairstow.kube.address import Address, address
+from fairstow.kube.admin import AdminServer, application
 from fairstow.kube.aio.api import Api
 from fairstow.kube.logs import log_json
+from fairstow.kube.review import Reviewer
 from fairstow.kube.tls import CertificateFiles, Certificates, keep_fresh
 
 MOST_AT_ONCE = 200
@@ -31,8 +37,8 @@ log = structlog.get_logger(__name__)
 class Settings:
     """What the command line says. Attributes: drain: seconds between "not ready" and the end."""
 
-    host: str
-    port: int
+    listen: Address
+    admin: Address
     certificates: CertificateFiles
     kubeconfig: str | None
     drain: float
@@ -46,7 +52,14 @@ def settings_of(arguments: Sequence[str]) -> Settings:
         description="Answers the API server's admission reviews: approvals of plans, advice on "
         "policies, the scheduler of pods that opted in.",
     )
-    parser.add_argument("--listen", type=_address, default="0.0.0.0:8443", metavar="HOST:PORT")
+    parser.add_argument("--listen", type=address, default="0.0.0.0:8443", metavar="HOST:PORT")
+    parser.add_argument(
+        "--admin-listen",
+        type=address,
+        default="0.0.0.0:8444",
+        metavar="HOST:PORT",
+        help="health and metrics",
+    )
     parser.add_argument("--tls-cert", type=Path, required=True, metavar="FILE", help="chain, PEM")
     parser.add_argument("--tls-key", type=Path, required=True, metavar="FILE")
     parser.add_argument("--kubeconfig", metavar="FILE", help="default: as kubectl, or the pod's")
@@ -63,15 +76,7 @@ def settings_of(arguments: Sequence[str]) -> Settings:
     given = parser.parse_args(arguments)
     log_json(given.log_level)
     files = CertificateFiles(given.tls_cert, given.tls_key)
-    host, port = given.listen
-    return Settings(host, port, files, given.kubeconfig, given.drain_seconds)
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 <= int(port) < 1 << 16:
-        raise argparse.ArgumentTypeError(f"{text!r} isn't HOST:PORT, such as 0.0.0.0:8443")
-    return host.strip("[]"), int(port)
+    return Settings(given.listen, given.admin_listen, files, given.kubeconfig, given.drain_seconds)
 
 
 async def serve(settings: Settings) -> None:
@@ -84,17 +89,25 @@ async def serve(settings: Settings) -> None:
     # 1. What can fail for a wrong flag, first.
     certificates = Certificates(settings.certificates)
     async with Api.connect(settings.kubeconfig) as api:
-        # 2. What is known of the cluster, and fresh certificates.
+        # 2. What is known of the cluster, fresh certificates, health and metrics.
         watched = Watched(api)
-        beside = [
-            asyncio.create_task(each) for each in (*watched.tasks(), keep_fresh(certificates))
-        ]
+        listener = socket.create_server((settings.admin.host, settings.admin.port))
+        config = _config(settings, certificates, api, watched)
+        server = _Server(config, settings.drain)
+        admin = AdminServer(
+            application(
+                "Fairstow webhook",
+                Reviewer(api, time.monotonic),
+                metrics.REGISTRY,
+                unready=lambda: server.unready,
+            ),
+            certificates.context,
+        )
+        tasks = (*watched.tasks(), keep_fresh(certificates), admin.run_on(listener))
+        beside = [asyncio.create_task(each) for each in tasks]
 
         # 3. The port: decisions on plans need no watch, so nobody waits for one.
-        readiness = Readiness()
-        config = _config(settings, certificates, api, watched, readiness)
-        server = _Server(config, readiness, settings.drain)
-        log.info("serving", host=settings.host, port=settings.port)
+        log.info("serving", listen=str(settings.listen), admin=str(settings.admin))
         try:
             await server.serve()
         finally:
@@ -108,17 +121,25 @@ async def serve(settings: Settings) -> None:
 class _Server(uvicorn.Server):
     """Says that it isn't ready for a while before it ends, so that nobody is turned away."""
 
-    def __init__(self, config: uvicorn.Config, readiness: Readiness, drain: float) -> None:
+    def __init__(self, config: uvicorn.Config, drain: float) -> None:
         super().__init__(config)
-        self._readiness = readiness
+        self._draining = False
         self._drain = drain
         self._loop = asyncio.get_running_loop()
 
+    @property
+    def unready(self) -> str:
+        """Why nobody should call, "" if all may."""
+        if self._draining:
+            return "draining"
+        return "" if self.started else "not serving yet"
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._readiness.draining:
+        """Begin to end; at once if told twice."""
+        if self._draining:
             super().handle_exit(sig, frame)
             return
-        self._readiness.draining = True
+        self._draining = True
         self._loop.call_soon_threadsafe(self._loop.call_later, self._drain, self._end)
 
     def _end(self) -> None:
@@ -126,15 +147,15 @@ class _Server(uvicorn.Server):
 
 
 def _config(
-    settings: Settings, certificates: Certificates, api: Api, watched: Watched, readiness: Readiness
+    settings: Settings, certificates: Certificates, api: Api, watched: Watched
 ) -> uvicorn.Config:
     def context(_config: uvicorn.Config, _default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         return certificates.context
 
     return uvicorn.Config(
-        build(api, watched, readiness),
-        host=settings.host,
-        port=settings.port,
+        build(api, watched),
+        host=settings.listen.host,
+        port=settings.listen.port,
         ssl_context_factory=context,
         limit_concurrency=MOST_AT_ONCE,
         timeout_keep_alive=75,

@@ -180,6 +180,7 @@ OPERATOR = Program(
             why="Starts it anew when the authority changes: it reads whom to trust at its start.",
         ),
     ),
+    borrowed=(Borrowed(role="system:auth-delegator", why="Asks who may read its metrics."),),
 )
 
 WEBHOOK = Program(
@@ -193,11 +194,11 @@ WEBHOOK = Program(
             verbs=WATCH,
             why="Warns of policies that overlap or whose pool is missing.",
         ),
-        Grant(
-            group="authorization.k8s.io",
-            resources=("subjectaccessreviews",),
-            verbs=("create",),
-            why="Asks whether a user may approve plans.",
+    ),
+    borrowed=(
+        Borrowed(
+            role="system:auth-delegator",
+            why="Asks whether a user may approve plans, and who may read its metrics.",
         ),
     ),
 )

@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
+import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -81,6 +83,20 @@ class CertificateFiles:
                 ) from error
             context.verify_mode = ssl.CERT_REQUIRED
         return context
+
+
+def self_signed(name: str) -> ssl.SSLContext:
+    """Return what a server needs to encrypt, though nobody can verify it: keys in memory."""
+    from fairstow.kube import authority
+
+    now, lifetime = datetime.now(UTC), timedelta(days=365)
+    signer = authority.new_authority(name, lifetime, now)
+    pair = authority.issue(signer, name, (name,), lifetime, now)
+    with tempfile.TemporaryDirectory() as folder:
+        files = CertificateFiles(Path(folder, "tls.crt"), Path(folder, "tls.key"))
+        files.certificate.write_bytes(pair.certificate)
+        files.key.write_bytes(pair.key)
+        return files.context()
 
 
 class Certificates:

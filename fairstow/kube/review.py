@@ -1,7 +1,7 @@
 """Who may read metrics and reservations: the API server knows, as with kube-rbac-proxy.
 
 A bearer token is shown to it by a TokenReview; whether that user may `get` the path, a
-nonResourceURL, is asked by a SubjectAccessReview. Called by `admin.py`.
+nonResourceURL, is asked by a SubjectAccessReview. Called by `admin`.
 """
 
 from __future__ import annotations
