@@ -109,6 +109,13 @@ def forget_pools(there: frozenset[str]) -> None:
                 gauge.remove(*labels)
 
 
+def forget_policies(there: frozenset[str]) -> None:
+    """Drop the gauges of policies that are gone."""
+    for (name,) in _labels(GAP_PODS):
+        if name not in there:
+            GAP_PODS.remove(name)
+
+
 def _labels(gauge: Gauge) -> list[tuple[str, ...]]:
     metric = next(iter(gauge.collect()))
     return [tuple(sample.labels.values()) for sample in metric.samples]

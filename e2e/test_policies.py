@@ -199,6 +199,10 @@ def test_recommend_makes_one_plan_once(site: Site, api: Cluster, worker: Worker)
         ]
         site.cluster.wait(lambda: site.last_run(name) == "PlanCreated", "the run in the status")
         assert site.status("ppol", name)["lastPlan"] == meta["name"]
+        site.cluster.wait(
+            lambda: site.condition("ppol", name, "Held").get("reason") == "PlanUnfinished",
+            "that it waits for the plan",
+        )
         assert any("waits for approval" in each.message for each in told)
     # Asked again, by another process, it makes no second one.
     with running(api.kubeconfig, worker):

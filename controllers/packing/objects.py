@@ -5,6 +5,7 @@ controllers. What a controller has just written it puts in itself, so that it ne
 it knows to be out of date.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from fairstow.api import KINDS, GpuPool, PackingPlan, PackingPolicy, problems
 from fairstow.api.model import CustomResource
 from fairstow.cluster.kinds import Kind
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T", bound=CustomResource)
 Json = Mapping[str, Any]
 
@@ -92,7 +94,8 @@ class Objects:
             self._found[kind][name] = _MODELS[kind].model_validate(obj)
         except ValidationError as error:
             self._found[kind].pop(name, None)
-            self.problems[kind, name] = "; ".join(problems(error))
+            said = self.problems[kind, name] = "; ".join(problems(error))
+            logger.warning("%s %s is left out, it can't be read: %s", kind, name, said)
         self._tell(kind, name)
         return name
 

@@ -6,7 +6,7 @@ Put together by `controllers.runtime`.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -139,8 +139,3 @@ class Pace:
             await asyncio.wait_for(self._woken.wait(), max(seconds, 0))
         except TimeoutError:
             return
-
-
-def by_name(objects: tuple[Any, ...]) -> Mapping[str, Any]:
-    """Return objects by name."""
-    return {each.metadata.name: each for each in objects}

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 
 from controllers import metrics
-from controllers.packing.parts import Pace, Parts, by_name
+from controllers.packing.parts import Pace, Parts
 from fairstow.api import PackingPlan, PackingPolicy, PackingPolicyStatus, Reason
 from fairstow.cluster.kinds import Kind
 from fairstow.kube.aio.paths import path_of
@@ -25,7 +25,7 @@ from fairstow.packing.policy.overlap import overlaps
 from fairstow.packing.policy.pool_status import PoolView, survey
 from fairstow.packing.policy.report import Outcome, adopted, early, plan_object, policy_status
 from fairstow.packing.policy.retention import deletable
-from fairstow.packing.policy.run import Case, Found, Question, Skip, answer, ask, confirm
+from fairstow.packing.policy.run import Case, Found, Question, Skip, answer, ask, confirm, held
 from fairstow.packing.policy.standing import Standing
 from fairstow.packing.policy.triggers import Due, due
 from fairstow.packing.worker import SolverError
@@ -90,7 +90,10 @@ class PolicyLoop:
         """Look for a plan once; return when to look again, if that is known."""
         began, name = time.monotonic(), policy.metadata.name
         # 1. What the planner is to be asked, of the cluster as it is now.
-        case = self._case(policy)
+        view = self._views().get(policy.spec.pool_ref.name)
+        if view is None:
+            return None
+        case = self._case(policy, view)
         asked = ask(case)
         if isinstance(asked, Skip):
             if outcome := early(is_due, asked):
@@ -179,6 +182,7 @@ class PolicyLoop:
         parts = self._parts
         for plan in deletable(parts.objects.plans, parts.now):
             await parts.api.delete(f"{PLANS}/{plan.metadata.name}", uid=plan.metadata.uid)
+        metrics.forget_policies(frozenset(p.metadata.name for p in parts.objects.policies))
         there = {policy.metadata.uid for policy in parts.objects.policies}
         for uid in self._written.keys() - there:
             del self._written[uid]
@@ -208,18 +212,21 @@ class PolicyLoop:
         standings = {}
         for policy in policies:
             view = views.get(policy.spec.pool_ref.name)
+            if view is None:
+                standings[policy.metadata.name] = Standing(found=False)
+                continue
+            skip = held(self._case(policy, view))
             standings[policy.metadata.name] = Standing(
-                found=view is not None,
+                found=True,
                 older=barred.get(policy.metadata.name, ""),
-                unenforced=unenforced(snapshot, view.nodes, self._parts.enforced) if view else "",
+                unenforced=unenforced(snapshot, view.nodes, self._parts.enforced),
+                held=(skip.reason, skip.message) if skip else None,
             )
         return standings
 
-    def _case(self, policy: PackingPolicy) -> Case:
+    def _case(self, policy: PackingPolicy, view: PoolView) -> Case:
         parts = self._parts
-        snapshot = parts.cluster.snapshot()
-        pool = by_name(parts.objects.pools)[policy.spec.pool_ref.name]
-        return Case(policy, survey(pool, snapshot), snapshot, parts.objects.plans, parts.now)
+        return Case(policy, view, parts.cluster.snapshot(), parts.objects.plans, parts.now)
 
     def _changed(self, kind: Kind, name: str) -> None:
         """Wake when a pod begins to wait; everything else is seen at the next turn."""

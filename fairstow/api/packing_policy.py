@@ -226,7 +226,8 @@ class PackingPolicyStatus(Model):
         Conditions,
         Field(
             description="Ready: the pool exists and no other policy packs it. PolicyOverlap: an "
-            "older policy packs some of the pool's nodes, so this one does nothing. "
+            "older policy packs some of the pool's nodes, so this one does nothing. Held: no plan "
+            "is looked for now, as another is unfinished, plans failed, or limits are used up. "
             "ReservationNotEnforced: something may land on the pool without passing Fairstow's "
             "filter, so Auto stops at Recommend."
         ),

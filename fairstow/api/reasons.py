@@ -56,6 +56,7 @@ class Reason(StrEnum):
     POLICY_READY = ("PolicyReady", "The policy's pool exists and no other policy packs it.")
     POOL_NOT_FOUND = ("PoolNotFound", "The GpuPool that the policy names doesn't exist.")
     POLICY_OVERLAP = ("PolicyOverlap", "Another policy packs the same nodes; the older one acts.")
+    NOT_HELD = ("NotHeld", "Nothing keeps the policy from looking for a plan when one is due.")
     SUSPENDED = ("Suspended", "The policy's spec.suspend is true.")
     OUTSIDE_MAINTENANCE_WINDOW = (
         "OutsideMaintenanceWindow",

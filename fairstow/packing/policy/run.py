@@ -100,8 +100,8 @@ class Found:
 Verdict = Found | Skip
 
 
-def ask(case: Case) -> Question | Skip:
-    """Return what the planner is to be asked, or why it needn't be."""
+def held(case: Case) -> Skip | None:
+    """Return why no plan is to be looked for now, whoever waits; None if one may be."""
     policy, now = case.policy, case.now
     if policy.spec.suspend:
         return Skip(Reason.SUSPENDED, Reason.SUSPENDED.sentence)
@@ -109,13 +109,21 @@ def ask(case: Case) -> Question | Skip:
         return Skip(Reason.PLAN_UNFINISHED, f"{busy} isn't finished", None)
     if (until := backing_off(case.own, now)) is not None:
         return Skip(Reason.BACKING_OFF, Reason.BACKING_OFF.sentence, until)
+    remaining = left(policy.spec.limits, case.own, now)
+    if not any(caps(policy.spec.limits, remaining)):
+        return Skip(Reason.LIMIT_REACHED, _used_up(policy), remaining.retry_at)
+    return None
+
+
+def ask(case: Case) -> Question | Skip:
+    """Return what the planner is to be asked, or why it needn't be."""
+    if (skip := held(case)) is not None:
+        return skip
     if not case.view.waiting.hopeful:
         return Skip(Reason.NOTHING_PENDING, _nothing(case))
-    remaining = left(policy.spec.limits, case.own, now)
-    moves, evictions = caps(policy.spec.limits, remaining)
-    if not moves and not evictions:
-        return Skip(Reason.LIMIT_REACHED, _used_up(policy), remaining.retry_at)
-    spec = policy.spec
+    spec, now = case.policy.spec, case.now
+    remaining = left(spec.limits, case.own, now)
+    moves, evictions = caps(spec.limits, remaining)
     request = Request(
         snapshot=case.snapshot,
         order=Order(spec.order),

@@ -11,7 +11,7 @@ from fairstow.api.status import Condition, with_condition
 from fairstow.cluster.times import written
 from fairstow.packing.policy.schedules import problem
 
-_KINDS = ("Ready", "PolicyOverlap", "ReservationNotEnforced")
+_KINDS = ("Ready", "PolicyOverlap", "Held", "ReservationNotEnforced")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,13 @@ class Standing:
         found: whether its pool exists.
         older: the policy that acts in its place.
         unenforced: why room can't be kept for its plans; they then need approval.
+        held: why it looks for no plan now, with a sentence.
     """
 
     found: bool
     older: str = ""
     unenforced: str = ""
+    held: tuple[Reason, str] | None = None
 
     def may_act(self, policy: PackingPolicy) -> bool:
         """Whether the policy may look for plans."""
@@ -79,6 +81,10 @@ def _findings(policy: PackingPolicy, standing: Standing) -> Iterator[tuple[str, 
         yield "PolicyOverlap", True, Reason.POLICY_OVERLAP, overlap
     else:
         yield "PolicyOverlap", False, Reason.POLICY_READY, ""
+    if standing.held is not None:
+        yield "Held", True, *standing.held
+    else:
+        yield "Held", False, Reason.NOT_HELD, ""
     if standing.unenforced:
         said = f"{standing.unenforced}: plans need approval, also in mode Auto"
         yield "ReservationNotEnforced", True, Reason.RESERVATION_NOT_ENFORCED, said

@@ -109,12 +109,15 @@ def test_conditions() -> None:
     assert shown(fine, Standing(True)) == {
         "Ready": ("True", "PolicyReady"),
         "PolicyOverlap": ("False", "PolicyReady"),
+        "Held": ("False", "NotHeld"),
         "ReservationNotEnforced": ("False", "ReservationEnforced"),
     }
     assert shown(fine, Standing(False))["Ready"] == ("False", "PoolNotFound")
     overlapping = shown(fine, Standing(True, older="first"))
     assert overlapping["Ready"] == ("False", "PolicyOverlap")
     assert overlapping["PolicyOverlap"] == ("True", "PolicyOverlap")
+    limited = shown(fine, Standing(True, held=(Reason.LIMIT_REACHED, "used up")))
+    assert (limited["Held"], limited["Ready"][0]) == (("True", "LimitReached"), "True")
     best_effort = shown(fine, Standing(True, unenforced="why"))
     assert best_effort["ReservationNotEnforced"] == ("True", "ReservationNotEnforced")
     never = policy(maintenanceWindows=[{"start": "0 0 30 2 *", "duration": "1h"}])
