@@ -2,9 +2,10 @@
 
 Covered: pods of schedulerName fairstow run; kept room is kept also from pods that want no GPU, and
 free again with the plan over or the operator gone; a bare pod and the pods of a ReplicaSet go to
-their nodes; preemption is vetoed only in mode Auto under a live Lease; the Lease says what is kept;
-who may see metrics; no certificate, no answer; certificates change under load; the extender gone
-with ignorable true and false. Plans are written here as an operator would leave them.
+their nodes, on 150 nodes too; preemption is vetoed only in mode Auto under a live Lease; the Lease
+says what is kept; who may see metrics; no certificate, no answer; certificates change under load;
+the extender gone with ignorable true and false. Plans are written here as an operator would leave
+them.
 Not covered: the operator (test_execution*.py), the rules case by case (tests/packing,
 tests/scheduler_plugins).
 """
@@ -280,6 +281,32 @@ def test_beneficiaries_go_to_their_nodes(
 
     assert sorted(cluster.wait(all_placed, "three pods")) == [nodes[1], nodes[1], nodes[3]]
     assert placed(cluster, namespace, "bare") == nodes[4]
+
+
+@pytest.mark.usefixtures("operator")
+def test_on_many_nodes_of_which_the_scheduler_samples_some_they_do_too(
+    cluster: Cluster,
+    namespace: str,
+    gpu_nodes: MakeNodes,
+    carry_out: Callable[[Plan], None],
+) -> None:
+    nodes = gpu_nodes(150, **SMALL_NODE)
+    targets = nodes[::25]
+    bare = [
+        Arrival(namespace, f"bare-{i}", f"uid-{i}", node, {"cpu": "1"})
+        for i, node in enumerate(targets)
+    ]
+    carry_out(Plan(f"plan-{namespace}", (tuple(bare),)))
+    cluster.apply(pod(namespace, each.name, {"cpu": "1"}) for each in bare)
+
+    def all_placed() -> list[str] | None:
+        where = [node_of(cluster, namespace, each.name) for each in bare]
+        for each, node in zip(bare, where, strict=True):
+            if not node:
+                touch(cluster, namespace, each.name)
+        return where if all(where) else None
+
+    assert cluster.wait(all_placed, "their nodes", timeout=120) == targets
 
 
 # Preemption

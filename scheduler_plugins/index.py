@@ -17,7 +17,7 @@ from fairstow.cluster.kinds import NODE, POD, Kind
 from fairstow.cluster.live import LiveCluster, Object, name_of
 from fairstow.packing.reservations import Reservations
 from scheduler_plugins.plugins.fragmentation import Rooms
-from scheduler_plugins.plugins.reserve import Enforced, OperatorLease, enforced, lease_seen
+from scheduler_plugins.plugins.reserve import Enforced, Kept, OperatorLease, enforced, lease_seen
 from scheduler_plugins.plugins.steer import Assumed
 
 PLAN = Kind("PackingPlan", "fairstow.dev/v1alpha1", "packingplans", needed=True)
@@ -171,6 +171,7 @@ class Index:
         live: nodes and pods.
         rooms: what the score plugin needs of them.
         assumed: `live` with the pods on their way.
+        kept: what is over where room is kept.
     """
 
     def __init__(
@@ -183,6 +184,7 @@ class Index:
         self.live = LiveCluster()
         self.rooms = Rooms(self.live)
         self.assumed = Assumed(self.live, clock)
+        self.kept = Kept(self.assumed)
         self.plans = Plans()
         self.policies = Policies()
         self.operator = Operator(operator_lease, clock, wall)
@@ -206,10 +208,11 @@ class Index:
 
     def _changed(self, kind: Kind, name: str) -> None:
         if kind == POD:
-            self.rooms.pod_changed(name)
+            self.kept.nodes_changed(self.rooms.pod_changed(name))
             self.assumed.pod_changed(name)
         elif kind == NODE:
             self.rooms.node_changed(name)
+            self.kept.nodes_changed((name,))
 
 
 def _dict(obj: Object) -> dict[str, Any]:

@@ -19,8 +19,6 @@ SCHEDULER = "fairstow"
 WEIGHT = 5
 """Of our score among the scheduler's: above its balancing (1 each) and near a preference (2, 3)."""
 
-_NO_BATCHING_SINCE = 35
-
 
 @dataclass(frozen=True)
 class Attachment:

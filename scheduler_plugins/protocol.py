@@ -36,6 +36,7 @@ _PHRASES = {
     413: b"Content Too Large",
     431: b"Request Header Fields Too Large",
     500: b"Internal Server Error",
+    503: b"Service Unavailable",
 }
 
 log = structlog.get_logger(__name__)
@@ -51,11 +52,13 @@ class Endpoint:
 
     Attributes:
         handlers: by path, such as `/filter`.
+        waiting: why nobody is answered yet, "" once they are.
         draining: answer, and ask the peer to come back by another connection.
     """
 
     handlers: Mapping[bytes, Handler]
     max_body: int = MAX_BODY
+    waiting: str = ""
     draining: bool = False
     connections: set[Connection] = field(default_factory=set)
 
@@ -156,6 +159,8 @@ class Connection(asyncio.Protocol):
             self._reply(404, _said(f"No such verb; there are {verbs}."))
         elif self._parser.get_method() != b"POST":
             self._reply(405, _said("Verbs are called by POST."))
+        elif self._endpoint.waiting:
+            self._reply(503, _said(self._endpoint.waiting))
         else:
             self._call(handler)
 

@@ -34,6 +34,7 @@ HANDSHAKE_SECONDS = 10.0
 LEARN_SECONDS = 30.0
 """How often the pools' typical pods are learned anew; it takes a fraction of a millisecond."""
 _SWEEP_SECONDS = 10.0
+_EMPTY = "The extender has just started and doesn't know the cluster yet."
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +98,7 @@ class Extender:
             whole=lambda: not self._watching.behind,
         )
         self._index.on_change(self._acknowledgement.changed.set)
-        self._endpoint = Endpoint(Verbs(self._index).handlers)
+        self._endpoint = Endpoint(Verbs(self._index).handlers, waiting=_EMPTY)
         self._certificates = Certificates(settings.certificates)
         self._admin_certificates = Certificates(replace(settings.certificates, client_ca=None))
         app = application(
@@ -111,7 +112,7 @@ class Extender:
         self._ending = False
 
     async def listen(self) -> None:
-        """Open both ports; the scheduler is answered from the first moment, readiness follows."""
+        """Open both ports; the scheduler is answered once all watches are synced."""
         settings = self._settings
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Connection(self._endpoint),
@@ -154,6 +155,7 @@ class Extender:
 
     async def _learn(self) -> None:
         await self._watching.synced()
+        self._endpoint.waiting = ""
         log.info("synced", nodes=len(self._index.live.nodes))
         while True:
             self._index.rooms.learn()

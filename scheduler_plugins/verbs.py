@@ -55,9 +55,12 @@ class Verbs:
         assumed.expire()
 
         # 2. Who may take what.
-        pod = self._pod(args.pod, body)
-        verdict = reservations.verdict(pod, _names.decode(args.node_names), assumed)
-        verdict = steer.narrowed(verdict)
+        pod, nodes = self._pod(args.pod, body), _names.decode(args.node_names)
+        if reservations.serves(pod):
+            verdict = steer.narrowed(reservations.verdict(pod, nodes, assumed))
+            verdict = steer.overlooked(verdict, reservations, pod, nodes, assumed)
+        else:
+            verdict = self._index.kept.verdict(reservations, pod, nodes)
 
         # 3. It may take kept room before the watch shows it.
         if verdict.steered:

@@ -33,7 +33,7 @@ all the gang's open holds is free, so a gang is never half bound.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -248,25 +248,40 @@ class Reservations:
         if targets and pod.gang:
             said = f"gang {pod.gang} is to be on {', '.join(sorted(targets))}, not feasible yet"
             return Verdict([], dict.fromkeys(nodes, said), "", Reason.GANG_WAITS)
+        asked, full = self._on.keys() & set(nodes), []
+        kept = self.shortfalls(world) if asked else {}
+        for node in asked:
+            room = _reduced(world.free(node), kept.get(node, {}))
+            if any(amount > room.get(resource, 0) for resource, amount in pod.shape.requests):
+                full.append(node)
+        return self.without(nodes, full)
+
+    def without(self, nodes: list[str], full: Collection[str]) -> Verdict:
+        """Return the verdict for others: `full` of the nodes have no room for them."""
         failed = {}
-        for node in self._on.keys() & set(nodes):
-            if not self._fits(pod, node, world):
-                names = ", ".join(plan.name for plan in self._on[node])
-                failed[node] = f"its free room is kept for plan {names}"
+        for node in full:
+            names = ", ".join(plan.name for plan in self._on[node])
+            failed[node] = f"its free room is kept for plan {names}"
         remaining = [node for node in nodes if node not in failed]
         return Verdict(remaining, failed, "", Reason.ROOM_KEPT if failed else None)
 
+    def serves(self, pod: Pod) -> bool:
+        """Whether pods of its workload are awaited; others get what `available` leaves them."""
+        return beneficiary(pod) in self._for
+
     def available(self, node: str, world: World) -> Amounts:
         """Return what pods that no plan knows may take on a node; resources not named are free."""
-        room = dict(world.free(node) or {})
-        for plan in self._on.get(node, ()):
-            for resource, short in lowest(plan, node, world).items():
-                room[resource] = room.get(resource, 0) + short
-        return room
+        return _reduced(world.free(node), self.shortfalls(world).get(node, {}))
 
-    def _fits(self, pod: Pod, node: str, world: World) -> bool:
-        room = self.available(node, world)
-        return all(amount <= room.get(resource, 0) for resource, amount in pod.shape.requests)
+    def shortfalls(self, world: World) -> dict[str, Amounts]:
+        """Return by node how much less than what is free others may take: amounts below 0."""
+        total: dict[str, Amounts] = {}
+        for plan in self.plans:
+            for node, low in shortfalls(plan, world).items():
+                kept = total.setdefault(node, {})
+                for resource, amount in low.items():
+                    kept[resource] = kept.get(resource, 0) + amount
+        return total
 
     def _targets(self, pod: Pod, world: World) -> tuple[dict[str, str], str]:
         """Return the plan by node that a pod is to go to, or why its gang has to wait."""
@@ -283,25 +298,36 @@ class Reservations:
         return found, ""
 
 
-def lowest(plan: PlanHolds, node: str, world: World) -> Amounts:
-    """Return min(0, the least that the rest of a plan leaves of a node's free room)."""
+def shortfalls(plan: PlanHolds, world: World) -> dict[str, Amounts]:
+    """Return by node min(0, the least that the rest of a plan leaves of its free room)."""
     _, waiting = arrived(plan, world)
-    changes: dict[int, Counter[str]] = {}
+    changes: dict[str, dict[int, Counter[str]]] = {node: {} for node in plan.nodes}
     for hold in (*waiting, *(h for h in plan.holds if h.step > plan.step)):
-        if hold.node == node:
-            changes.setdefault(hold.step, Counter()).subtract(dict(hold.requests))
+        changes[hold.node].setdefault(hold.step, Counter()).subtract(dict(hold.requests))
     for uid, step in plan.leaving.items():
         pod = world.pod(uid)
-        if pod is not None and pod.node == node:
-            changes.setdefault(step, Counter()).update(dict(pod.shape.requests))
+        if pod is not None and pod.node in changes:
+            changes[pod.node].setdefault(step, Counter()).update(dict(pod.shape.requests))
+    return {node: _lowest(steps) for node, steps in changes.items()}
+
+
+def _lowest(steps: Mapping[int, Mapping[str, int]]) -> Amounts:
+    """Return min(0, the least sum of any prefix), resource by resource."""
     total: Counter[str] = Counter()
     low: Amounts = {}
-    for step in sorted(changes):
-        total.update(changes[step])
+    for step in sorted(steps):
+        total.update(steps[step])
         for resource, amount in total.items():
             if amount < low.get(resource, 0):
                 low[resource] = amount
     return low
+
+
+def _reduced(free: Mapping[str, int] | None, kept: Mapping[str, int]) -> Amounts:
+    room = dict(free or {})
+    for resource, amount in kept.items():
+        room[resource] = room.get(resource, 0) + amount
+    return room
 
 
 def beside(snapshot: Snapshot, plans: Iterable[PlanHolds]) -> Snapshot:

@@ -11,7 +11,8 @@ with the least gets 10 points, that with the most 0.
 
 Pools are formed as `fairstow pools` shows them: nodes of one product in one accelerator resource.
 What is typical is learned from the pods bound in a pool, and those that wait for its resource.
-Kept up to date by `Rooms`: an event costs O(1), a request O(its nodes).
+Kept up to date by `Rooms`: an event costs O(1); a request computes what has changed since the last
+one for such a pod, a node or two, and looks the rest up.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ PoolKey = tuple[str, str]
 BEST = 10
 """The highest score an extender may give."""
 _F_SHARE = 0.1
+_MOST_KNOWN = 100
 _CPU, _MEMORY, _GPUS = range(3)
 
 
@@ -73,42 +75,32 @@ def costs(profile: Profile, rooms: Floats) -> Floats:
     return stranded + free * (unfit @ profile.popularity) * _F_SHARE
 
 
-def scores(gradients: Floats) -> list[int]:
+def scores(gradients: Sequence[float]) -> list[int]:
     """Return points from 0 to 10, 10 for the least gradient; all 0 where none is better."""
-    least, most = gradients.min(), gradients.max()
+    least, most = min(gradients, default=0.0), max(gradients, default=0.0)
     if most - least < 1.0:  # less than a thousandth of a GPU
         return [0] * len(gradients)
-    points: list[int] = np.rint((most - gradients) / (most - least) * BEST).astype(int).tolist()
-    return points
+    scale = BEST / (most - least)
+    return [round((most - gradient) * scale) for gradient in gradients]
 
 
 @dataclass
 class _Pool:
-    """Attributes: rows: free CPU, memory and GPUs by row; row: of each node; dirty: to be read."""
+    """Attributes: rooms: free CPU, memory and GPUs by node; demands: pods by what they want."""
 
     resource: str
-    rows: Floats = field(default_factory=lambda: np.zeros((64, 3)))
-    row: dict[str, int] = field(default_factory=dict)
-    dirty: set[str] = field(default_factory=set)
+    rooms: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     demands: Counter[Demand] = field(default_factory=Counter)
     typical: Typical = field(default_factory=lambda: Typical(()))
     profile: Profile | None = None
 
-    def put(self, node: str, room: tuple[int, int, int]) -> None:
-        index = self.row.setdefault(node, len(self.row))
-        if index >= len(self.rows):
-            self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
-        self.rows[index] = room
 
-    def drop(self, node: str) -> None:
-        """Forget a node; the last row takes its place."""
-        self.dirty.discard(node)
-        index = self.row.pop(node, None)
-        if index is None or index == len(self.row):
-            return
-        last = next(name for name, at in self.row.items() if at == len(self.row))
-        self.rows[index] = self.rows[len(self.row)]
-        self.row[last] = index
+@dataclass
+class _Known:
+    """Gradients by node of pods with the same requests, as of a moment in the log of changes."""
+
+    moment: int = 0
+    gradients: dict[str, float] = field(default_factory=dict)
 
 
 class Rooms:
@@ -119,6 +111,9 @@ class Rooms:
         self._pools: dict[PoolKey, _Pool] = {}
         self._in: dict[str, tuple[PoolKey, ...]] = {}
         self._pods: dict[str, tuple[str, tuple[tuple[PoolKey, Demand], ...]]] = {}
+        self._moment = 0
+        self._changed: dict[str, int] = {}  # node: when; the latest last
+        self._known: dict[Resources, _Known] = {}
 
     def node_changed(self, name: str) -> None:
         """Look at a node again: it is new, changed or gone."""
@@ -127,31 +122,36 @@ class Rooms:
         new = [key for key in pools if key not in self._pools]
         for key in before:
             if key not in pools:
-                self._pools[key].drop(name)
+                del self._pools[key].rooms[name]
+        for key in new:
+            self._pools[key] = _Pool(key[1])
         if pools:
             self._in[name] = pools
-        for key in pools:
-            self._pools.setdefault(key, _Pool(key[1])).dirty.add(name)
+        self._touch(name)
+        if not pools:
+            for known in self._known.values():
+                known.gradients.pop(name, None)
         # Pods may have been seen before their node, or the first of a pool's nodes.
         pods = [*self._live.pods_on(name)] if pools != before else []
         for pod in (*pods, *(self._live.waiting() if new else ())):
             self.pod_changed(pod.ref)
 
-    def pod_changed(self, name: str) -> None:
-        """Look at the pod "namespace/name" again."""
+    def pod_changed(self, name: str) -> tuple[str, str]:
+        """Look at the pod "namespace/name" again; return the nodes it held room on, and does."""
         home, counted = self._pods.pop(name, ("", ()))
         pod = self._live.pod_named(name)
         for key, demand in counted:
             self._pools[key].demands[demand] -= 1
         self._touch(home)
         if pod is None:
-            return
+            return home, ""
         counts = tuple(self._counts(pod))
         for key, demand in counts:
             self._pools[key].demands[demand] += 1
         self._touch(pod.home)
         if pod.home or counts:
             self._pods[name] = pod.home, counts
+        return home, pod.home
 
     def learn(self) -> None:
         """Take the pods that there are now for typical."""
@@ -159,6 +159,7 @@ class Rooms:
             pool.demands = +pool.demands
             pool.typical = typical(pool.demands)
             pool.profile = Profile.of(pool.typical) if pool.typical.total else None
+        self._known.clear()
 
     @property
     def typical(self) -> Mapping[PoolKey, Typical]:
@@ -166,7 +167,7 @@ class Rooms:
         return {
             key: pool.typical
             for key, pool in self._pools.items()
-            if pool.profile is not None and (pool.row or pool.dirty)
+            if pool.profile is not None and pool.rooms
         }
 
     @property
@@ -176,30 +177,55 @@ class Rooms:
 
     def scores(self, requests: Resources, nodes: Sequence[str]) -> list[int]:
         """Return the points of each node for a pod with these requests."""
-        total = np.zeros(len(nodes))
-        wanted = dict(requests)
-        places: dict[PoolKey, list[int]] = {}
-        for place, node in enumerate(nodes):
-            for key in self._in.get(node, ()):
-                places.setdefault(key, []).append(place)
-        for key, at in places.items():
+        known = self._known.pop(requests, None) or _Known()
+        self._known[requests] = known
+        if len(self._known) > _MOST_KNOWN:
+            del self._known[next(iter(self._known))]  # the one that was asked for longest ago
+        if known.moment < self._moment:
+            self._refresh(known.gradients, dict(requests), self._changed_since(known.moment))
+            known.moment = self._moment
+        gradients = known.gradients
+        return scores([gradients.get(node, 0.0) for node in nodes])
+
+    def _touch(self, name: str) -> None:
+        """Read a node's room anew."""
+        keys = self._in.get(name, ())
+        if not keys:
+            self._changed.pop(name, None)
+            return
+        free = self._live.free(name) or {}
+        for key in keys:
+            gpus = max(free.get(key[1], 0), 0)
+            self._pools[key].rooms[name] = free.get(CPU, 0), free.get("memory", 0), gpus
+        self._moment += 1
+        self._changed.pop(name, None)
+        self._changed[name] = self._moment
+
+    def _changed_since(self, moment: int) -> list[str]:
+        changed = []
+        for name in reversed(self._changed):
+            if self._changed[name] <= moment:
+                break
+            changed.append(name)
+        return changed
+
+    def _refresh(
+        self, gradients: dict[str, float], wanted: Mapping[str, int], names: Iterable[str]
+    ) -> None:
+        """Compute the gradients of these nodes, summed over the pools each is in."""
+        by_pool: dict[PoolKey, list[str]] = {}
+        for name in names:
+            gradients[name] = 0.0
+            for key in self._in[name]:
+                by_pool.setdefault(key, []).append(name)
+        for key, members in by_pool.items():
             pool = self._pools[key]
-            if pool.profile is not None:
-                self._refresh(pool)
-                rows = pool.rows[[pool.row[nodes[place]] for place in at]]
-                total[at] += _gradients(pool.profile, rows, _asks(wanted, pool.resource))
-        return scores(total)
-
-    def _touch(self, node: str) -> None:
-        for key in self._in.get(node, ()):
-            self._pools[key].dirty.add(node)
-
-    def _refresh(self, pool: _Pool) -> None:
-        for node in pool.dirty:
-            free = self._live.free(node) or {}
-            amounts = (free.get(CPU, 0), free.get("memory", 0), max(free.get(pool.resource, 0), 0))
-            pool.put(node, amounts)
-        pool.dirty.clear()
+            if pool.profile is None:
+                continue
+            rooms = np.array([pool.rooms[name] for name in members], dtype=float)
+            changes = _gradients(pool.profile, rooms, _asks(wanted, pool.resource))
+            for name, change in zip(members, changes.tolist(), strict=True):
+                gradients[name] += change
 
     def _counts(self, pod: Pod) -> Iterable[tuple[PoolKey, Demand]]:
         """Yield in which pools a pod is counted: the one it is in, or all it waits for."""

@@ -4,17 +4,23 @@ The rule who may take what is `fairstow.packing.reservations`; here is which pla
 about. A plan counts while it is under way and the operator that carries it out is alive, so that
 with the operator dead the room it kept is free again by itself.
 
-Called by `index.py` on every change of a plan or of the operator's Lease.
+`Kept` answers for pods that no plan awaits, nearly all there are: from numbers that are computed
+anew only when something changed on a node where room is kept.
+
+Called by `index.py` on every change of a plan or of the operator's Lease, and by `verbs.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from fairstow.api import PackingPlan
+from fairstow.cluster.model import Pod
 from fairstow.cluster.times import seconds
-from fairstow.packing.reservations import PlanHolds, holds_of, reserves
+from fairstow.packing.reservations import PlanHolds, Reservations, Verdict, holds_of, reserves
+from scheduler_plugins.plugins.steer import Assumed
 
 GRACE_SECONDS = 60.0
 """How long beyond its Lease's duration the operator is taken to be alive."""
@@ -90,3 +96,43 @@ def lease_seen(
     else:
         seen = now - max(0.0, wall - moment)
     return OperatorLease(renewed, duration, seen)
+
+
+class Kept:
+    """What others may take on the nodes where room is kept: `Reservations.verdict`, remembered."""
+
+    def __init__(self, assumed: Assumed) -> None:
+        self._assumed = assumed
+        self._of: tuple[Reservations, int] | None = None
+        self._rooms: dict[str, dict[str, int]] = {}
+
+    def nodes_changed(self, names: Iterable[str]) -> None:
+        """Hear that something happened on these nodes."""
+        if any(name in self._rooms for name in names):
+            self._of = None
+
+    def verdict(self, reservations: Reservations, pod: Pod, nodes: list[str]) -> Verdict:
+        """Return what `reservations` says to a pod that they don't serve."""
+        version = self._assumed.version
+        if self._of is None or self._of[0] is not reservations or self._of[1] != version:
+            self._rooms = self._read(reservations)
+            self._of = reservations, version
+        full = [node for node in self._rooms.keys() & set(nodes) if not self._fits(pod, node)]
+        return reservations.without(nodes, full)
+
+    def _read(self, reservations: Reservations) -> dict[str, dict[str, int]]:
+        kept = reservations.shortfalls(self._assumed)
+        rooms = {}
+        for node in reservations.nodes:
+            room = self._assumed.settled(node)
+            for resource, amount in kept.get(node, {}).items():
+                room[resource] = room.get(resource, 0) + amount
+            rooms[node] = room
+        return rooms
+
+    def _fits(self, pod: Pod, node: str) -> bool:
+        room, taken = self._rooms[node], self._assumed.tentative(node)
+        return all(
+            amount <= room.get(resource, 0) - taken.get(resource, 0)
+            for resource, amount in pod.shape.requests
+        )

@@ -161,6 +161,19 @@ def test_what_is_no_http_or_too_much_is_refused_once_and_closed(sent: bytes, sta
     run(test)
 
 
+def test_nobody_is_answered_before_there_is_something_to_answer_from() -> None:
+    async def test(peer: Peer, endpoint: Endpoint) -> None:
+        endpoint.waiting = "Not yet."
+        peer.send(post("/echo", b"x"))
+        status, _, body = await peer.answer()
+        assert (status, body) == (503, {"Error": "Not yet."})
+        endpoint.waiting = ""
+        peer.send(post("/echo", b"x"))
+        assert (await peer.answer())[0] == 200
+
+    run(test)
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.one_of(st.binary(max_size=50), st.just(post("/echo", b"x"))), max_size=5))
 def test_no_bytes_break_it(parts: list[bytes]) -> None:

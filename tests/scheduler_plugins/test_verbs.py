@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from fairstow.cluster.kinds import NODE, POD
 from scheduler_plugins.index import LEASE, PLAN, POLICY, Index
 from scheduler_plugins.plugins.reserve import GRACE_SECONDS
-from scheduler_plugins.plugins.steer import EXPIRY_SECONDS
+from scheduler_plugins.plugins.steer import EXPIRY_SECONDS, PATIENCE_SECONDS, SAMPLE
 from scheduler_plugins.protocol import BadRequestError
 from scheduler_plugins.verbs import Verbs
 from tests.cluster.objects import GPU, Object, node, pod
@@ -237,6 +237,29 @@ def test_a_gang_waits_until_there_is_room_for_all_of_it(world: World) -> None:
     world.index.live.delete(POD, in_the_way)
     assert world.filter(members[0]) == ["a"]
     assert world.filter(members[1]) == ["b"]
+
+
+def test_a_pod_whose_node_the_scheduler_did_not_look_at_waits_for_its_turn(world: World) -> None:
+    looked_at = [f"n{i}" for i in range(SAMPLE)]
+    for name in looked_at:
+        world.index.live.upsert(NODE, node(name))
+    world.enforce((placed(where="b"),))
+    assert world.filter(of_big("big"), looked_at) == []
+    assert world.filter(of_big("big"), [*looked_at[1:], "b"]) == ["b"]
+    assert world.filter(other(), looked_at) == looked_at
+    # With fewer, all have been looked at: its node isn't feasible.
+    assert world.filter(of_big("big"), looked_at[1:]) == looked_at[1:]
+    world.now += PATIENCE_SECONDS
+    assert world.filter(of_big("big"), looked_at) == looked_at
+
+
+def test_a_pod_is_not_held_back_for_a_node_without_room(world: World) -> None:
+    looked_at = [f"n{i}" for i in range(SAMPLE)]
+    for name in looked_at:
+        world.index.live.upsert(NODE, node(name))
+    world.bind(other("old", cpu="1"), "b")
+    world.enforce((placed(where="b"),))
+    assert world.filter(of_big("big"), looked_at) == looked_at
 
 
 # Prioritize

@@ -1,0 +1,84 @@
+"""The page of `benchmarks.extender`: what its rounds come to, as a record and a table."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "extender.json"
+PAGE = ROOT / "docs" / "benchmarks" / "extender.md"
+BEGIN, END = "<!-- extender: begin -->\n", "<!-- extender: end -->\n"
+
+Json = dict[str, Any]
+TITLES = {
+    "stock": "stock, batching off",
+    "extender": "with Fairstow's extender",
+    "batching": "stock, batching on",
+}
+
+
+def summary(rounds: list[list[Json]]) -> Json:
+    """Return rates by arm, and the ratios of each round; turns are {arm, rate, cpu}."""
+    by_round = [{turn["arm"]: turn for turn in turns} for turns in rounds]
+    ratios = {
+        arm: [each["extender"]["rate"] / each[arm]["rate"] for each in by_round]
+        for arm in ("stock", "batching")
+    }
+    rates = {arm: [each[arm]["rate"] for each in by_round] for arm in TITLES}
+    return {
+        "rates": {arm: _spread(values, 0) for arm, values in rates.items()},
+        "ratio": _spread(ratios["stock"], 3),
+        "batchingRatio": _spread(ratios["batching"], 3),
+        "cpuMsPerPod": _spread([e["extender"]["cpu"] for e in by_round], 2),
+        "rounds": [{arm: round(each[arm]["rate"], 1) for arm in TITLES} for each in by_round],
+    }
+
+
+def _spread(values: list[float], digits: int) -> Json:
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {
+        "mean": round(statistics.mean(values), digits),
+        "stdev": round(deviation, digits),
+        "least": round(min(values), digits),
+    }
+
+
+def table(record: Json) -> str:
+    """Return the record as Markdown."""
+    about = record["provenance"]
+    said = (
+        f"{about['date']}, commit {about['commit']}, {about['cores']} cores, Kubernetes "
+        f"{about['kubernetes']}, {record['nodes']} nodes, {record['pods']} pods, "
+        f"{len(record['rounds'])} rounds."
+    )
+    lines = [
+        said,
+        "",
+        "| | pods/s, mean ± deviation | extender ÷ it, mean ± deviation | least of any round |",
+        "|---|---|---|---|",
+    ]
+    ratios = {"stock": record["ratio"], "batching": record["batchingRatio"]}
+    for arm, title in TITLES.items():
+        rate, ratio = record["rates"][arm], ratios.get(arm)
+        cells = (
+            (f"{ratio['mean']:.2f} ± {ratio['stdev']:.2f}", f"{ratio['least']:.2f}")
+            if ratio
+            else ("", "")
+        )
+        speed = f"{rate['mean']:.0f} ± {rate['stdev']:.0f}"
+        lines.append(f"| {title} | {speed} | {cells[0]} | {cells[1]} |")
+    cpu = record["cpuMsPerPod"]
+    lines += ["", f"The extender's CPU time per pod: {cpu['mean']} ± {cpu['stdev']} ms."]
+    return "\n".join(lines) + "\n"
+
+
+def write(record: Json) -> None:
+    """Write the record and the page's table."""
+    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+    text = PAGE.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n{table(record)}\n{END}{after}")
