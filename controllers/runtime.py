@@ -164,7 +164,7 @@ async def operate(settings: Settings) -> None:
                     *watching.tasks(),
                     recorder.run(),
                     _kopf(watching, stop),
-                    _lead(leadership, watching, loops),
+                    _lead(leadership, watching, worker, loops),
                 ],
             )
 
@@ -194,10 +194,15 @@ async def _kopf(watching: Watching, stop: asyncio.Event) -> None:
 
 
 async def _lead(
-    leadership: Leadership, watching: Watching, loops: Iterable[Coroutine[Any, Any, Any]]
+    leadership: Leadership,
+    watching: Watching,
+    worker: Worker,
+    loops: Iterable[Coroutine[Any, Any, Any]],
 ) -> None:
     """Act once everything is known and the Lease is held, until it is lost."""
     await watching.synced()
+    while not await asyncio.to_thread(worker.ready, 1.0):
+        pass  # a policy's window is for the search, not for loading the solver
     logger.info("everything is known, %s nodes; waiting for the Lease", len(watching.cluster.nodes))
     async with leadership:
         logger.info("acting")

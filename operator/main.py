@@ -10,12 +10,13 @@ from pathlib import Path
 # Run as a file: this folder's name is the standard library's, so it never is on the path.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from controllers.runtime import LeaseLostError, operate, settings_of  # noqa: E402
-from fairstow.cluster.errors import InputError  # noqa: E402
-
 
 def main() -> int:
     """Run the operator and return its exit code."""
+    # Here, since the solver's process imports this file too and needs none of it.
+    from controllers.runtime import LeaseLostError, operate, settings_of
+    from fairstow.cluster.errors import InputError
+
     try:
         asyncio.run(operate(settings_of(sys.argv[1:])))
     except (InputError, LeaseLostError, OSError) as error:

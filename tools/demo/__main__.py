@@ -1,4 +1,4 @@
-"""Runs the demo: stuck → explained → planned → checked → a picture.
+"""Runs the demo: stuck → explained → planned → approved → carried out → running, with a picture.
 
 Every line that starts with `$` is a command that is really run, so what is shown here is what a
 user gets. Without Go the same commands run on the bundled example instead of a live cluster.
@@ -18,6 +18,7 @@ from e2e.controlplane.cache import cache_dir
 from e2e.controlplane.client import Cluster, KubectlError, WaitTimeoutError
 from e2e.controlplane.cluster import LocalCluster
 from e2e.controlplane.processes import ComponentError
+from e2e.installed import installed
 from tools.demo import scene
 
 OUT = Path("demo-out")
@@ -60,11 +61,14 @@ def _live() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="fairstow-demo-") as folder,
         LocalCluster(Path(folder)) as cluster,
+        installed(cluster, Path(folder) / "fairstow"),
     ):
         print("Kubernetes is ready: API server, scheduler and controllers are the real ones,")
-        print("nodes and GPUs are played by KWOK.")
+        print("nodes and GPUs are played by KWOK. Fairstow runs beside it: operator, scheduler")
+        print("extender, and a kube-scheduler that asks it.")
         _fill(cluster)
         _show(cluster)
+        _carry_out(cluster)
     _closing("-f demo-out/cluster.json.gz")
 
 
@@ -76,6 +80,7 @@ def _fill(cluster: Cluster) -> None:
         cluster.kubectl(
             *("-n", scene.NAMESPACE, "rollout", "status", f"deployment/{resident}"), timeout=120
         )
+    cluster.apply(scene.policies())
     cluster.apply(scene.latecomers())
     cluster.wait(lambda: len(_stuck(cluster)) == 3 or None, "the scheduler to give up on 3 pods")
 
@@ -99,9 +104,60 @@ def _show(cluster: Cluster) -> None:
     _run("pools", env=live)
     _title("Why is this one stuck?")
     _run("explain", f"pod/{stuck[0]}", env=live)
-    _title("What would place them?")
     _run("snapshot", "-o", str(OUT / "cluster.json.gz"), env=live)
-    _plan("-f", str(OUT / "cluster.json.gz"))
+    _run("plan", "-f", str(OUT / "cluster.json.gz"), "--report", str(OUT / "plan.html"), quiet=" …")
+
+
+def _carry_out(cluster: Cluster) -> None:
+    live = {"KUBECONFIG": str(cluster.kubeconfig)}
+    _title("Each pool has a policy, and the operator has made a plan for it")
+    cluster.wait(lambda: len(_waiting(cluster)) == len(scene.POOLS) or None, "the plans")
+    print("$ kubectl get gpupools,packingpolicies")
+    print(cluster.kubectl("get", "gpupools,packingpolicies"))
+    _run("plans", env=live)
+    first, *_ = plans = _waiting(cluster)
+    _title("What one of them does, step by step")
+    _run("describe", f"plan/{first}", env=live)
+    _title("A person approves; room is reserved, then pods move one after the other")
+    for plan in plans:
+        _run("approve", f"plan/{plan}", "--yes", env=live)
+    _follow(cluster, plans)
+    _title("Nobody is stuck any more")
+    cluster.wait(lambda: not _stuck(cluster) or None, "all pods to run", timeout=120)
+    print("$ kubectl -n team-a get deployments")
+    print(cluster.kubectl("-n", scene.NAMESPACE, "get", "deployments"))
+    _run("pools", env=live)
+    _run("history", env=live)
+
+
+def _waiting(cluster: Cluster) -> list[str]:
+    """Plans that wait for approval."""
+    return sorted(
+        plan["metadata"]["name"]
+        for plan in cluster.items("packingplans")
+        for condition in plan.get("status", {}).get("conditions", ())
+        if condition["reason"] == "WaitingForApproval"
+    )
+
+
+def _follow(cluster: Cluster, plans: list[str]) -> None:
+    """Print how the plans get on until all have ended."""
+    said: dict[str, str] = {}
+
+    def ended() -> bool:
+        over = 0
+        for plan in cluster.items("packingplans"):
+            name, status = plan["metadata"]["name"], plan.get("status", {})
+            state = next(c for c in status["conditions"] if c["type"] == "Succeeded")
+            steps = f"{status.get('stepsDone', 0)} of {status['stepsTotal']} steps done"
+            line = f"  {name}   {steps:<22} {state['reason']}"
+            if name in plans and said.get(name) != line:
+                said[name] = line
+                print(line, flush=True)
+            over += name in plans and "finishedAt" in status
+        return over == len(plans)
+
+    cluster.wait(ended, "the plans to be carried out", timeout=300)
 
 
 def _bundled() -> None:
@@ -126,7 +182,7 @@ def _closing(source: str) -> None:
     print(f"  The picture, before and after:   {(OUT / 'plan.html').resolve().as_uri()}")
     print(f"  Ask your own questions:          .venv/bin/fairstow plan {source}")
     print("  On a cluster of yours:           .venv/bin/fairstow plan --context NAME")
-    print("  (It only reads: Fairstow carries out nothing that nobody approved.)")
+    print("  (It only reads; what is installed carries out nothing that nobody allowed.)")
 
 
 def _title(text: str) -> None:

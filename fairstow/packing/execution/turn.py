@@ -168,7 +168,10 @@ class _Turn:
         if plan.spec.budgets != "Known":
             self._waits(Reason.BUDGETS_UNKNOWN, "the budgets were unknown when it was made")
         elif not plan.spec.approved:
-            self._waits(Reason.WAITING_FOR_APPROVAL, "kubectl fairstow approve carries it out")
+            self._waits(
+                Reason.WAITING_FOR_APPROVAL,
+                f"kubectl fairstow approve plan/{plan.metadata.name} has it carried out",
+            )
         elif shut is not None:
             self._waits(*shut)
         else:
