@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from e2e.controlplane import kwok
+from e2e.controlplane.audit import audited
 from e2e.controlplane.build import CONTROLPLANE, HELM_CLI, KWOK_CONTROLLER, BuildError, ensure
 from e2e.controlplane.client import Cluster
 from e2e.controlplane.cluster import LocalCluster
@@ -106,11 +107,12 @@ def provide_real(folder: Path, image: str, archive: Path) -> Iterator[RealCluste
     Raises ComponentError, BuildError or NodeError.
     """
     helm = ensure(HELM_CLI)
-    local = LocalCluster(folder, ClusterOptions(real_node=True))
+    audit = audited(folder)
+    local = LocalCluster(folder, ClusterOptions(real_node=True, apiserver_args=audit.arguments))
     with local as running:
         node = RealNode(local.blueprint)
         node.load(archive)
-        yield RealCluster(running.kubeconfig, running.kubectl_command, helm, image, node)
+        yield RealCluster(running.kubeconfig, running.kubectl_command, helm, image, node, audit)
 
 
 @contextmanager

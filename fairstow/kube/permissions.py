@@ -6,7 +6,7 @@ in the installation's namespace alone.
 
 from dataclasses import dataclass
 
-from fairstow.cluster.kinds import OWNERS, READ
+from fairstow.cluster.kinds import READ
 
 WATCH = ("get", "list", "watch")
 GROUP = "fairstow.dev"
@@ -63,7 +63,7 @@ class Role:
 def _snapshot() -> tuple[Grant, ...]:
     """Reading what a snapshot is made of, group by group."""
     groups: dict[str, list[str]] = {}
-    for kind in (*READ, *OWNERS):
+    for kind in READ:
         resources = groups.setdefault(kind.api_version.rpartition("/")[0], [])
         if kind.resource not in resources:
             resources.append(kind.resource)
@@ -122,11 +122,6 @@ OPERATOR = Program(
             why="Tells autoscalers to keep the nodes that a plan under way needs.",
         ),
         Grant(
-            resources=("events",),
-            verbs=("create", "patch"),
-            why="Tells owners of pods what happens to them.",
-        ),
-        Grant(
             group="events.k8s.io",
             resources=("events",),
             verbs=("create", "patch"),
@@ -151,7 +146,7 @@ OPERATOR = Program(
         Grant(
             group="discovery.k8s.io",
             resources=("endpointslices",),
-            verbs=WATCH,
+            verbs=("list",),
             why="Knows which replicas of the extender are in service.",
         ),
         Grant(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from e2e.controlplane.audit import Audit
     from e2e.controlplane.realnode.node import RealNode
 
 
@@ -26,6 +27,8 @@ class RealCluster(Cluster):
     """The product's image, already on the node: use it with imagePullPolicy IfNotPresent."""
     node: RealNode
     """For other images: `load`, `load_scheduler`."""
+    audit: Audit
+    """What ServiceAccounts have asked of the API server."""
     node_name: str = NODE_NAME
 
     def helm(self, *args: str, timeout: float = 300) -> str:
