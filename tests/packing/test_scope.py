@@ -74,13 +74,26 @@ def test_spared_namespaces_keep_their_pods() -> None:
     assert planned([*NODES, *SMALL, BIG], other).moves
 
 
+TERM = {"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "zone"}
+RULE = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [TERM]}}
+
+
+def test_pods_outside_stay_where_they_are_though_it_would_help() -> None:
+    nodes = [_zoned("a", "1"), _zoned("b", "2"), _zoned("out", "1")]
+    db = pod("db", "out", gpu=1, labels={"app": "db"})
+    filler = pod("filler", "b", gpu=3, owner="")
+    apart = pod("apart", gpu=4, owner="ReplicaSet/big", affinity=RULE)
+    objects = [*nodes, db, filler, apart]
+    assert not planned(objects, BOTH).moves
+    whole = Scope("pool", frozenset({"a", "b", "out"}))
+    assert [(m.pod.name, m.target) for m in planned(objects, whole).moves] == [("db", "b")]
+
+
 def test_pods_outside_still_count_for_rules_between_pods() -> None:
-    term = {"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "zone"}
-    rule = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
     zones = (("a", "1"), ("b", "2"), ("out", "1"))
     nodes = [_zoned(n, z) for n, z in zones]
     db = pod("db", "out", labels={"app": "db"})
-    apart = pod("apart", gpu=4, owner="ReplicaSet/big", affinity=rule)
+    apart = pod("apart", gpu=4, owner="ReplicaSet/big", affinity=RULE)
     filler = pod("filler", "b", gpu=2, owner="ReplicaSet/web")
     decision = planned([*nodes, db, apart, filler], BOTH)
     assert [(m.source, m.target) for m in decision.moves] == [("b", "a")]

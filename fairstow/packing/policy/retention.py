@@ -1,7 +1,7 @@
 """Which finished plans may be deleted.
 
 Called after each turn of the controller. Kept are the newest 20 finished plans of a policy: enough
-to see what it does. And for 7 days all plans that disturbed anybody: as long as the longest
+to see what it does. And for 7 days all plans that were begun: as long as the longest
 cool-down, which reads them, as do limits and the rule against undoing; they are bounded by those
 limits. Plans that a person made are that person's to delete.
 """
@@ -9,7 +9,7 @@ limits. Plans that a person made are that person's to delete.
 from collections.abc import Iterable
 
 from fairstow.api import PackingPlan
-from fairstow.packing.history import disturbed, elapsed, finished
+from fairstow.packing.history import elapsed, finished
 
 KEPT = 20
 DAYS = 7
@@ -25,11 +25,8 @@ def deletable(plans: Iterable[PackingPlan], now: int) -> list[PackingPlan]:
     found = []
     for of_policy in by_policy.values():
         newest_first = sorted(of_policy, key=_made, reverse=True)
-        found += [
-            plan
-            for plan in newest_first[KEPT:]
-            if not disturbed(plan) or elapsed(plan, now) >= _SECONDS
-        ]
+        # Of what was never begun the elapsed time is infinite.
+        found += [plan for plan in newest_first[KEPT:] if elapsed(plan, now) >= _SECONDS]
     return found
 
 
