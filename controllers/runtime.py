@@ -15,12 +15,14 @@ import socket
 import uuid
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import kopf
 
 from controllers import metrics
-from controllers.admin import serve_admin
+from controllers.admin import Port, admin
 from controllers.certs import keep, secrets
 from controllers.packing.extender import Extender
 from controllers.packing.parts import Parts
@@ -28,11 +30,12 @@ from controllers.packing.plans import PlanLoop
 from controllers.packing.policies import PolicyLoop
 from controllers.packing.pools import PoolLoop
 from controllers.watching import Watching
-from fairstow.kube.address import Address, address
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.leadership import Leadership
 from fairstow.kube.aio.recorder import About, Recorder
+from fairstow.kube.flags import LOG_LEVELS, address, seconds
 from fairstow.kube.logs import log_json
+from fairstow.kube.tls import CertificateFiles
 from fairstow.packing.announce import Announcement
 from fairstow.packing.worker import Worker
 
@@ -58,7 +61,8 @@ class Settings:
         extender: the extender's Service in that namespace, "" if none is installed.
         replica: this replica's name.
         certificates: who makes them: Fairstow or CertManager; None: nobody has to.
-        admin: where health and metrics are served; None: nowhere.
+        admin: the port of health and metrics; None: there is none.
+        max_watch_age: seconds without a word of the API server until we aren't ready.
     """
 
     namespace: str
@@ -66,7 +70,9 @@ class Settings:
     extender: str
     replica: str
     certificates: str | None = None
-    admin: Address | None = None
+    admin: Port | None = None
+    max_watch_age: float = 150.0
+    log_level: str = "info"
     kubeconfig: str | None = None
     context: str | None = None
 
@@ -95,17 +101,51 @@ def settings_of(arguments: Sequence[str]) -> Settings:
         help="the extender's Service; without one, nobody keeps the room of plans",
     )
     parser.add_argument("--certificates", choices=("Fairstow", "CertManager"))
-    parser.add_argument(
-        "--admin-listen", type=address, metavar="HOST:PORT", help="health and metrics; none without"
-    )
+    _add_admin(parser)
+    parser.add_argument("--log-level", choices=LOG_LEVELS, default="info")
     parser.add_argument("--kubeconfig", metavar="FILE", help="default: as kubectl, or the pod's")
     parser.add_argument("--context", metavar="NAME")
     given = parser.parse_args(arguments)
     enforced = tuple(name for name in given.enforced_schedulers.split(",") if name)
+    files = CertificateFiles(given.tls_cert, given.tls_key)
     return Settings(
-        given.namespace, enforced, given.extender_service, given.replica,
-        given.certificates, given.admin_listen, given.kubeconfig, given.context,
-    )  # fmt: skip
+        namespace=given.namespace,
+        enforced=enforced,
+        extender=given.extender_service,
+        replica=given.replica,
+        certificates=given.certificates,
+        admin=Port(given.admin_listen, files) if given.admin_listen else None,
+        max_watch_age=given.max_watch_age,
+        log_level=given.log_level,
+        kubeconfig=given.kubeconfig,
+        context=given.context,
+    )
+
+
+def _add_admin(parser: argparse.ArgumentParser) -> None:
+    port = parser.add_argument_group("health and metrics")
+    port.add_argument("--admin-listen", type=address, metavar="HOST:PORT", help="no port without")
+    port.add_argument(
+        "--tls-cert",
+        type=Path,
+        default="/tls/tls.crt",
+        metavar="FILE",
+        help="chain, PEM; until it is there, one of our own (default %(default)s)",
+    )
+    port.add_argument(
+        "--tls-key",
+        type=Path,
+        default="/tls/tls.key",
+        metavar="FILE",
+        help="its key, PEM (default %(default)s)",
+    )
+    port.add_argument(
+        "--max-watch-age",
+        type=seconds,
+        default=150.0,
+        metavar="S",
+        help="not ready when the API server was silent for longer (default %(default)s)",
+    )
 
 
 async def operate(settings: Settings) -> None:
@@ -115,8 +155,9 @@ async def operate(settings: Settings) -> None:
         InputError: there is no cluster to work on.
         LeaseLostError: another replica may act.
     """
-    log_json("info")
-    logging.getLogger("kopf").setLevel(logging.WARNING)
+    log_json(settings.log_level)
+    if settings.log_level != "debug":
+        logging.getLogger("kopf").setLevel(logging.WARNING)
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
@@ -151,12 +192,13 @@ async def operate(settings: Settings) -> None:
                 PlanLoop(parts, api, extender, watching.fresh).run(),
             ]
             if settings.certificates == "Fairstow":
-                loops.append(keep.keep(api, secrets.Settings(namespace=settings.namespace)))
-            beside = (
-                []
-                if settings.admin is None
-                else [serve_admin(api, settings.admin, lambda: _unready(watching))]
-            )
+                whose = secrets.Settings(namespace=settings.namespace)
+                turned = partial(parts.turns.finished, "certificates")
+                loops.append(keep.keep(api, whose, turned=turned))
+            beside: list[Coroutine[Any, Any, None]] = []
+            if settings.admin is not None:
+                unready = partial(watching.behind, settings.max_watch_age)
+                beside = admin(api, settings.admin, unready=unready, dead=parts.turns.stuck)
             await _until(
                 stop,
                 [
@@ -167,11 +209,6 @@ async def operate(settings: Settings) -> None:
                     _lead(leadership, watching, worker, loops),
                 ],
             )
-
-
-def _unready(watching: Watching) -> str:
-    missing = [kind.plural for kind, r in watching.reflectors.items() if not r.synced.is_set()]
-    return f"not listed yet: {', '.join(missing)}" if missing else ""
 
 
 async def _user(api: Api) -> str:

@@ -7,6 +7,7 @@ deleted while it was not watching, so they are also listed now and then.
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,7 +18,7 @@ from fairstow.cluster.errors import InputError
 from fairstow.cluster.kinds import NODE, POD, READ
 from fairstow.cluster.live import LiveCluster
 from fairstow.kube.aio.api import Api
-from fairstow.kube.aio.reflector import Reflector
+from fairstow.kube.aio.reflector import Reflector, behind
 from fairstow.kube.problems import ApiError
 
 OLD_SECONDS = 90.0
@@ -35,6 +36,7 @@ class Watching:
         self.cluster = LiveCluster()
         self.objects = Objects()
         self.reflectors = {kind: Reflector(api, kind, self.cluster) for kind in READ}
+        self._listed: float | None = None
         self.registry = kopf.OperatorRegistry()
         for login in (kopf.login_with_service_account, kopf.login_with_kubeconfig):
             kopf.on.login(registry=self.registry)(login)
@@ -48,6 +50,14 @@ class Watching:
     def fresh(self) -> bool:
         """Whether nodes, pods and budgets are known as they are now."""
         return self.age() < OLD_SECONDS
+
+    def behind(self, oldest: float) -> str:
+        """Say what isn't known as it is now, "" if nothing: what readiness hangs on."""
+        if self._listed is None:
+            return "pools, policies and plans haven't been listed yet"
+        if (quiet := time.monotonic() - self._listed) > _RELIST_SECONDS + oldest:
+            return f"pools, policies and plans haven't been listed for {quiet:.0f} s"
+        return behind(self.reflectors.values(), oldest)
 
     def problems(self) -> list[str]:
         """Return what keeps kinds from being watched."""
@@ -84,6 +94,7 @@ class Watching:
             self.objects.replace(
                 kind, ({"apiVersion": kind.api_version, "kind": kind.name} | each for each in items)
             )
+        self._listed = time.monotonic()
 
     async def _relist(self) -> None:
         while True:

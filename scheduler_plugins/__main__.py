@@ -6,7 +6,6 @@ Exit codes: 0 ended when told to, 1 failed, 2 wrong usage.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import socket
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 import uvloop
 
 from fairstow.cluster.errors import InputError
-from fairstow.kube.address import address
+from fairstow.kube.flags import LOG_LEVELS, address, seconds
 from fairstow.kube.logs import log_json
 from fairstow.kube.tls import CertificateError, CertificateFiles
 from scheduler_plugins.service import Settings, serve
@@ -79,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     ports.add_argument(
         "--drain-seconds",
-        type=_seconds,
+        type=seconds,
         default=5.0,
         metavar="S",
         help="at the end, time for the Service to send others elsewhere (default %(default)s)",
@@ -106,25 +105,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     cluster.add_argument(
         "--max-watch-age",
-        type=_seconds,
+        type=seconds,
         default=150.0,
         metavar="S",
         help="not ready when the API server was silent for longer (default %(default)s)",
     )
-    parser.add_argument(
-        "--log-level", choices=("debug", "info", "warning", "error"), default="info"
-    )
+    parser.add_argument("--log-level", choices=LOG_LEVELS, default="info")
     return parser
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
-    return value
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from typing import Any
 
 import structlog
 
-from fairstow.kube.address import Address
 from fairstow.kube.admin import AdminServer
 from fairstow.kube.aio.api import Api
+from fairstow.kube.flags import Address
 from fairstow.kube.review import Reviewer
 from fairstow.kube.tls import CertificateFiles, Certificates, keep_fresh
 from scheduler_plugins import metrics

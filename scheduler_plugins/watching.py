@@ -10,7 +10,7 @@ from typing import Any
 
 from fairstow.cluster.kinds import NODE, POD
 from fairstow.kube.aio.api import Api
-from fairstow.kube.aio.reflector import Reflector
+from fairstow.kube.aio.reflector import Reflector, behind
 from scheduler_plugins.index import LEASE, PLAN, POLICY, Index
 
 
@@ -46,10 +46,4 @@ class Watching:
     @property
     def behind(self) -> str:
         """Say which watch isn't up to date, "" if all are."""
-        for reflector in self._reflectors:
-            kind = reflector.kind.plural
-            if not reflector.synced.is_set():
-                return f"{kind} haven't been listed yet"
-            if reflector.age() > self._oldest:
-                return f"nothing was heard of {kind} for {reflector.age():.0f} s"
-        return ""
+        return behind(self._reflectors, self._oldest)

@@ -31,10 +31,16 @@ def utc_now() -> datetime:
 
 
 async def keep(
-    api: Api, settings: Settings, *, every: float = EVERY_SECONDS, clock: Clock = utc_now
+    api: Api,
+    settings: Settings,
+    *,
+    every: float = EVERY_SECONDS,
+    clock: Clock = utc_now,
+    turned: Callable[[], None] = lambda: None,
 ) -> Never:
     """Keep the certificates until cancelled; a failure is said and tried again."""
     while True:
+        turned()
         try:
             await reconcile(api, settings, clock())
         except (ApiError, InputError) as error:

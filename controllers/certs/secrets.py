@@ -57,14 +57,14 @@ class Settings:
 
     @property
     def wanted(self) -> tuple[Leaf, ...]:
-        """The leaves: two servers, by the names of their Services, and a client."""
+        """The leaves: three servers, by the names of their Services, and a client."""
         servers = (
             Leaf(
                 secret=f"fairstow-{name}-tls",
                 user=f"fairstow-{name}",
                 hosts=(f"fairstow-{name}.{self.namespace}.svc",),
             )
-            for name in ("webhook", "extender")
+            for name in ("operator", "webhook", "extender")
         )
         return (*servers, Leaf(secret="fairstow-scheduler-tls", user="fairstow-scheduler"))  # noqa: S106
 

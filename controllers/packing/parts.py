@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from controllers import metrics
+from controllers.health import Turns
 from controllers.packing.objects import Objects
 from fairstow.api.model import CustomResource, Model
 from fairstow.cluster.errors import InputError
@@ -56,6 +57,7 @@ class Parts:
         identity: the operator's own user name, by which it approves plans in mode Auto.
         announce: tells the owners of pods.
         clock: seconds since 1970.
+        turns: told of each turn.
     """
 
     cluster: LiveCluster
@@ -66,6 +68,7 @@ class Parts:
     identity: str = ""
     announce: Callable[[Announcement], None] = field(default=lambda _: None)
     clock: Callable[[], float] = time.time
+    turns: Turns = field(default_factory=Turns)
 
     @property
     def now(self) -> int:
@@ -91,11 +94,12 @@ class Pace:
     """When a controller's next turn is: woken, or at a moment, but never without a rest.
 
     Args:
+        parts: what the controller works with.
         least: seconds of rest; more after turns with much `work`.
     """
 
-    def __init__(self, clock: Callable[[], float], least: float) -> None:
-        self._clock, self._least = clock, least
+    def __init__(self, parts: Parts, least: float) -> None:
+        self._clock, self._turns, self._least = parts.clock, parts.turns, least
         self._woken = asyncio.Event()
         self._worked = 0.0
 
@@ -118,6 +122,7 @@ class Pace:
         A turn that fails is logged and taken again: it begins by looking at everything anew.
         """
         while True:
+            self._turns.finished(name)
             self._woken.clear()
             self._worked, due, rest = 0.0, None, self._least
             try:

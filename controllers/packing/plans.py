@@ -63,7 +63,7 @@ class PlanLoop:
         self, parts: Parts, api: Api, extender: Extender, fresh: Callable[[], bool]
     ) -> None:
         self._parts, self._api, self._extender, self._fresh = parts, api, extender, fresh
-        self._pace = Pace(parts.clock, _LEAST)
+        self._pace = Pace(parts, _LEAST)
         self._marks: dict[str, tuple[object, int]] = {}
         parts.cluster.listeners.append(lambda _kind, _name: self._pace.wake())
         parts.objects.listeners.append(lambda _kind, _name: self._pace.wake())

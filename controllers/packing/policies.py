@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 MANAGER = "fairstow-policies"
 PLANS = path_of("fairstow.dev/v1alpha1", "PackingPlan")
+_LOOP = "policies"
 _LEAST = 1.0
 """Seconds between turns."""
 
@@ -47,14 +48,14 @@ class PolicyLoop:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._pace = Pace(parts.clock, _LEAST)
+        self._pace = Pace(parts, _LEAST)
         self._written: dict[str, PackingPolicyStatus] = {}
         parts.cluster.listeners.append(self._changed)
         parts.objects.listeners.append(lambda _kind, _name: self._pace.wake())
 
     async def run(self) -> None:
         """Take turns until cancelled."""
-        await self._pace.run("policies", self.turn)
+        await self._pace.run(_LOOP, self.turn)
 
     async def turn(self) -> int | None:
         """Look after every policy once; return when one is due if nothing changes."""
@@ -132,6 +133,7 @@ class PolicyLoop:
         began = time.monotonic()
         decision = await asyncio.to_thread(decide, request, self._parts.solve, time.monotonic)
         metrics.SOLVE_SECONDS.labels(policy).observe(time.monotonic() - began)
+        self._parts.turns.finished(_LOOP)  # a turn with many policies takes many windows
         metrics.GAP_PODS.labels(policy).set(sum(tier.gap for tier in decision.tiers))
         return decision
 

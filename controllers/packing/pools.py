@@ -20,7 +20,7 @@ class PoolLoop:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._pace = Pace(parts.clock, _LEAST)
+        self._pace = Pace(parts, _LEAST)
         parts.cluster.listeners.append(self._changed)
         parts.objects.listeners.append(self._own_changed)
 

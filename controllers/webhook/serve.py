@@ -20,9 +20,9 @@ import uvicorn
 from controllers.webhook import metrics
 from controllers.webhook.app import build
 from controllers.webhook.watched import Watched
-from fairstow.kube.address import Address, address
 from fairstow.kube.admin import AdminServer, application
 from fairstow.kube.aio.api import Api
+from fairstow.kube.flags import LOG_LEVELS, Address, address, seconds
 from fairstow.kube.logs import log_json
 from fairstow.kube.review import Reviewer
 from fairstow.kube.tls import CertificateFiles, Certificates, keep_fresh
@@ -65,14 +65,12 @@ def settings_of(arguments: Sequence[str]) -> Settings:
     parser.add_argument("--kubeconfig", metavar="FILE", help="default: as kubectl, or the pod's")
     parser.add_argument(
         "--drain-seconds",
-        type=float,
+        type=seconds,
         default=5.0,
         metavar="SECONDS",
         help="between not being ready and closing the port",
     )
-    parser.add_argument(
-        "--log-level", choices=("debug", "info", "warning", "error"), default="info"
-    )
+    parser.add_argument("--log-level", choices=LOG_LEVELS, default="info")
     given = parser.parse_args(arguments)
     log_json(given.log_level)
     files = CertificateFiles(given.tls_cert, given.tls_key)

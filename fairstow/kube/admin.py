@@ -29,15 +29,30 @@ def _nothing() -> None:
     """Measure nothing."""
 
 
+def _alive() -> str:
+    """Live as long as there are answers."""
+    return ""
+
+
 def application(
     title: str,
     reviewer: Reviewer,
     registry: CollectorRegistry,
     *,
     unready: Callable[[], str],
+    dead: Callable[[], str] = _alive,
     measure: Callable[[], None] = _nothing,
 ) -> FastAPI:
-    """Return the application; `unready` says why we aren't ready, `measure` sets the gauges."""
+    """Return the application.
+
+    Args:
+        title: its name.
+        reviewer: knows who may read metrics.
+        registry: has them.
+        unready: says why the program isn't ready, "" if it is.
+        dead: says why it is to be started anew, "" if it isn't.
+        measure: sets gauges before they are read.
+    """
     app = FastAPI(title=title, docs_url=None, redoc_url=None)
 
     @app.middleware("http")
@@ -47,14 +62,13 @@ def application(
             return await call_next(request)
         return await _refusal(reviewer, request, path) or await call_next(request)
 
-    @app.get("/healthz", response_class=PlainTextResponse)
-    def healthz() -> str:
-        return "ok"
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return _state(dead())
 
     @app.get("/readyz")
-    def readyz() -> PlainTextResponse:
-        why = unready()
-        return PlainTextResponse(why or "ok", 503 if why else 200)
+    async def readyz() -> Response:
+        return _state(unready())
 
     @app.get("/metrics")
     async def metrics_page() -> Response:
@@ -62,6 +76,10 @@ def application(
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+def _state(trouble: str) -> Response:
+    return PlainTextResponse(trouble or "ok", 503 if trouble else 200)
 
 
 async def _refusal(reviewer: Reviewer, request: Request, path: str) -> Response | None:
@@ -109,7 +127,11 @@ class AdminServer(uvicorn.Server):
 
     async def run_on(self, listener: socket.socket) -> None:
         """Serve until `should_exit` is set."""
-        await self.serve(sockets=[listener])
+        try:
+            await self.serve(sockets=[listener])
+        finally:
+            for server in getattr(self, "servers", ()):
+                server.close()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -16,7 +16,9 @@ OPERATOR_LEASE = "fairstow-operator"
 WEBHOOKS = "fairstow"
 """The name of both webhook configurations."""
 AUTHORITY_SECRET = "fairstow-ca"  # noqa: S105 - a name
-LEAF_SECRETS = ("fairstow-webhook-tls", "fairstow-extender-tls", "fairstow-scheduler-tls")
+LEAF_SECRETS = tuple(
+    f"fairstow-{name}-tls" for name in ("operator", "webhook", "extender", "scheduler")
+)
 
 
 @dataclass(frozen=True, kw_only=True)

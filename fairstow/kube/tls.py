@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import ssl
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -105,17 +106,33 @@ class Certificates:
     Attributes:
         context: give this one to the server. Every handshake begins in it and goes on in the
             latest one.
+        trouble: why the files couldn't be used at first, "" if they could.
     """
 
-    def __init__(self, files: CertificateFiles) -> None:
+    def __init__(
+        self, files: CertificateFiles, *, stand_in: Callable[[], ssl.SSLContext] | None = None
+    ) -> None:
         """Read the files.
 
+        Args:
+            files: where they are.
+            stand_in: what to use until they can be.
+
         Raises:
-            CertificateError: they can't be used.
+            CertificateError: they can't be used, and there is no stand-in.
         """
         self._files = files
-        self._fingerprint = files.fingerprint()
-        self._latest = self.context = files.context()
+        self._fingerprint, self.trouble = b"", ""
+        try:
+            fingerprint = files.fingerprint()
+            self.context = files.context()
+            self._fingerprint = fingerprint
+        except CertificateError as error:
+            if stand_in is None:
+                raise
+            self.context, self.trouble = stand_in(), str(error)
+            log.warning("no certificate yet, one of our own until there is", error=str(error))
+        self._latest = self.context
         self.context.sni_callback = self._take_latest
 
     def refresh(self) -> bool:
@@ -140,7 +157,7 @@ class Certificates:
 
 async def keep_fresh(certificates: Certificates) -> None:
     """Look at the files from time to time, for ever."""
-    said = ""
+    said = certificates.trouble
     while True:
         await asyncio.sleep(LOOK_EVERY_SECONDS)
         try:

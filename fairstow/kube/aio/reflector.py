@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -206,6 +206,22 @@ class Reflector:
         if problem != self.problem:
             logger.warning(problem)
         self.problem = problem
+
+
+def behind(reflectors: Iterable[Reflector], oldest: float) -> str:
+    """Say which of them isn't up to date, "" if all are: readiness hangs on it.
+
+    Args:
+        reflectors: the watches of a program.
+        oldest: seconds of silence that are well; bookmarks come every minute.
+    """
+    for reflector in reflectors:
+        kind = reflector.kind.plural
+        if not reflector.synced.is_set():
+            return f"{kind} haven't been listed yet"
+        if reflector.age() > oldest:
+            return f"nothing was heard of {kind} for {reflector.age():.0f} s"
+    return ""
 
 
 class Store:
