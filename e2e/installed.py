@@ -6,14 +6,16 @@ table. Used by tests that kill, stop and restart programs; e2e/test_chart.py has
 
 from __future__ import annotations
 
+import socket
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from e2e.controlplane.components import LOOPBACK
 from e2e.own_scheduler import NAMESPACE, ROOT, Beside, access, beside
 
 if TYPE_CHECKING:
@@ -27,10 +29,17 @@ SERVICE = "fairstow-extender"
 
 @dataclass(frozen=True)
 class Installed:
-    """The programs. Attributes: own: extender and scheduler; operator: its rights."""
+    """The programs.
+
+    Attributes:
+        own: extender and scheduler.
+        operator: its rights.
+        ports: for health and metrics, by the operators' names.
+    """
 
     own: Beside
     operator: Cluster
+    ports: dict[str, int] = field(default_factory=dict)
 
     @property
     def cluster(self) -> Cluster:
@@ -39,6 +48,9 @@ class Installed:
 
     def start_operator(self, name: str = OPERATOR, *arguments: str) -> None:
         """Start a replica of the operator."""
+        pair = self.own.authority.issue("fairstow-operator", hosts=[LOOPBACK])
+        with socket.create_server((LOOPBACK, 0)) as probe:
+            self.ports[name] = probe.getsockname()[1]
         self.own.processes.spawn(
             name,
             [
@@ -47,10 +59,17 @@ class Installed:
                 f"--replica={name}",
                 "--enforced-schedulers=fairstow",
                 f"--extender-service={SERVICE}",
+                f"--admin-listen={LOOPBACK}:{self.ports[name]}",
+                f"--tls-cert={pair.cert}",
+                f"--tls-key={pair.key}",
                 *arguments,
             ],
             env={"PYTHONPATH": str(ROOT), "KUBECONFIG": str(self.operator.kubeconfig)},
         )
+
+    def admin(self, path: str, token: str = "", *, of: str = OPERATOR) -> tuple[int, str]:
+        """GET from an operator's admin port; status 0 while nobody answers."""
+        return self.own.get(self.ports[of], path, token)
 
     def stop(self, name: str = OPERATOR) -> None:
         """End a program as Kubernetes does."""

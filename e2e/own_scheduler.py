@@ -6,6 +6,7 @@ only that no pod runs them. Used by test_extender.py and by benchmarks/extender.
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import socket
@@ -131,16 +132,19 @@ class Beside:
     def admin(self, path: str, token: str = "") -> tuple[int, str]:
         """GET from the extender's second port; status 0 while nobody answers."""
         self.processes.check()
+        return self.get(self.admin_port, path, token)
+
+    def get(self, port: int, path: str, token: str = "") -> tuple[int, str]:
+        """GET from a port of one of the programs; status 0 while nobody answers."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        url = f"https://{LOOPBACK}:{self.admin_port}{path}"
-        request = urllib.request.Request(url, headers=headers)
+        request = urllib.request.Request(f"https://{LOOPBACK}:{port}{path}", headers=headers)
         context = self.client_context(certificate=False)
         try:
             with urllib.request.urlopen(request, context=context, timeout=10) as reply:
                 return reply.status, reply.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
-        except (urllib.error.URLError, ConnectionError) as error:
+        except (OSError, http.client.HTTPException) as error:
             return 0, str(error)
 
     def start_scheduler(

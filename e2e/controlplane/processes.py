@@ -74,7 +74,8 @@ class Processes:
 
     def restart(self, name: str) -> None:
         """End component `name` if it still runs, and start it again as it was."""
-        self.stop_one(name)
+        if name in self._children:
+            self.stop_one(name)
         self.spawn(name, *self._commands[name])
 
     def stop_one(self, name: str) -> None:

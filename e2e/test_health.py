@@ -1,0 +1,103 @@
+"""The operator's second port on a real API server: who may read metrics, and what readiness says.
+
+On a cluster of its own, whose API server ends. Covered: metrics without a token, without the right
+and with it; a replica that waits for the Lease is not ready while the API server is gone for long,
+and is again afterwards; logs are JSON. Not covered: the replica that acts, which ends when it can't
+renew its Lease (e2e/test_leadership.py); stuck loops (tests/controllers/test_health.py).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from e2e.controlplane.cluster import LocalCluster
+from e2e.installed import OPERATOR, Installed, installed
+from e2e.own_scheduler import NAMESPACE
+from e2e.rights import role_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from e2e.controlplane.client import Cluster
+
+pytestmark = pytest.mark.e2e
+
+STANDBY = "standby"
+SILENCE = 90
+"""Seconds: the API server sends a bookmark every minute."""
+APISERVER = "kube-apiserver"
+
+
+@pytest.fixture(scope="module")
+def local(
+    local_programs: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[LocalCluster, Cluster]]:
+    running = LocalCluster(tmp_path_factory.mktemp("health"))
+    with running as cluster:
+        yield running, cluster
+
+
+@pytest.fixture(scope="module")
+def programs(
+    local: tuple[LocalCluster, Cluster], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installed]:
+    with installed(local[1], tmp_path_factory.mktemp("installed")) as running:
+        ready(running, OPERATOR)
+        yield running
+
+
+def ready(programs: Installed, name: str) -> None:
+    programs.cluster.wait(
+        lambda: programs.admin("/readyz", of=name) == (200, "ok"), f"{name} to be ready", 120
+    )
+
+
+def unready(programs: Installed) -> str:
+    status, said = programs.admin("/readyz", of=STANDBY)
+    return said if status == 503 else ""
+
+
+def token(cluster: Cluster, account: str) -> str:
+    cluster.kubectl("-n", NAMESPACE, "create", "serviceaccount", account)
+    return cluster.kubectl("-n", NAMESPACE, "create", "token", account).strip()
+
+
+def test_metrics_are_for_whom_the_api_server_lets_read_them(programs: Installed) -> None:
+    assert programs.admin("/healthz") == (200, "ok")
+    assert programs.admin("/metrics")[0] == 401
+    assert programs.admin("/metrics", "no.such.token")[0] == 401
+    account = token(programs.cluster, "reader")
+    status, said = programs.admin("/metrics", account)
+    user = f"system:serviceaccount:{NAMESPACE}:reader"
+    assert (status, f"{user} may not get /metrics" in said) == (403, True)
+    rule = {"nonResourceURLs": ["/metrics"], "verbs": ["get"]}
+    subject = {"kind": "ServiceAccount", "name": "other", "namespace": NAMESPACE}
+    programs.cluster.apply(role_for("e2e-metrics", rule, subject))
+    # A refusal is remembered for a minute, so another account has the right.
+    status, text = programs.admin("/metrics", token(programs.cluster, "other"))
+    assert status == 200
+    assert "\nfairstow_packing_snapshot_age_seconds " in text
+    assert "\nprocess_resident_memory_bytes " in text
+
+
+def test_each_line_of_the_log_is_json(programs: Installed) -> None:
+    programs.cluster.wait(lambda: "acting" in programs.log(), "the Lease")
+    lines = [json.loads(line) for line in programs.log().splitlines(keepends=True) if "\n" in line]
+    assert all({"level", "logger", "timestamp"} <= line.keys() for line in lines)
+
+
+def test_a_replica_is_not_ready_while_the_api_server_is_gone_for_long(
+    local: tuple[LocalCluster, Cluster], programs: Installed
+) -> None:
+    programs.start_operator(STANDBY, f"--max-watch-age={SILENCE}")
+    ready(programs, STANDBY)
+    local[0].processes.stop_one(APISERVER)
+    said = programs.cluster.wait(lambda: unready(programs), "the replica to notice", 3 * SILENCE)
+    assert said.startswith("nothing was heard of ")
+    assert programs.admin("/healthz", of=STANDBY) == (200, "ok")
+    assert programs.admin("/metrics", "some.token", of=STANDBY)[0] == 503
+    local[0].processes.restart(APISERVER)
+    ready(programs, STANDBY)
