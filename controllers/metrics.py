@@ -74,6 +74,11 @@ POOL_FRAGMENTATION = Gauge(
 POOL_PENDING = Gauge(
     "fairstow_packing_pool_pending_pods", "Pending pods of a pool by reason.", ("pool", "reason")
 )
+CERTIFICATE_EXPIRES = Gauge(
+    "fairstow_certificate_expires_timestamp_seconds",
+    "When a certificate of the installation expires, by the Secret that holds it.",
+    ("secret",),
+)
 
 _POOL_GAUGES = (POOL_NODES, POOL_GPUS, POOL_LARGEST, POOL_FRAGMENTATION, POOL_PENDING)
 

@@ -181,6 +181,16 @@ def test_an_approval_needs_the_right_and_is_stamped(installed: RealCluster, plan
     assert spec["approval"] == {"decision": "Rejected", "by": BEA}
 
 
+def test_the_operator_may_approve_what_it_makes(installed: RealCluster, nodes: list[str]) -> None:
+    account = f"system:serviceaccount:{NAMESPACE}:fairstow-operator"
+    plan = plan_for(nodes[0], approval={"decision": "Approved", "by": "somebody"})
+    made = installed.kubectl(
+        *("create", "--dry-run=server", "-o", "json", f"--as={account}", "-f", "-"),
+        stdin=json.dumps(plan | {"metadata": {"name": "e2e-auto"}}),
+    )
+    assert json.loads(made)["spec"]["approval"] == {"decision": "Approved", "by": account}
+
+
 def test_a_lost_certificate_is_made_anew_while_it_serves(
     installed: RealCluster, opted_in: str, nodes: list[str]
 ) -> None:

@@ -11,10 +11,12 @@ from typing import Never
 
 import structlog
 
+from controllers import metrics
 from controllers.certs.secrets import Secrets, Settings
 from fairstow.cluster.errors import InputError
 from fairstow.kube.aio.api import Api
-from fairstow.kube.certificates import decide
+from fairstow.kube.certificates import Held, decide
+from fairstow.kube.permissions import AUTHORITY_SECRET
 from fairstow.kube.problems import ApiError
 
 EVERY_SECONDS = 60.0
@@ -63,6 +65,7 @@ async def reconcile(api: Api, settings: Settings, now: datetime) -> None:
         # 2. What to do about it.
         actions = decide(held, settings.wanted, settings.lifetimes, now)
         if not actions:
+            _measure(held)
             return
 
         # 3. Do it. Where somebody else wrote meanwhile, the next round sees what.
@@ -74,3 +77,11 @@ async def reconcile(api: Api, settings: Settings, now: datetime) -> None:
             if error.status != 409:
                 raise
     log.error("certificates keep changing: does something else write the same Secrets?")
+
+
+def _measure(held: Held) -> None:
+    certificates = {name: leaf.certificate for name, leaf in held.leaves.items()}
+    for name, certificate in {**certificates, AUTHORITY_SECRET: held.authority}.items():
+        if certificate is not None:
+            expires = certificate.expires.timestamp()
+            metrics.CERTIFICATE_EXPIRES.labels(name).set(expires)
