@@ -3,13 +3,15 @@
 Served by the operator's metrics port.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from fairstow.api import GpuPoolStatus
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
+
+_LONG_SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3600, 24 * 3600)
 
 RUNS = Counter(
     "fairstow_packing_runs_total",
@@ -46,6 +48,27 @@ EVICTIONS = Counter(
 PLANS_ENDED = Counter(
     "fairstow_packing_plans_ended_total", "Plans that succeeded or were given up.", ("reason",)
 )
+PLAN_SECONDS = Histogram(
+    "fairstow_packing_plan_seconds",
+    "Time from a plan's creation until it succeeded or was given up, waiting included.",
+    ("policy", "reason"),
+    buckets=_LONG_SECONDS,
+)
+WAIT_SECONDS = Histogram(
+    "fairstow_packing_wait_seconds",
+    "Time for which pods were unschedulable until a plan under way gave them a node.",
+    ("policy",),
+    buckets=_LONG_SECONDS,
+)
+RESERVATIONS = Gauge(
+    "fairstow_packing_reservations",
+    "Pods for which plans under way keep room and that haven't arrived yet.",
+)
+RESERVATIONS_EXPIRED = Counter(
+    "fairstow_packing_reservations_expired_total",
+    "Pods whose room was given up before they arrived, by why their plan was.",
+    ("reason",),
+)
 TURN_FAILURES = Counter(
     "fairstow_packing_turn_failures_total",
     "Turns of a controller that failed and were tried again.",
@@ -54,6 +77,11 @@ TURN_FAILURES = Counter(
 SNAPSHOT_AGE = Gauge(
     "fairstow_packing_snapshot_age_seconds",
     "Time since the watch of nodes or pods last heard from the API server, the older of the two.",
+)
+WATCH_AGE = Gauge(
+    "fairstow_packing_watch_age_seconds",
+    "Time since the API server last said anything of a kind; bookmarks come every minute.",
+    ("kind",),
 )
 POOL_NODES = Gauge(
     "fairstow_packing_pool_nodes", "Nodes of a pool by whether they take pods.", ("pool", "state")
@@ -83,9 +111,11 @@ CERTIFICATE_EXPIRES = Gauge(
 _POOL_GAUGES = (POOL_NODES, POOL_GPUS, POOL_LARGEST, POOL_FRAGMENTATION, POOL_PENDING)
 
 
-def watch_snapshot_age(age: Callable[[], float]) -> None:
-    """Have the snapshot's age asked whenever metrics are read."""
-    SNAPSHOT_AGE.set_function(age)
+def watch_ages(snapshot: Callable[[], float], kinds: Mapping[str, Callable[[], float]]) -> None:
+    """Have the ages of the snapshot and of each kind's watch asked whenever metrics are read."""
+    SNAPSHOT_AGE.set_function(snapshot)
+    for kind, age in kinds.items():
+        WATCH_AGE.labels(kind).set_function(age)
 
 
 def show_pool(name: str, status: GpuPoolStatus) -> None:

@@ -169,7 +169,7 @@ async def operate(settings: Settings) -> None:
             #    that a successor needs no time to begin.
             user = await _user(api)
             watching = Watching(api)
-            metrics.watch_snapshot_age(watching.age)
+            metrics.watch_ages(watching.age, watching.ages)
             recorder = Recorder(api, "fairstow.dev/operator", settings.replica)
             leadership = Leadership(
                 api, settings.namespace, LEASE, f"{settings.replica}_{uuid.uuid4().hex[:8]}"

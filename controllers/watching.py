@@ -8,7 +8,7 @@ deleted while it was not watching, so they are also listed now and then.
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import kopf
@@ -46,6 +46,11 @@ class Watching:
     def age(self) -> float:
         """Return since when nodes or pods were last heard of, in seconds, the older of the two."""
         return max(self.reflectors[kind].age() for kind in (NODE, POD))
+
+    @property
+    def ages(self) -> Mapping[str, Callable[[], float]]:
+        """How long ago each kind was last heard of, by its plural name."""
+        return {kind.plural: each.age for kind, each in self.reflectors.items()}
 
     def fresh(self) -> bool:
         """Whether nodes, pods and budgets are known as they are now."""

@@ -24,10 +24,9 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import Counter, Gauge, Histogram, generate_latest
 
-from scheduler_plugins import metrics as extender
-from tests.monitoring.expressions import ALERTS, expressions, rules
+from tests.monitoring.expressions import ALERTS, REGISTRIES, expressions, rules
 from tools.generate.dashboards import queries
 
 pytestmark = pytest.mark.e2e
@@ -37,12 +36,12 @@ VALUES = {"state": ("allocated", "total", "free"), "reason": ("Fragmented", "Suc
 
 @pytest.fixture(scope="module")
 def exporter() -> Iterator[str]:
-    """The address at which both programs' metrics are, in use and growing."""
+    """The address at which all programs' metrics are, in use and growing."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             _use_all()
-            body = generate_latest(REGISTRY) + generate_latest(extender.REGISTRY)
+            body = b"".join(map(generate_latest, REGISTRIES))
             self.send_response(200)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.end_headers()
@@ -62,7 +61,7 @@ def exporter() -> Iterator[str]:
 
 def _use_all() -> None:
     """Use each of our metrics once more, with every value that an expression selects."""
-    ours = {c for r in (REGISTRY, extender.REGISTRY) for n, c in r._names_to_collectors.items()
+    ours = {c for r in REGISTRIES for n, c in r._names_to_collectors.items()
             if n.startswith("fairstow_")}  # fmt: skip
     for metric in ours:
         names = getattr(metric, "_labelnames", ())

@@ -188,6 +188,7 @@ class Index:
         self.plans = Plans()
         self.policies = Policies()
         self.operator = Operator(operator_lease, clock, wall)
+        self._held = 0
         self.live.listeners.append(self._changed)
 
     def on_change(self, call: Callable[[], None]) -> None:
@@ -205,6 +206,17 @@ class Index:
         if not self.plans.reservations.plans or not self.operator.alive:
             return _NO_RESERVATIONS
         return self.plans.reservations
+
+    def expired(self) -> int:
+        """Return for how many pods room is no longer kept since the last call: the operator died.
+
+        Their plans are still under way, so an operator that comes back keeps it anew.
+        """
+        held = sum(len(plan.holds) for plan in self.plans.reservations.plans)
+        alive = self.operator.alive
+        expired = min(self._held, held) if not alive else 0
+        self._held = held if alive else 0
+        return expired
 
     def _changed(self, kind: Kind, name: str) -> None:
         if kind == POD:

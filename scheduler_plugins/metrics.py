@@ -50,6 +50,11 @@ RESERVATIONS = Gauge(
     "Pods for which room is kept; 0 while the operator's Lease isn't live.",
     registry=REGISTRY,
 )
+EXPIRED = Counter(
+    "fairstow_extender_expired_reservations_total",
+    "Pods whose room was no longer kept because the operator didn't renew its Lease.",
+    registry=REGISTRY,
+)
 PLANS = Gauge(
     "fairstow_extender_enforced_plans",
     "Plans whose room is kept.",

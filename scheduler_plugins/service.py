@@ -167,6 +167,7 @@ class Extender:
             await asyncio.sleep(_SWEEP_SECONDS)
             self._endpoint.drop_stalled(asyncio.get_running_loop().time())
             self._index.assumed.expire()
+            metrics.EXPIRED.inc(self._index.expired())
 
     def _measure(self) -> None:
         plans = self._index.reservations.plans

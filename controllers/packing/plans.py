@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from controllers import metrics
 from controllers.packing.extender import Extender
+from controllers.packing.measure import Measure
 from controllers.packing.parts import Pace, Parts
 from fairstow.api import PackingPlan, PackingPlanStatus, Reason
 from fairstow.api.status import condition
@@ -64,12 +65,14 @@ class PlanLoop:
     ) -> None:
         self._parts, self._api, self._extender, self._fresh = parts, api, extender, fresh
         self._pace = Pace(parts, _LEAST)
+        self._measure = Measure(parts)
         self._marks: dict[str, tuple[object, int]] = {}
         parts.cluster.listeners.append(lambda _kind, _name: self._pace.wake())
         parts.objects.listeners.append(lambda _kind, _name: self._pace.wake())
 
     async def run(self) -> None:
         """Take turns until cancelled."""
+        self._measure.begin()
         await self._pace.run("plans", self.turn)
 
     async def turn(self) -> int | None:
@@ -84,6 +87,7 @@ class PlanLoop:
             if not finished(plan):
                 again = await self._turn(plan)
                 waits.append(_IDLE_SECONDS if again is None else min(again, _IDLE_SECONDS))
+        self._measure.room_kept()
         return self._parts.now + int(min(waits)) if waits else None
 
     async def _turn(self, plan: PackingPlan) -> float | None:
@@ -192,7 +196,7 @@ class PlanLoop:
         if reason is None:
             return
         if finished(after):
-            metrics.PLANS_ENDED.labels(reason.value).inc()
+            self._measure.ended(before, after, reason)
             if reason is not Reason.SUCCEEDED:
                 self._tell(announce.given_up(after, reason))
         elif holds_true(after.status.conditions if after.status else (), "Executing"):

@@ -13,11 +13,14 @@ import yaml
 from prometheus_client import REGISTRY
 
 import controllers.metrics  # noqa: F401 - importing it declares the operator's metrics
+from controllers.webhook import metrics as webhook
 from scheduler_plugins import metrics as extender
-from tools.generate.dashboards import BOARDS, queries
+from tools.generate.boards import BOARDS
+from tools.generate.dashboards import queries
 
 ALERTS = Path(__file__).parents[2] / "helm" / "fairstow" / "alerts" / "fairstow.yaml"
 
+REGISTRIES = (REGISTRY, webhook.REGISTRY, extender.REGISTRY)
 OURS = re.compile(r"\bfairstow_[a-z0-9_]+")
 _METRIC = re.compile(r"(?P<name>\bfairstow_[a-z0-9_]+)(?:\{(?P<where>[^}]*)\})?")
 _LABEL = re.compile(r"([a-z_]+)\s*(?:=~|!~|!=|=)")
@@ -28,7 +31,7 @@ _OF_PROMETHEUS = {"instance", "job", "le"}
 def exported() -> dict[str, set[str]]:
     """Labels by name of every series that our programs export."""
     known: dict[str, set[str]] = {}
-    for registry in (REGISTRY, extender.REGISTRY):
+    for registry in REGISTRIES:
         for name, collector in registry._names_to_collectors.items():
             if name.startswith("fairstow_"):
                 known[name] = set(getattr(collector, "_labelnames", ()))

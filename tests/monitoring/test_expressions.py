@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.monitoring.expressions import exported, expressions, rules, unknown
-from tools.generate.dashboards import BOARDS, dashboards
+from tools.generate.boards import BOARDS
+from tools.generate.dashboards import dashboards
 
 ROOT = Path(__file__).parents[2]
 

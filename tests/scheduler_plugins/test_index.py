@@ -1,0 +1,34 @@
+"""For how many pods room is no longer kept because the operator died.
+
+What the index answers the scheduler is test_verbs.py's.
+"""
+
+from __future__ import annotations
+
+from fairstow.cluster.kinds import NODE
+from scheduler_plugins.index import LEASE, PLAN, Index
+from tests.cluster.objects import GPU, node
+from tests.scheduler_plugins.plans import Arrival, Plan, lease
+
+EPOCH = 1767225600.0
+OPERATOR = "fairstow-system/fairstow-operator"
+
+
+def test_room_expires_once_with_the_operators_lease() -> None:
+    now = 1000.0
+    index = Index(OPERATOR, clock=lambda: now, wall=lambda: EPOCH)
+    index.live.upsert(NODE, node("a"))
+    assert index.expired() == 0
+    index.operator.upsert(LEASE, lease())
+    pods = tuple(Arrival("team", name, f"uid-{name}", "a", {GPU: "1"}) for name in "xy")
+    plan = Plan("plan-1", (pods,)).to_object()
+    index.plans.upsert(PLAN, plan)
+    assert index.expired() == 0
+    now += 3600
+    assert not index.reservations.plans
+    assert [index.expired(), index.expired()] == [2, 0]
+    index.operator.upsert(LEASE, lease(renewed="2026-01-01T00:00:10Z"))
+    assert index.expired() == 0
+    index.plans.delete(PLAN, plan)
+    now += 3600
+    assert index.expired() == 0

@@ -1,0 +1,360 @@
+"""What the chart's Grafana dashboards show: a table of boards, rows and panels.
+
+Read by `dashboards`, which makes Grafana's JSON of it, and by tests/monitoring.
+"""
+
+from dataclasses import dataclass
+
+_EVERY = "$__rate_interval"
+
+
+@dataclass(frozen=True)
+class Query:
+    """Attributes: expression: in PromQL with Grafana's variables; legend: `{{label}}` and text."""
+
+    expression: str
+    legend: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A graph. Attributes: says: what it shows and what is well; unit: of Grafana's; stacked."""
+
+    title: str
+    says: str
+    unit: str
+    queries: tuple[Query, ...]
+    stacked: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """Some panels under one heading."""
+
+    title: str
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True)
+class Board:
+    """A dashboard. Attributes: variables: label by variable and the metric that has its values."""
+
+    uid: str
+    title: str
+    says: str
+    variables: tuple[tuple[str, str], ...]
+    rows: tuple[Row, ...]
+
+
+def _increase(metric: str, labels: str, where: str = "") -> Query:
+    legend = " ".join(f"{{{{{label.strip()}}}}}" for label in labels.split(","))
+    return Query(f"sum by ({labels}) (increase({metric}{where}[{_EVERY}]))", legend)
+
+
+def _quantiles(metric: str, by: str, where: str = "") -> tuple[Query, ...]:
+    return tuple(
+        Query(
+            f"histogram_quantile({q}, sum by (le, {by}) (rate({metric}_bucket{where}[{_EVERY}])))",
+            f"{{{{{by}}}}} {name}",
+        )
+        for q, name in ((0.5, "median"), (0.99, "99 %"))
+    )
+
+
+_POOL = '{pool=~"$pool"}'
+_POLICY = '{policy=~"$policy"}'
+
+
+def _of_pool(state: str) -> str:
+    return f'max by (pool) (fairstow_packing_pool_gpus{{pool=~"$pool",state="{state}"}})'
+
+
+def _most(metric: str, labels: str, where: str) -> str:
+    """Return a gauge that only the acting replica sets, whichever that was."""
+    return f"max by ({labels}) ({metric}{where})"
+
+
+PACKING = Board(
+    uid="fairstow-packing",
+    title="Fairstow: packing",
+    says="Pools, what policies decide, and what became of their plans.",
+    variables=(
+        ("pool", "fairstow_packing_pool_gpus"),
+        ("policy", "fairstow_packing_runs_total"),
+    ),
+    rows=(
+        Row(
+            "Pools",
+            (
+                Panel(
+                    "GPUs allocated",
+                    "Share of the pool's GPUs that pods hold.",
+                    "percentunit",
+                    (Query(f"{_of_pool('allocated')} / {_of_pool('total')}",
+                           "{{pool}}"),),
+                ),
+                Panel(
+                    "GPUs free, and the largest block of them",
+                    "Many free and a small block: the room is in the wrong places.",
+                    "short",
+                    (Query(_of_pool("free"), "{{pool}} free"),
+                     Query(_most("fairstow_packing_pool_largest_free_block", "pool", _POOL),
+                           "{{pool}} largest block on a node")),
+                ),
+                Panel(
+                    "Free GPUs that typical pods can't use where they are",
+                    "The fragmentation gradient's measure; 0 is well.",
+                    "percentunit",
+                    (Query(_most("fairstow_packing_pool_fragmentation_ratio", "pool", _POOL),
+                           "{{pool}}"),),
+                ),
+                Panel(
+                    "Pending pods by reason",
+                    "Fragmented: all nodes together have the room, none has it alone.",
+                    "short",
+                    (Query(_most("fairstow_packing_pool_pending_pods", "pool, reason", _POOL),
+                           "{{pool}} {{reason}}"),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Nodes",
+                    "Closed: cordoned, not Ready, or being removed.",
+                    "short",
+                    (Query(_most("fairstow_packing_pool_nodes", "pool, state", _POOL),
+                           "{{pool}} {{state}}"),),
+                    stacked=True,
+                ),
+            ),
+        ),
+        Row(
+            "Decisions",
+            (
+                Panel(
+                    "Runs by outcome",
+                    "What came of each look for a better placement; docs/reference/reasons.md.",
+                    "short",
+                    (_increase("fairstow_packing_runs_total", "outcome", _POLICY),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Time of a run, from snapshot to outcome",
+                    "Bounded by the policy's window and what it takes to write the outcome.",
+                    "s",
+                    _quantiles("fairstow_packing_run_seconds", "policy", _POLICY),
+                ),
+                Panel(
+                    "Time of the planner",
+                    "For one question, formulation and ordering included.",
+                    "s",
+                    _quantiles("fairstow_packing_solve_seconds", "policy", _POLICY),
+                ),
+                Panel(
+                    "Gap of the last answer",
+                    "Pods that might be placed beyond it; 0 is proved optimal.",
+                    "short",
+                    (Query(_most("fairstow_packing_gap_pods", "policy", _POLICY), "{{policy}}"),),
+                ),
+                Panel(
+                    "What plans contain",
+                    "Placements for moves: what packing costs and what it brings.",
+                    "short",
+                    (_increase("fairstow_packing_planned_total", "change", _POLICY),),
+                    stacked=True,
+                ),
+            ),
+        ),
+        Row(
+            "Execution",
+            (
+                Panel(
+                    "Plans that ended, by reason",
+                    "Succeeded, or why they were given up.",
+                    "short",
+                    (_increase("fairstow_packing_plans_ended_total", "reason"),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Evictions asked for",
+                    "Refused: by a disruption budget; the plan waits and asks again.",
+                    "short",
+                    (_increase("fairstow_packing_evictions_total", "kind, outcome"),),
+                    stacked=True,
+                ),
+                Panel(
+                    "From unschedulable to a node",
+                    "Of pods that a plan under way gave a node, its approval included.",
+                    "s",
+                    _quantiles("fairstow_packing_wait_seconds", "policy", _POLICY),
+                ),
+                Panel(
+                    "From a plan's creation to its end",
+                    "By what came of it; time in which it waited for approval is in it.",
+                    "s",
+                    _quantiles("fairstow_packing_plan_seconds", "reason", _POLICY),
+                ),
+                Panel(
+                    "Pods for which room is kept",
+                    "Until they arrive; nobody else gets it meanwhile.",
+                    "short",
+                    (Query("max(fairstow_packing_reservations)", "not arrived yet"),),
+                ),
+                Panel(
+                    "Room given up",
+                    "Before its pod arrived, by why the plan was given up.",
+                    "short",
+                    (_increase("fairstow_packing_reservations_expired_total", "reason"),),
+                    stacked=True,
+                ),
+            ),
+        ),
+        Row(
+            "Operator",
+            (
+                Panel(
+                    "Age of what it knows",
+                    "Time since the API server last said something about nodes or pods.",
+                    "s",
+                    (Query("max(fairstow_packing_snapshot_age_seconds)", "nodes or pods"),),
+                ),
+                Panel(
+                    "Age of each watch",
+                    "Of a quiet kind a minute: bookmarks come no oftener.",
+                    "s",
+                    (Query("max by (kind) (fairstow_packing_watch_age_seconds)", "{{kind}}"),),
+                ),
+                Panel(
+                    "Turns that failed",
+                    "Each is tried again; the log says why.",
+                    "short",
+                    (_increase("fairstow_packing_turn_failures_total", "controller"),),
+                    stacked=True,
+                ),
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+EXTENDER = Board(
+    uid="fairstow-extender",
+    title="Fairstow: scheduler extender",
+    says="How fast schedulers are answered, and which room is kept for plans.",
+    variables=(),
+    rows=(
+        Row(
+            "Answers",
+            (
+                Panel(
+                    "Time to answer",
+                    "The scheduler waits for it with every pod; below 5 ms is well.",
+                    "s",
+                    _quantiles("fairstow_extender_request_seconds", "verb"),
+                ),
+                Panel(
+                    "Calls",
+                    "One filter call per pod at the most: none where no node or one is feasible.",
+                    "reqps",
+                    (Query("sum by (verb) (rate(fairstow_extender_request_seconds_count"
+                           f"[{_EVERY}]))", "{{verb}}"),),
+                ),
+                Panel(
+                    "Calls that weren't a scheduler's",
+                    "Should be none.",
+                    "short",
+                    (_increase("fairstow_extender_refused_requests_total", "verb"),),
+                    stacked=True,
+                ),
+            ),
+        ),
+        Row(
+            "Room kept for plans",
+            (
+                Panel(
+                    "Pods for which room is kept",
+                    "The same on all replicas; 0 while no plan is under way.",
+                    "short",
+                    (Query("fairstow_extender_reservations", "{{instance}}"),),
+                ),
+                Panel(
+                    "Plans enforced",
+                    "The operator evicts nobody before all replicas enforce a plan.",
+                    "short",
+                    (Query("fairstow_extender_enforced_plans", "{{instance}}"),),
+                ),
+                Panel(
+                    "Room no longer kept as the operator was silent",
+                    "Its Lease ran out while plans were under way; each replica counts.",
+                    "short",
+                    (_increase("fairstow_extender_expired_reservations_total", "instance"),),
+                ),
+                Panel(
+                    "Nodes taken from pods, by reason",
+                    "Because their room is kept for somebody else.",
+                    "short",
+                    (_increase("fairstow_extender_filtered_nodes_total", "reason"),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Pods sent to their node, preemptions refused",
+                    "Because a plan under way serves the pod.",
+                    "short",
+                    (Query(f"sum(increase(fairstow_extender_steered_pods_total[{_EVERY}]))",
+                           "sent"),
+                     Query("sum(increase(fairstow_extender_vetoed_preemptions_total"
+                           f"[{_EVERY}]))", "preemptions refused")),
+                ),
+            ),
+        ),
+        Row(
+            "What it knows",
+            (
+                Panel(
+                    "Age of its watches",
+                    "Time since the API server last said something, the longest of all watches.",
+                    "s",
+                    (Query("fairstow_extender_watch_age_seconds", "{{instance}}"),),
+                ),
+                Panel(
+                    "Pods answered for and not yet seen bound",
+                    "Small and not growing.",
+                    "short",
+                    (Query("fairstow_extender_assumptions", "{{instance}}"),),
+                ),
+                Panel(
+                    "Age of the typical pods",
+                    "By which fragmentation is scored.",
+                    "s",
+                    (Query("fairstow_extender_snapshot_age_seconds", "{{instance}}"),),
+                ),
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+WEBHOOK = Board(
+    uid="fairstow-webhook",
+    title="Fairstow: webhook",
+    says="What the API server asked, and what it was told.",
+    variables=(),
+    rows=(
+        Row(
+            "Reviews",
+            (
+                Panel(
+                    "Reviews by outcome",
+                    "Failed: the API server couldn't be asked; refused: it was no review.",
+                    "short",
+                    (_increase("fairstow_webhook_reviews_total", "path, outcome"),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Time to answer",
+                    "Whoever changes a plan, or makes a pod where the webhook is on, waits for it.",
+                    "s",
+                    _quantiles("fairstow_webhook_review_seconds", "path"),
+                ),
+            ),
+        ),
+    ),
+)
+
+BOARDS = (PACKING, EXTENDER, WEBHOOK)
