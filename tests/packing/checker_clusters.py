@@ -12,7 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from fairstow.cluster.quantity import exact
 from fairstow.packing.checker import Rule, Verdict, check
+from fairstow.packing.checker.fields import Fields
+from fairstow.packing.checker.pods import read_pod
 
 Json = dict[str, Any]
 GPU = "nvidia.com/gpu"
@@ -191,11 +194,14 @@ def plan(objects: Sequence[Json], *steps: Json, **spec: Any) -> Json:
             item = by_uid[entry["uid"]]
             change = entry | {"from": item["spec"].get("nodeName", "none"), "owner": _owner(item)}
             if entry["uid"] in targets:
-                moves.append(change | {"to": targets[entry["uid"]]})
+                kept = {"to": targets[entry["uid"]], "requests": _requests(item)}
+                moves.append(change | kept)
             else:
                 evictions.append(change)
         placements += [
-            b | {"owner": _owner(by_uid[b["uid"]])} for b in each["bind"] if b["uid"] not in gone
+            b | {"owner": _owner(by_uid[b["uid"]]), "requests": _requests(by_uid[b["uid"]])}
+            for b in each["bind"]
+            if b["uid"] not in gone
         ]
     body: Json = {
         "snapshotHash": "0123456789abcdef" * 2,
@@ -220,6 +226,12 @@ def plan(objects: Sequence[Json], *steps: Json, **spec: Any) -> Json:
         "metadata": {"name": "plan-01234567"},
         "spec": copy.deepcopy(body),
     }
+
+
+def _requests(item: Json) -> Json:
+    """What a pod asks for in effect, as a plan says it."""
+    asked = {**read_pod(Fields.of("test", "", item)).requests, "pods": 1}
+    return {name: exact(name, amount) for name, amount in asked.items()}
 
 
 def _tiers(pods: Iterable[Json], placed: list[Json], evicted: list[Json]) -> list[Json]:

@@ -150,6 +150,16 @@ def test_the_pods_are_those_of_the_cluster() -> None:
     assert broken(lambda spec: spec["placements"][0].update(owner="")) == {"OwnerMismatch"}
 
 
+@pytest.mark.parametrize("field", ["placements", "moves"])
+@pytest.mark.parametrize("change", [{"cpu": "100m"}, {"memory": "1Gi"}, {"pods": "2"}])
+def test_the_room_that_is_kept_is_what_pods_ask_for(field: str, change: Json) -> None:
+    def alter(spec: Json) -> None:
+        spec[field][0]["requests"] |= change
+
+    assert broken(alter) == {"RequestsMismatch"}
+    assert broken(lambda spec: spec[field][0].pop("requests")) == {"RequestsMismatch"}
+
+
 def test_only_pods_that_wait_are_placed() -> None:
     gated, nominated, leaving = pod("p", schedulingGates=[{"name": "g"}]), pod("p"), pod("p")
     nominated["status"]["nominatedNodeName"] = "b"

@@ -32,6 +32,18 @@ def check_changes(cluster: Cluster, plan: Plan, report: Report) -> None:
         if change.owner != owner:
             message = f"the owner of {pod.key} is {owner!r}, the plan says {change.owner!r}"
             report.add(Rule.OWNER_MISMATCH, message, pod=pod.key)
+        if change.role != "eviction":
+            _check_requests(pod, change, report)
+
+
+def _check_requests(pod: Pod, change: Change, report: Report) -> None:
+    """The room that is kept for a pod is what it asks for: more locks others out, less loses it."""
+    asked = {name: amount for name, amount in pod.requests.items() if amount} | {"pods": 1}
+    kept = {name: amount for name, amount in change.requests.items() if amount}
+    if kept != asked:
+        names = sorted(n for n in asked.keys() | kept.keys() if asked.get(n) != kept.get(n))
+        message = f"the plan keeps other room for {pod.key} than it asks for: {', '.join(names)}"
+        report.add(Rule.REQUESTS_MISMATCH, message, pod=pod.key)
 
 
 def _find(cluster: Cluster, ref: PodRef, report: Report, step: int | None = None) -> Pod | None:

@@ -1,12 +1,13 @@
 """The plan's shape: from untrusted JSON to typed values, each fault a violation of its own."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from fairstow.packing.checker.fields import CheckError, Fields
 from fairstow.packing.checker.moments import read_moment, read_span
+from fairstow.packing.checker.quantity import in_scheduler_units, read_amounts
 from fairstow.packing.checker.verdict import Report, Rule
 
 _P = ParamSpec("_P")
@@ -40,13 +41,17 @@ class PodRef:
 
 @dataclass(frozen=True)
 class Change:
-    """What the plan does to one pod: role "placement", "move" or "eviction"; nodes or ""."""
+    """What the plan does to one pod: role "placement", "move" or "eviction"; nodes or "".
+
+    `requests`: the room that is kept for it, in the scheduler's units; none of an eviction.
+    """
 
     role: str
     pod: PodRef
     source: str
     target: str
     owner: str
+    requests: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -268,7 +273,8 @@ def _read_eviction(fields: Fields) -> Change:
 
 
 def _read_change(fields: Fields, role: str, *, source: str = "", target: str = "") -> Change:
-    return Change(role, _read_ref(fields), source, target, fields.text("owner"))
+    requests = in_scheduler_units(read_amounts(fields, "requests"))
+    return Change(role, _read_ref(fields), source, target, fields.text("owner"), requests)
 
 
 def _read_tier(fields: Fields) -> Tier:

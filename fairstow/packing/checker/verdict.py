@@ -28,6 +28,7 @@ class Rule(StrEnum):
     POD_NOT_ON_NODE = "PodNotOnNode"
     """A move or eviction of a pod that isn't running where the plan says."""
     OWNER_MISMATCH = "OwnerMismatch"
+    REQUESTS_MISMATCH = "RequestsMismatch"
     """The plan names another owner than the pod's controller."""
     MOVE_TO_SAME_NODE = "MoveToSameNode"
     """A move that ends where it began."""
