@@ -44,6 +44,8 @@ class Server:
         if request.method == "GET":
             return web.json_response(self.lease)
         new = await request.json()
+        if self.fault == "silent to me" and new["spec"]["holderIdentity"] == "me":
+            await asyncio.sleep(3600)
         if self.lease is not None:
             version = new["metadata"].get("resourceVersion")
             if version != self.lease["metadata"]["resourceVersion"]:
@@ -88,6 +90,20 @@ def test_who_cannot_renew_stops_before_others_may_start(tmp_path: Path, fault: s
             await leadership.lost.wait()
             server.fault = ""
         assert server.holder == "me"  # not given back: it isn't its to give
+
+    asyncio.run(scenario())
+
+
+def test_before_a_successor_starts_the_leader_knows_that_it_lost(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        server = Server()
+        async with leading(tmp_path, server) as leadership:
+            server.fault = "silent to me"
+            rival = Leadership(
+                leadership._api, "home", "it", "rival", duration=1.0, deadline=0.6, retry=0.05
+            )
+            async with rival:
+                assert leadership.lost.is_set()
 
     asyncio.run(scenario())
 
