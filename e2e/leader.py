@@ -9,6 +9,7 @@ processes of a machine share. It ends when it loses the Lease, and gives it back
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 import time
@@ -38,4 +39,5 @@ async def main(kubeconfig: str, namespace: str, name: str, identity: str, log: s
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(main(*sys.argv[1:]))

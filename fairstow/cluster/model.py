@@ -2,7 +2,8 @@
 
 A pod in a dump is some 4 KB of JSON; what placement depends on is its *shape* (requests and
 rules), which hundreds of pods share. So a `Pod` is a thin record that points to an interned
-`Shape`. Units are the scheduler's integers: milli-CPU, bytes, counts (see `quantity`).
+`Shape`. None can be part of a cycle, so the garbage collector leaves them alone (`gc=False`).
+Units are the scheduler's integers: milli-CPU, bytes, counts (see `quantity`).
 """
 
 from collections.abc import Mapping
@@ -107,7 +108,7 @@ class ClaimUse(msgspec.Struct, frozen=True, gc=False):
         return f"{pod}-{self.name}" if self.ephemeral else self.name
 
 
-class Shape(msgspec.Struct, frozen=True, cache_hash=True, omit_defaults=True):
+class Shape(msgspec.Struct, frozen=True, cache_hash=True, omit_defaults=True, gc=False):
     """Everything about a pod that decides where it may run, but for its labels.
 
     Attributes:
@@ -149,7 +150,7 @@ class Owner(msgspec.Struct, frozen=True, gc=False):
         return f"{self.kind}/{self.name}"
 
 
-class Pod(msgspec.Struct, frozen=True):
+class Pod(msgspec.Struct, frozen=True, gc=False):
     """A pod that holds or wants room (finished pods aren't kept).
 
     Attributes:
@@ -203,7 +204,7 @@ class Pod(msgspec.Struct, frozen=True):
         return not (self.node or self.nominated or self.gated or self.terminating)
 
 
-class Node(msgspec.Struct, frozen=True, omit_defaults=True):
+class Node(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A node as a target: `closed` says why it takes nothing at all, else ""."""
 
     name: str
@@ -215,7 +216,7 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True):
     features: tuple[str, ...] = ()
 
 
-class Budget(msgspec.Struct, frozen=True):
+class Budget(msgspec.Struct, frozen=True, gc=False):
     """A PodDisruptionBudget: how many of its pods may be down at once now."""
 
     namespace: str

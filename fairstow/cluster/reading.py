@@ -5,7 +5,7 @@ watch. Every refusal is an `InputError` naming object and field, so that a perso
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -37,7 +37,7 @@ _ANY_GROUP = "*"
 """PodGroup: several schedulers have their own."""
 
 
-class Read(NamedTuple):
+class Read(msgspec.Struct, frozen=True, gc=False):
     """What one object says.
 
     Attributes:
