@@ -3,7 +3,8 @@
     python -m e2e.leader KUBECONFIG NAMESPACE NAME IDENTITY LOG
 
 While it may act it writes a line "IDENTITY SECONDS" every few milliseconds, by the clock that all
-processes of a machine share. It ends when it loses the Lease, and gives it back on SIGTERM.
+processes of a machine share. It ends when it loses the Lease, and gives it back on SIGTERM. A file
+LOG.IDENTITY says that it is up.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ async def main(kubeconfig: str, namespace: str, name: str, identity: str, log: s
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    Path(f"{log}.{identity}").touch()
     async with (
         Api.connect(kubeconfig) as api,
         Leadership(

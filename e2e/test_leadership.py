@@ -44,6 +44,8 @@ class Replicas:
         command = [sys.executable, "-m", "e2e.leader", *arguments]
         process = subprocess.Popen(command, cwd=ROOT)
         self.processes.append(process)
+        up = Path(f"{self._log}.{identity}")
+        self._cluster.wait(lambda: up.exists() or None, f"{identity} to be up")
         return process
 
     def acts(self) -> list[tuple[str, float]]:
