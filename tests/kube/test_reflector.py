@@ -206,6 +206,34 @@ def test_nonsense_in_a_watch_is_trouble_and_no_crash(tmp_path: Path, bad: bytes)
     assert script.versions() == ["7", "7", "9"]
 
 
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (Refused(401), "401 Unauthorized"),
+        (Watched([b"<html>\n"]), "no Kubernetes object"),
+        (Watched([b"{"], then="break"), "no answer from"),
+    ],
+)
+def test_trouble_with_a_watch_is_told_as_what_it_is(
+    tmp_path: Path, bad: Reply, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        follow(tmp_path, Listed(["a"], "7"), bad, bad, bad)
+    assert [said in record.message for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize("bad", [Refused(500, "no watches today"), Refused(410)])
+def test_who_can_only_list_does_so_less_and_less_often(
+    tmp_path: Path, bad: Reply, caplog: pytest.LogCaptureFixture
+) -> None:
+    listed = Listed(["a"], "7")
+    with caplog.at_level(logging.WARNING):
+        sink, reflector, _ = follow(tmp_path, listed, bad, listed, bad, listed, bad, listed)
+    assert (reflector._failures, reflector.lists) == (3, 4)
+    assert sink.names == {"team/a"}
+    assert len(caplog.records) <= 1
+
+
 def test_watches_that_end_at_once_are_not_opened_in_a_hurry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

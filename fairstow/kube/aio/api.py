@@ -15,6 +15,9 @@ never generated models. Errors are those of `fairstow.kube.problems`.
         match (await api.evict("team", "web-0", uid)).outcome: ...
         async for event in api.watch("/api/v1/pods", version): event.type, event.object
 
+Each needs the right to that verb; `apply` that to patch, and to create what isn't there; `evict`
+that to create pods/eviction.
+
 Every request has a time-out, and waits as the server asks on 429 and 503. Credentials and
 certificates that are no longer accepted are read anew, at most every half minute.
 """
@@ -71,7 +74,7 @@ JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
-NETWORK_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+NETWORK_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
 
 
 class Page(msgspec.Struct):

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 SLOW_SECONDS = 50.0
 """How often a kind that can't be listed is asked for again."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
-_SHORT_WATCH = 1.0
+_SHORT_WATCH, _LASTING_WATCH = 1.0, 10.0
 _SLICE = 50
 """Objects taken in before others get their turn; 50 take some 5 ms."""
 
@@ -103,6 +103,7 @@ class Reflector:
         self._version = ""
         self._alive = clock()
         self._failures = 0
+        self._logged = ""
 
     def age(self) -> float:
         """Return the seconds since the server last said anything of this kind.
@@ -118,7 +119,12 @@ class Reflector:
             try:
                 if not self._version:
                     await self._list()
-                await self._watch()
+                began = self._clock()
+                try:
+                    await self._watch()
+                finally:
+                    if self._clock() - began > _LASTING_WATCH:
+                        self._recovered()
             except ApiError as error:
                 self._version = ""
                 wait = self._refused(error)
@@ -156,7 +162,7 @@ class Reflector:
                 self._version = _meta(event.object).resource_version or self._version
                 self._alive = self._clock()
                 if not heard:
-                    self._well()
+                    self._recovered()
                 heard += 1
                 if heard % _SLICE == 0:
                     await asyncio.sleep(0)
@@ -164,12 +170,16 @@ class Reflector:
             raise InputError(self._api.name, f"ends watches of {self.kind.plural} at once")
 
     def _well(self) -> None:
-        if self.problem:
-            logger.info("%s are watched again", self.kind.plural)
         self.problem = ""
-        self._failures = 0
         self._alive = self._clock()
         self.synced.set()
+
+    def _recovered(self) -> None:
+        """Forget earlier failures: not on a list, or a server that only lists is asked in haste."""
+        if self._logged:
+            logger.info("%s are watched again", self.kind.plural)
+        self._failures, self._logged = 0, ""
+        self._well()
 
     def _refused(self, error: ApiError) -> float:
         """Note a refusal and return how long to wait before the next list."""
@@ -178,7 +188,7 @@ class Reflector:
             return self._pause() if self._failures > 1 else 0.0
         if error.status == 404 and self.kind.extension:
             self._sink.retain(self.kind, frozenset())
-            self._well()
+            self._recovered()
             return jittered(SLOW_SECONDS)
         if error.status in (403, 404):
             self._sink.unknown(self.kind)
@@ -203,9 +213,9 @@ class Reflector:
         return jittered(longest)
 
     def _say(self, problem: str) -> None:
-        if problem != self.problem:
+        if problem != self._logged:
             logger.warning(problem)
-        self.problem = problem
+        self.problem = self._logged = problem
 
 
 def behind(reflectors: Iterable[Reflector], oldest: float) -> str:
