@@ -7,6 +7,7 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fairstow.cluster.errors import InputError
 from fairstow.cluster.kinds import READ
 from fairstow.cluster.live import LiveCluster
 from fairstow.kube.aio.api import Api
@@ -44,7 +45,10 @@ class Watched:
         differing: set[str] = set()
 
         async def same() -> Snapshot | None:
-            fresh = await asyncio.to_thread(read_snapshot, connection)
+            try:
+                fresh = await asyncio.to_thread(read_snapshot, connection)
+            except InputError:  # it may just be starting
+                return None
             mine, theirs = quiet(self.live.snapshot()), quiet(fresh)
             differing.clear()
             differing.update(k for k in theirs if mine[k] != theirs[k])
