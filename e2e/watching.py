@@ -54,7 +54,10 @@ class Watched:
             differing.update(k for k in theirs if mine[k] != theirs[k])
             return None if differing else fresh
 
-        agreed: Snapshot = await eventually(same, f"agreement (differing: {differing})")
+        try:
+            agreed: Snapshot = await eventually(same, f"agreement (differing: {differing})")
+        finally:
+            connection.close()
         return agreed
 
 
