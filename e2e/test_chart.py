@@ -138,6 +138,36 @@ def test_helm_test_passes(installed: RealCluster) -> None:
     installed.helm("test", "fairstow", "-n", NAMESPACE, "--timeout=3m")
 
 
+VERIFY = """
+import socket, ssl, sys
+context = ssl.create_default_context(cafile="/tls/ca.crt")
+with socket.create_connection((sys.argv[1], 8444), 10) as plain:
+    with context.wrap_socket(plain, server_hostname=sys.argv[2]):
+        print("verified")
+"""
+
+
+def test_the_operators_port_gets_a_certificate_that_can_be_verified(
+    installed: RealCluster,
+) -> None:
+    selector = ("-l", "app.kubernetes.io/component=operator")
+    (operator,) = installed.items("-n", NAMESPACE, "pods", *selector)
+
+    def verified() -> bool:
+        program = ("python", "-c", VERIFY, operator["status"]["podIP"])
+        try:
+            said = installed.kubectl(
+                *("-n", NAMESPACE, "exec", "deploy/fairstow-webhook", "--"),
+                *(*program, f"fairstow-operator.{NAMESPACE}.svc"),
+            )
+        except KubectlError:
+            return False
+        return "verified" in said
+
+    # The kubelet brings the Secret in when it next looks after the pod.
+    installed.wait(verified, "the operator's certificate", 180)
+
+
 def test_a_pod_of_an_opted_in_namespace_is_scheduled_by_fairstow(
     installed: RealCluster, opted_in: str, nodes: list[str]
 ) -> None:
