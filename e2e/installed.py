@@ -27,7 +27,7 @@ OPERATOR = "operator"
 SERVICE = "fairstow-extender"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Installed:
     """The programs.
 
@@ -35,11 +35,15 @@ class Installed:
         own: extender and scheduler.
         operator: its rights.
         ports: for health and metrics, by the operators' names.
+        enforced: names of the schedulers that ask the extender.
+        restarts: whether programs that end by themselves are started again, as a kubelet does.
     """
 
     own: Beside
     operator: Cluster
     ports: dict[str, int] = field(default_factory=dict)
+    enforced: str = "fairstow"
+    restarts: bool = False
 
     @property
     def cluster(self) -> Cluster:
@@ -57,7 +61,7 @@ class Installed:
                 *(sys.executable, str(ROOT / "operator" / "main.py")),
                 f"--namespace={NAMESPACE}",
                 f"--replica={name}",
-                "--enforced-schedulers=fairstow",
+                f"--enforced-schedulers={self.enforced}",
                 f"--extender-service={SERVICE}",
                 f"--admin-listen={LOOPBACK}:{self.ports[name]}",
                 f"--tls-cert={pair.cert}",
@@ -71,6 +75,17 @@ class Installed:
         """GET from an operator's admin port; status 0 while nobody answers."""
         return self.own.get(self.ports[of], path, token)
 
+    def check(self) -> None:
+        """Raise ComponentError if a program has ended that isn't to be started again."""
+        if self.restarts:
+            for name in self.own.processes.ended():
+                self.own.processes.restart(name)
+        self.own.processes.check()
+
+    def kill(self, name: str = OPERATOR) -> None:
+        """End a program as a crash does."""
+        self.own.processes.kill_one(name)
+
     def stop(self, name: str = OPERATOR) -> None:
         """End a program as Kubernetes does."""
         self.own.processes.stop_one(name)
@@ -81,7 +96,7 @@ class Installed:
 
 
 @contextmanager
-def installed(cluster: Cluster, folder: Path) -> Iterator[Installed]:
+def installed(cluster: Cluster, folder: Path, *, enforced: str = "fairstow") -> Iterator[Installed]:
     """Yield everything running."""
     with beside(cluster, folder) as own:
         table = yaml.safe_load((ROOT / "helm/fairstow/files/rbac.yaml").read_text())
@@ -91,7 +106,7 @@ def installed(cluster: Cluster, folder: Path) -> Iterator[Installed]:
         user = cluster.as_service_account(
             NAMESPACE, "fairstow-operator", folder / "operator.kubeconfig"
         )
-        programs = Installed(own, user)
+        programs = Installed(own, user, enforced=enforced)
         own.start_extender("--replica=extender-0")
         own.start_scheduler()
         programs.start_operator()

@@ -147,6 +147,20 @@ class Beside:
         except (OSError, http.client.HTTPException) as error:
             return 0, str(error)
 
+    def reservations(self) -> str:
+        """Return what room the extender keeps now, as JSON."""
+        return self.admin("/reservations", self.token("monitor"))[1]
+
+    def token(self, account: str) -> str:
+        """Return a token of an account that may see the second port, unless it is a stranger."""
+        path = self.folder / f"{account}.token"
+        if not path.exists():
+            self.cluster.apply(_viewer(account, may_see=account != "stranger"))
+            token = self.cluster.kubectl("-n", NAMESPACE, "create", "token", account)
+            path.touch(mode=0o600)
+            path.write_text(token.strip())
+        return path.read_text()
+
     def start_scheduler(
         self,
         attachment: Attachment | None = None,
@@ -236,3 +250,16 @@ def access(name: str, rights: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def strict(attachment: Attachment) -> Attachment:
     """Return the attachment of a scheduler that schedules nothing without the extender."""
     return replace(attachment, ignorable=False)
+
+
+def _viewer(account: str, *, may_see: bool) -> Iterator[dict[str, Any]]:
+    """Yield a ServiceAccount and, if it may, its right to read what the extender shows."""
+    group, here = "rbac.authorization.k8s.io", {"namespace": NAMESPACE, "name": account}
+    yield {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": here}
+    if may_see:
+        rule = {"nonResourceURLs": ["/metrics", "/reservations"], "verbs": ["get"]}
+        reference = {"apiGroup": group, "kind": "ClusterRole", "name": account}
+        base = {"apiVersion": f"{group}/v1", "metadata": {"name": account}}
+        yield base | {"kind": "ClusterRole", "rules": [rule]}
+        subjects = [{"kind": "ServiceAccount", **here}]
+        yield base | {"kind": "ClusterRoleBinding", "roleRef": reference, "subjects": subjects}

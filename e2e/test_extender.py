@@ -52,7 +52,7 @@ def operator(cluster: Cluster, own: Beside) -> Iterator[None]:
     """A Lease as a living operator holds it, for an hour."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     cluster.apply([lease(renewed=now, seconds=3600)])
-    cluster.wait(lambda: '"operatorAlive":true' in reservations(own), "the operator's life")
+    cluster.wait(lambda: '"operatorAlive":true' in own.reservations(), "the operator's life")
     yield
     cluster.kubectl("-n", NAMESPACE, "delete", "lease", "fairstow-operator", "--ignore-not-found")
 
@@ -68,7 +68,7 @@ def carry_out(cluster: Cluster, own: Beside) -> Iterator[Callable[[Plan], None]]
         del obj["metadata"]["uid"]
         cluster.apply([obj])
         report(cluster, plan, executing=True)
-        cluster.wait(lambda: plan.name in reservations(own), f"reservations of {plan.name}")
+        cluster.wait(lambda: plan.name in own.reservations(), f"reservations of {plan.name}")
 
     yield start
     if names:
@@ -80,44 +80,6 @@ def report(cluster: Cluster, plan: Plan, *, executing: bool) -> None:
     cluster.kubectl(
         *("patch", "packingplan", plan.name, "--subresource=status", "--type=merge", "-p", status)
     )
-
-
-def reservations(own: Beside) -> str:
-    return own.admin("/reservations", token(own, "monitor"))[1]
-
-
-def token(own: Beside, account: str) -> str:
-    """A token of an account that may see what the extender shows, unless it is called stranger."""
-    cluster = own.cluster
-    here = {"namespace": NAMESPACE, "name": account}
-    group = "rbac.authorization.k8s.io"
-    objects: list[dict[str, Any]] = [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": here}
-    ]
-    if account != "stranger":
-        urls = ["/metrics", "/reservations"]
-        reference = {"apiGroup": group, "kind": "ClusterRole", "name": account}
-        objects += [
-            {
-                "apiVersion": f"{group}/v1",
-                "kind": "ClusterRole",
-                "metadata": {"name": account},
-                "rules": [{"nonResourceURLs": urls, "verbs": ["get"]}],
-            },
-            {
-                "apiVersion": f"{group}/v1",
-                "kind": "ClusterRoleBinding",
-                "metadata": {"name": account},
-                "roleRef": reference,
-                "subjects": [{"kind": "ServiceAccount", **here}],
-            },
-        ]
-    path = own.folder / f"{account}.token"
-    if not path.exists():
-        cluster.apply(objects)
-        path.touch(mode=0o600)
-        path.write_text(cluster.kubectl("-n", NAMESPACE, "create", "token", account).strip())
-    return path.read_text()
 
 
 def pod(
@@ -352,7 +314,7 @@ def test_preemption_is_vetoed_only_in_auto_with_a_live_operator(
 
 
 def vetoed(own: Beside) -> float:
-    text = own.admin("/metrics", token(own, "monitor"))[1]
+    text = own.admin("/metrics", own.token("monitor"))[1]
     found = re.search(r"^fairstow_extender_vetoed_preemptions_total (\S+)$", text, re.MULTILINE)
     assert found is not None, text
     return float(found[1])
@@ -398,11 +360,11 @@ def test_health_is_open_and_the_rest_is_as_the_api_server_decides(own: Beside) -
     for path in ("/metrics", "/reservations", "/openapi.json", "/nothing"):
         assert own.admin(path)[0] == 401
         assert own.admin(path, "no.such.token")[0] == 401
-        status, said = own.admin(path, token(own, "stranger"))
+        status, said = own.admin(path, own.token("stranger"))
         assert (status, f"may not get {path}" in said) == (403, True)
-    status, text = own.admin("/metrics", token(own, "monitor"))
+    status, text = own.admin("/metrics", own.token("monitor"))
     assert (status, "fairstow_extender_request_seconds_bucket" in text) == (200, True)
-    assert own.admin("/reservations", token(own, "monitor"))[0] == 200
+    assert own.admin("/reservations", own.token("monitor"))[0] == 200
 
 
 # Certificates

@@ -68,6 +68,11 @@ class Processes:
                 env=None if env is None else dict(os.environ | dict(env)),
             ).result()
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of the children that were started and not ended by us."""
+        return frozenset(self._children)
+
     def pid(self, name: str) -> int:
         """Return the pid of a child, to kill or pause it in a test of faults."""
         return self._children[name].pid
@@ -95,11 +100,15 @@ class Processes:
         """Where the output of component `name` goes."""
         return self._logs / f"{name}.log"
 
+    def ended(self) -> list[str]:
+        """Return the children that have ended by themselves."""
+        return [name for name, child in self._children.items() if child.poll() is not None]
+
     def check(self) -> None:
         """Raise ComponentError if a child has ended."""
-        for name, child in self._children.items():
-            if child.poll() is not None:
-                raise self.error(name, f"ended with exit code {child.returncode}")
+        for name in self.ended():
+            code = self._children[name].returncode
+            raise self.error(name, f"ended with exit code {code}")
 
     def error(self, name: str, what: str) -> ComponentError:
         """Return an error about component `name` with the end of its log and the log's path."""

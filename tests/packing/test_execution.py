@@ -301,6 +301,19 @@ def test_a_replacement_that_never_comes_is_not_waited_for_long() -> None:
     assert world.reason() == Reason.SUCCEEDED
 
 
+def test_a_replacement_that_asks_for_something_else_ends_the_plan() -> None:
+    """The workload was changed meanwhile: nobody else is evicted for a plan that didn't know."""
+    world = LiveWorld(stuck(), approved(planned(stuck())))
+    for _ in range(4):
+        world.turn()
+    world.terminate()
+    again = next(o for o in world.objects if o["metadata"]["name"].startswith("again"))
+    again["spec"]["containers"][0]["resources"]["requests"]["nvidia.com/gpu"] = "3"
+    world.run()
+    assert world.reason() == Reason.POD_CHANGED
+    assert len(world.evicted) == 1
+
+
 def test_progress_is_judged_by_pods_that_are_new() -> None:
     """A pod of the same workload that was on the target node before isn't the moved one."""
     objects = [

@@ -18,6 +18,7 @@ from fairstow.cluster.model import Pod
 from fairstow.cluster.movable import Movability
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.state import State
+from fairstow.cluster.times import seconds
 from fairstow.packing.execution.progress import Progress
 from fairstow.packing.reservations import Hold, PlanHolds, SnapshotWorld
 
@@ -57,6 +58,7 @@ class _Replay:
             yield from self._all_there()
         for hold in progress.missing:
             yield _gone(self._ref(hold), "no longer exists or waits")
+        yield from self._other(progress.vacant)
         yield from self._leave(progress.to_evict)
         yield from self._allowed(progress.to_evict)
         for pod in progress.leaving:
@@ -66,6 +68,23 @@ class _Replay:
             yield from self._arrive(hold, pod)
         for step in range(self._holds.step + 1, len(self._plan.spec.steps)):
             yield from self._later(step)
+
+    def _other(self, vacant: tuple[Hold, ...]) -> Iterator[Objection]:
+        """A pod that comes back asking for something else has no place in the plan."""
+        for hold in vacant:
+            for pod in self._world.pods_of(hold.beneficiary):
+                if self._came_back(pod) and pod.shape.requests != hold.requests:
+                    said = f"pod {pod.ref} asks for something else than the pod that was moved"
+                    yield Objection(Reason.POD_CHANGED, f"{said}: its workload was changed")
+
+    def _came_back(self, pod: Pod) -> bool:
+        """Whether a pod was made since the step began, as far as that can be told."""
+        status = self._plan.status
+        began = seconds(status.step.started_at) if status and status.step else None
+        if pod.terminating or began is None or pod.uid in (self._holds.known or ()):
+            return False
+        since = pod.started if pod.node else pod.waiting_since
+        return since >= began if since is not None else pod.pending
 
     def _all_there(self) -> Iterator[Objection]:
         """Before a step begins nobody has evicted its pods, so they must run."""
