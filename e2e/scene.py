@@ -14,6 +14,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,12 +85,24 @@ class Scene:
         self.api.create(self._pods, {"apiVersion": "v1", "kind": "Pod", **template})
 
     def place(self, name: str, on: Sequence[str], work: Work) -> None:
-        """Have a ReplicaSet with one pod on each of these nodes; all run when it returns."""
+        """Have a ReplicaSet with one pod on each of these nodes; all run when it returns.
+
+        It may not see all of them at first, and make more: those are never scheduled, so it gives
+        them up again.
+        """
         with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
             pods = [(f"{name}-{index}", work, node) for index, node in enumerate(on)]
             list(pool.map(lambda pod: self.bare(*pod, app=name), pods))
+        gates = [{"name": "e2e.fairstow.dev/surplus"}]
+        self.run(name, len(on), replace(work, spec={**work.spec, "schedulingGates": gates}))
+        self.wait(lambda: self._adopted(name, len(on)), f"{len(on)} pods of {name}, adopted")
         self.run(name, len(on), work)
-        self.await_running(name, len(on))
+
+    def _adopted(self, name: str, count: int) -> bool:
+        self.let_go(name)
+        pods = self.pods(name)
+        owned = [pod for pod in pods if pod["metadata"].get("ownerReferences")]
+        return len(pods) == len(owned) == len(self.where(name)) == count
 
     def run(self, name: str, replicas: int, work: Work) -> None:
         """Have a ReplicaSet whose new pods are scheduled."""
@@ -103,9 +116,7 @@ class Scene:
     def create(self, version: str, kind: str, name: str, **content: Any) -> None:
         """Create an object of the scene's namespace."""
         metadata = {"name": name, "namespace": self.namespace}
-        content.setdefault("metadata", {})
-        content["metadata"] = {**metadata, **content["metadata"]}
-        self.put({"apiVersion": version, "kind": kind, **content})
+        self.put({"apiVersion": version, "kind": kind, "metadata": metadata, **content})
 
     def put(self, obj: Json) -> None:
         """Create an object, or change it to be so. Raises InputError."""

@@ -45,6 +45,7 @@ class Work:
                 "nodeSelector": {"scene": scene},
                 "tolerations": [taint(scene)],
                 "containers": [main | {"resources": {"requests": wants} | limits}],
+                "schedulingGates": None,
                 **self.spec,
             },
         }

@@ -50,6 +50,7 @@ class PolicyLoop:
         self._parts = parts
         self._pace = Pace(parts, _LEAST)
         self._written: dict[str, PackingPolicyStatus] = {}
+        self._tried: dict[str, frozenset[str]] = {}
         parts.cluster.listeners.append(self._changed)
         parts.objects.listeners.append(lambda _kind, _name: self._pace.wake())
 
@@ -81,7 +82,8 @@ class PolicyLoop:
             if view is None or not standing.may_act(policy):
                 continue
             ends = [at for plan in self._own(policy) if (at := ended_at(plan)) is not None]
-            is_due = due(policy, view.waiting.hopeful, parts.now, max(ends, default=None))
+            tried = self._tried.get(policy.metadata.uid or "")
+            is_due = due(policy, view.waiting.hopeful, parts.now, max(ends, default=None), tried)
             moments.append(is_due.next_at)
             if is_due.causes:
                 moments.append(await self._run(policy, standing, is_due))
@@ -124,6 +126,9 @@ class PolicyLoop:
             pods = [PodRef(p.namespace, p.name, p.uid) for p in case.view.waiting.hopeful[:_TOLD]]
             for each in left_alone(pods, name, verdict.reason):
                 self._parts.announce(each)
+        self._tried[policy.metadata.uid or ""] = frozenset(
+            pod.uid for pod in case.view.waiting.hopeful if pod.waiting_since is not None
+        )
         await self._finish(policy, standing, outcome)
         metrics.RUN_SECONDS.labels(name).observe(time.monotonic() - began)
         return verdict.retry_at if isinstance(verdict, Skip) else None
@@ -188,6 +193,7 @@ class PolicyLoop:
         there = {policy.metadata.uid for policy in parts.objects.policies}
         for uid in self._written.keys() - there:
             del self._written[uid]
+            self._tried.pop(uid, None)
 
     # What is known
 

@@ -7,7 +7,7 @@ exactly that long. Moments are seconds since 1970.
 spec.triggers.unschedulableFor. With s its start of waiting, d that delay and r the last run, it is
 due at
 
-    s + d                      if that is after r (no run has seen it since it counted),
+    s + d                      if that is after r, or the last run didn't know that it waited,
     max(s + d, r + RETRY)      else, or
     max(s + d, r + REPLAN)     else, if a plan of the policy has ended since r.
 
@@ -18,7 +18,7 @@ for once. **Request.** Due while the policy's annotation `fairstow.dev/run-reque
 from status.lastHandledRequest: any text does, no clocks are compared.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -54,7 +54,13 @@ class Due:
     next_at: int | None
 
 
-def due(policy: PackingPolicy, pods: Iterable[Pod], now: int, plan_ended: int | None = None) -> Due:
+def due(
+    policy: PackingPolicy,
+    pods: Iterable[Pod],
+    now: int,
+    plan_ended: int | None = None,
+    tried: Collection[str] | None = None,
+) -> Due:
     """Return whether a policy's pool is to be looked at now, and when next.
 
     Args:
@@ -62,9 +68,10 @@ def due(policy: PackingPolicy, pods: Iterable[Pod], now: int, plan_ended: int | 
         pods: pending pods of the pool that a plan may help.
         now: the moment.
         plan_ended: when a plan of the policy succeeded or was given up last.
+        tried: pods that waited when the last run began, by uid; None if nobody remembers.
     """
     moments = {
-        Cause.UNSCHEDULABLE: _pods_at(policy, pods, plan_ended),
+        Cause.UNSCHEDULABLE: _pods_at(policy, pods, plan_ended, tried),
         Cause.SCHEDULE: _fires_at(policy),
         Cause.REQUESTED: now if request(policy) != _handled(policy) else None,
     }
@@ -88,7 +95,12 @@ def _handled(policy: PackingPolicy) -> str:
     return (policy.status.last_handled_request or "") if policy.status else ""
 
 
-def _pods_at(policy: PackingPolicy, pods: Iterable[Pod], plan_ended: int | None) -> int | None:
+def _pods_at(
+    policy: PackingPolicy,
+    pods: Iterable[Pod],
+    plan_ended: int | None,
+    tried: Collection[str] | None,
+) -> int | None:
     """Return when the next pod makes a run due."""
     delay = duration_milliseconds(policy.spec.triggers.unschedulable_for) // 1000
     run = last_run(policy)
@@ -98,7 +110,8 @@ def _pods_at(policy: PackingPolicy, pods: Iterable[Pod], plan_ended: int | None)
     for pod in pods:
         if pod.waiting_since is not None:
             at = pod.waiting_since + delay
-            moments.append(at if run is None or at > run else max(at, run + pause))
+            new = run is None or at > run or (tried is not None and pod.uid not in tried)
+            moments.append(at if run is None or new else max(at, run + pause))
     return min(moments, default=None)
 
 

@@ -50,6 +50,13 @@ def test_a_pod_starts_one_run_then_waits_for_the_next() -> None:
     assert again.causes == {Cause.UNSCHEDULABLE}
 
 
+def test_a_pod_that_began_to_wait_during_a_run_starts_the_next() -> None:
+    """A run takes a while; what it began without isn't left alone until the one after."""
+    pods = waiting(NOON - 100)
+    assert due(ran(NOON - 10), pods, NOON, tried={"another"}).causes == {Cause.UNSCHEDULABLE}
+    assert not due(ran(NOON - 10), pods, NOON, tried={pods[0].uid}).causes
+
+
 def test_when_a_plan_has_ended_its_pods_are_looked_at_soon() -> None:
     pods = waiting(NOON - 1000)
     assert due(ran(NOON - 50), pods, NOON, NOON - 20).next_at == NOON + 10
