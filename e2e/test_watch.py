@@ -7,6 +7,7 @@ give are in tests/kube/test_reflector.py; what an event makes of records in test
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -160,6 +161,7 @@ def test_after_a_restart_of_the_api_server_nothing_is_missed(
             assert "later" in {p.name for p in watched.live.snapshot().pods}
 
     asyncio.run(scenario())
+    gc.collect()  # while the warnings above are ignored
 
 
 def test_credentials_that_are_replaced_are_taken_up(
