@@ -124,6 +124,12 @@ def test_an_authority_is_succeeded_under_load(
         assert extender is not None
         assert extender.issuer == successor
         time.sleep(90)  # until every kubelet has renewed what is mounted
+        # Connections that are open stay open: have the scheduler shake hands anew.
+        installed.kubectl("-n", NAMESPACE, "rollout", "restart", "deployment/fairstow-extender")
+        installed.kubectl(
+            *("-n", NAMESPACE, "rollout", "status", "deployment/fairstow-extender"), timeout=120
+        )
+        time.sleep(20)
     assert load.problems == []
     assert load.scheduled > 20
     assert load.decided > 20
