@@ -1,14 +1,17 @@
 """Tells the operator which plans' room this replica keeps: a Lease of our own.
 
 The operator evicts nobody for a plan before every ready replica has listed it here, and stops when
-one no longer does. So the Lease is renewed only while our watches are whole, and at once when the
-plans change. Run by `service.py`.
+one no longer does. So the Lease is renewed only while our watches are whole, and when the plans
+change: at once when one goes, and a second after one has come. For a pod that was answered just
+before may be on its way to room that is kept now; a second later the watches show it, also to the
+operator, which looks at the cluster once more before it evicts. Run by `service.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +24,8 @@ from fairstow.kube.aio.paths import path_to
 from fairstow.kube.problems import ApiError
 
 RENEW_SECONDS = 5.0
+SETTLE_SECONDS = 1.0
+"""How long a plan's room is kept before we say so: longer than nearly every binding takes."""
 DURATION_SECONDS = 15
 ANNOTATION = "fairstow.dev/enforced-plans"
 _MANAGER = "fairstow-extender"
@@ -61,8 +66,11 @@ class Acknowledgement:
         *,
         plans: Callable[[], Sequence[str]],
         whole: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Args: plans: uids of those kept now; whole: whether our watches are up to date."""
+        self._clock = clock
+        self._since: dict[str, float] = {}
         self.changed = asyncio.Event()
         self._api = api
         self._replica, self._namespace = replica, namespace
@@ -72,25 +80,34 @@ class Acknowledgement:
         """Renew it until cancelled."""
         while True:
             self.changed.clear()
+            settled, waiting = self.settled()
             if self._whole():
-                await self._renew()
+                await self._renew(settled)
             try:
-                await asyncio.wait_for(self.changed.wait(), RENEW_SECONDS)
+                pause = SETTLE_SECONDS if waiting else RENEW_SECONDS
+                await asyncio.wait_for(self.changed.wait(), pause)
             except TimeoutError:
                 continue
+
+    def settled(self) -> tuple[list[str], bool]:
+        """Return the plans that have been kept for long enough, and whether there are others."""
+        now, kept = self._clock(), self._plans()
+        self._since = {uid: self._since.get(uid, now) for uid in kept}
+        ready = [uid for uid in kept if now - self._since[uid] >= SETTLE_SECONDS]
+        return ready, len(ready) < len(kept)
 
     async def release(self) -> None:
         """Take it back: this replica keeps nothing any more."""
         try:
-            await self._api.delete(path_to(self._lease()))
+            await self._api.delete(path_to(self._lease([])))
         except (ApiError, InputError) as error:
             log.warning("lease not released; it expires by itself", error=str(error))
 
-    async def _renew(self) -> None:
+    async def _renew(self, plans: Sequence[str]) -> None:
         try:
-            await self._api.apply(self._lease(), _MANAGER)
+            await self._api.apply(self._lease(plans), _MANAGER)
         except (ApiError, InputError) as error:
             log.warning("lease not renewed", error=str(error))
 
-    def _lease(self) -> dict[str, Any]:
-        return lease(self._replica, self._namespace, self._plans(), datetime.now(UTC))
+    def _lease(self, plans: Sequence[str]) -> dict[str, Any]:
+        return lease(self._replica, self._namespace, plans, datetime.now(UTC))
