@@ -11,7 +11,8 @@ to its last, as a watch sees them. Three arms, in turn, the order of each round 
 - `batching`: stock as it is since 1.35, for what else an extender costs where pods are alike.
 
 All with the same percentageOfNodesToScore, nodes kept Ready and pods played by KWOK. The figure is
-the ratio extender / stock of each round: on a busy machine rates vary, ratios less. Exits with 1
+the ratio extender / stock of each round: on a busy machine rates vary, ratios less. Beside it, the
+CPU time of all programs per pod, stock / extender: what the ratio would be where CPU alone counts. Exits with 1
 where a bound of benchmarks/bounds.yaml is missed. `--page` writes benchmarks/results/extender.json
 and the table of docs/benchmarks/extender.md. Build first: `python -m e2e.controlplane build`.
 """
@@ -43,6 +44,7 @@ from e2e.controlplane.build import KUBERNETES, KWOK
 from e2e.controlplane.cluster import LocalCluster
 from e2e.controlplane.kwok import GPU, gpu_node
 from e2e.controlplane.options import ClusterOptions
+from e2e.controlplane.processes import running
 from e2e.own_scheduler import EXTENDER, SCHEDULER, Beside, beside
 from fairstow.cluster.kinds import POD, Kind
 from fairstow.kube.aio.api import Api
@@ -78,18 +80,20 @@ class _Seen(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Turn:
-    """One arm's turn. Attributes: cpu: the extender's CPU time per pod, in ms; 0 without one."""
+    """One arm's turn. Attributes: cpu: CPU time per pod of each program, in ms."""
 
     arm: str
     rate: float
-    cpu: float
+    cpu: dict[str, float]
 
 
 class Bindings(threading.Thread):
     """Notes when each pod got its node; its own thread, since the main one starts processes."""
 
-    def __init__(self, cluster: Cluster, pods: int) -> None:
+    def __init__(self, cluster: Cluster, pods: int, folders: list[Path]) -> None:
         super().__init__(daemon=True)
+        self._folders = folders
+        self._cpu: list[dict[str, float]] = []
         self.watching = threading.Event()
         self.done = threading.Event()
         self.moments: list[float] = []
@@ -118,6 +122,8 @@ class Bindings(threading.Thread):
         if seen.spec.node_name and seen.metadata.name not in self._bound:
             self._bound.add(seen.metadata.name)
             self.moments.append(time.monotonic())
+            if len(self.moments) in (1, self._pods):
+                self._cpu.append(_cpu_seconds(self._folders))
             if len(self.moments) == self._pods:
                 self.done.set()
 
@@ -131,9 +137,12 @@ class Bindings(threading.Thread):
         """Give up: without pods there is nothing to see."""
         raise RuntimeError(f"{kind.plural} can't be listed")
 
-    def rate(self) -> float:
-        """Return pods per second from the first binding to the last."""
-        return (len(self.moments) - 1) / (self.moments[-1] - self.moments[0])
+    def turn(self, arm: str) -> Turn:
+        """Return what was seen from the first binding to the last."""
+        first, last = self._cpu
+        pods = len(self.moments) - 1
+        cpu = {name: 1000 * (last[name] - first.get(name, 0.0)) / pods for name in last}
+        return Turn(arm, pods / (self.moments[-1] - self.moments[0]), cpu)
 
 
 def pods(count: int) -> list[dict[str, Any]]:
@@ -187,14 +196,11 @@ def turn(arm: str, cluster: Cluster, own: Beside, count: int) -> Turn:
     """Fill the queue, start the arm's scheduler, wait until all pods are bound, clear up."""
     # 1. The queue, and who waits for its end.
     cluster.apply(pods(count))
-    bindings = Bindings(cluster, count)
+    bindings = Bindings(cluster, count, [cluster.kubeconfig.parent, own.folder])
     bindings.start()
     bindings.watching.wait()
     if arm == "extender":
         own.start_extender()
-        before = _cpu_seconds(own.processes.pid(EXTENDER))
-    else:
-        before = 0.0
 
     # 2. The scheduler, against the clock.
     batching = str(arm == "batching").lower()
@@ -203,7 +209,6 @@ def turn(arm: str, cluster: Cluster, own: Beside, count: int) -> Turn:
     if not bindings.done.wait(PATIENCE):
         own.processes.check()
         raise TimeoutError(f"{arm}: {len(bindings.moments)} of {count} pods bound in {PATIENCE} s")
-    spent = _cpu_seconds(own.processes.pid(EXTENDER)) - before if arm == "extender" else 0.0
     _check(arm, own)
 
     # 3. As it was before.
@@ -211,7 +216,7 @@ def turn(arm: str, cluster: Cluster, own: Beside, count: int) -> Turn:
     if arm == "extender":
         own.stop(EXTENDER)
     _clear(cluster)
-    return Turn(arm, bindings.rate(), 1000 * spent / count)
+    return bindings.turn(arm)
 
 
 def _check(arm: str, own: Beside) -> None:
@@ -232,9 +237,14 @@ def _clear(cluster: Cluster) -> None:
     cluster.wait(empty, "an empty queue", timeout=PATIENCE)
 
 
-def _cpu_seconds(pid: int) -> float:
-    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(stat[11]) + int(stat[12])) / _TICK
+def _cpu_seconds(folders: list[Path]) -> dict[str, float]:
+    """Return the CPU time of each recorded process so far."""
+    spent = {}
+    for record in (path for folder in folders for path in folder.glob("pids/*.json")):
+        if pid := running(record):
+            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            spent[record.stem.partition("-")[2]] = (int(stat[11]) + int(stat[12])) / _TICK
+    return spent
 
 
 def measure(rounds: int, nodes: int, count: int, console: Console) -> list[list[Turn]]:

@@ -32,9 +32,20 @@ def summary(rounds: list[list[Json]]) -> Json:
         "rates": {arm: _spread(values, 0) for arm, values in rates.items()},
         "ratio": _spread(ratios["stock"], 3),
         "batchingRatio": _spread(ratios["batching"], 3),
-        "cpuMsPerPod": _spread([e["extender"]["cpu"] for e in by_round], 2),
+        "cpuRatio": _spread([_cpu(e["stock"]) / _cpu(e["extender"]) for e in by_round], 3),
+        "cpuMsPerPod": {
+            arm: {
+                name: _spread([each[arm]["cpu"].get(name, 0.0) for each in by_round], 2)["mean"]
+                for name in sorted({n for each in by_round for n in each[arm]["cpu"]})
+            }
+            for arm in TITLES
+        },
         "rounds": [{arm: round(each[arm]["rate"], 1) for arm in TITLES} for each in by_round],
     }
+
+
+def _cpu(turn: Json) -> float:
+    return sum(turn["cpu"].values())
 
 
 def _spread(values: list[float], digits: int) -> Json:
@@ -70,9 +81,27 @@ def table(record: Json) -> str:
         )
         speed = f"{rate['mean']:.0f} ± {rate['stdev']:.0f}"
         lines.append(f"| {title} | {speed} | {cells[0]} | {cells[1]} |")
-    cpu = record["cpuMsPerPod"]
-    lines += ["", f"The extender's CPU time per pod: {cpu['mean']} ± {cpu['stdev']} ms."]
+    lines += ["", *_cpu_table(record)]
     return "\n".join(lines) + "\n"
+
+
+def _cpu_table(record: Json) -> list[str]:
+    """Return CPU time per pod by program."""
+    found: Json = record["cpuMsPerPod"]
+    names = sorted({name for arm in found.values() for name in arm})
+    lines = [
+        "CPU time per pod, ms:",
+        "",
+        f"| | {' | '.join(names)} | all |",
+        "|---" * (len(names) + 2) + "|",
+    ]
+    for arm, title in TITLES.items():
+        amounts = [found[arm].get(name, 0.0) for name in names]
+        cells = " | ".join(f"{amount:.2f}" if amount else "" for amount in amounts)
+        lines.append(f"| {title} | {cells} | {sum(amounts):.2f} |")
+    ratio = record["cpuRatio"]
+    said = f"Stock ÷ extender, all programs: {ratio['mean']:.2f} ± {ratio['stdev']:.2f}."
+    return [*lines, "", said]
 
 
 def write(record: Json) -> None:
