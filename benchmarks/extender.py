@@ -12,7 +12,7 @@ to its last, as a watch sees them. Three arms, in turn, the order of each round 
 
 All with the same percentageOfNodesToScore, nodes kept Ready and pods played by KWOK. The figure is
 the ratio extender / stock of each round: on a busy machine rates vary, ratios less. Beside it, the
-CPU time of all programs per pod, stock / extender: what the ratio would be where CPU alone counts. Exits with 1
+CPU time of all programs per pod, stock / extender: the ratio where CPU alone counts. Exits with 1
 where a bound of benchmarks/bounds.yaml is missed. `--page` writes benchmarks/results/extender.json
 and the table of docs/benchmarks/extender.md. Build first: `python -m e2e.controlplane build`.
 """

@@ -45,7 +45,8 @@ def summary(rounds: list[list[Json]]) -> Json:
 
 
 def _cpu(turn: Json) -> float:
-    return sum(turn["cpu"].values())
+    spent: dict[str, float] = turn["cpu"]
+    return sum(spent.values())
 
 
 def _spread(values: list[float], digits: int) -> Json:
