@@ -71,6 +71,7 @@ class Acknowledgement:
         """Args: plans: uids of those kept now; whole: whether our watches are up to date."""
         self._clock = clock
         self._since: dict[str, float] = {}
+        self._released = False
         self.changed = asyncio.Event()
         self._api = api
         self._replica, self._namespace = replica, namespace
@@ -81,7 +82,7 @@ class Acknowledgement:
         while True:
             self.changed.clear()
             settled, waiting = self.settled()
-            if self._whole():
+            if self._whole() and not self._released:
                 await self._renew(settled)
             try:
                 pause = SETTLE_SECONDS if waiting else RENEW_SECONDS
@@ -98,6 +99,7 @@ class Acknowledgement:
 
     async def release(self) -> None:
         """Take it back: this replica keeps nothing any more."""
+        self._released = True
         try:
             await self._api.delete(path_to(self._lease([])))
         except (ApiError, InputError) as error:
