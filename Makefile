@@ -68,6 +68,15 @@ benchmark-packing: $(SYNCED) ## Run the packing benchmarks, the short way (five 
 	  $(PHASE) fragmentation $(PYTHON) -m benchmarks.fragmentation --quick; \
 	else echo "== fragmentation: skipped, FAIRSTOW_DATA names no folder with the openb trace"; fi
 
+.PHONY: benchmark-packing-live
+benchmark-packing-live: $(SYNCED) ## Run the benchmarks on a live cluster, the short way (ten minutes).
+	@$(PHASE) build-kubernetes $(PYTHON) -m e2e.controlplane build
+	@$(PHASE) extender $(PYTHON) -m benchmarks.extender --rounds 2 --nodes 200 --pods 800
+	@$(PHASE) operator-scale $(PYTHON) -m benchmarks.operator_scale --nodes 500 --seconds 30
+	@if [ -n "$$FAIRSTOW_DATA" ]; then \
+	  $(PHASE) churn $(PYTHON) -m benchmarks.churn --quick; \
+	else echo "== churn: skipped, FAIRSTOW_DATA names no folder with the openb trace"; fi
+
 .PHONY: cluster-up
 cluster-up: $(SYNCED) ## Start a local Kubernetes and say how to reach it.
 	@$(PYTHON) -m e2e.controlplane up

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from prometheus_client import Counter, Gauge, Histogram
 
 from fairstow.api import GpuPoolStatus
+from fairstow.cluster.kinds import Kind
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 
@@ -83,6 +84,11 @@ WATCH_AGE = Gauge(
     "Time since the API server last said anything of a kind; bookmarks come every minute.",
     ("kind",),
 )
+CHANGES = Counter(
+    "fairstow_packing_changes_total",
+    "Changes of the cluster's objects that were taken in, those of lists included, by kind.",
+    ("kind",),
+)
 POOL_NODES = Gauge(
     "fairstow_packing_pool_nodes", "Nodes of a pool by whether they take pods.", ("pool", "state")
 )
@@ -116,6 +122,11 @@ def watch_ages(snapshot: Callable[[], float], kinds: Mapping[str, Callable[[], f
     SNAPSHOT_AGE.set_function(snapshot)
     for kind, age in kinds.items():
         WATCH_AGE.labels(kind).set_function(age)
+
+
+def count_change(kind: Kind, _name: str) -> None:
+    """Count a change that the cluster in memory has taken in."""
+    CHANGES.labels(kind.name).inc()
 
 
 def show_pool(name: str, status: GpuPoolStatus) -> None:

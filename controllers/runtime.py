@@ -170,6 +170,7 @@ async def operate(settings: Settings) -> None:
             user = await _user(api)
             watching = Watching(api)
             metrics.watch_ages(watching.age, watching.ages)
+            watching.cluster.listeners.append(metrics.count_change)
             recorder = Recorder(api, "fairstow.dev/operator", settings.replica)
             leadership = Leadership(
                 api, settings.namespace, LEASE, f"{settings.replica}_{uuid.uuid4().hex[:8]}"

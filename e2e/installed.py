@@ -99,18 +99,22 @@ class Installed:
 def installed(cluster: Cluster, folder: Path, *, enforced: str = "fairstow") -> Iterator[Installed]:
     """Yield everything running."""
     with beside(cluster, folder) as own:
-        table = yaml.safe_load((ROOT / "helm/fairstow/files/rbac.yaml").read_text())
-        rights = next(each for each in table["programs"] if each["name"] == OPERATOR)
-        cluster.apply(access("fairstow-operator", rights))
         cluster.apply(_endpoints("extender-0"))
-        user = cluster.as_service_account(
-            NAMESPACE, "fairstow-operator", folder / "operator.kubeconfig"
-        )
-        programs = Installed(own, user, enforced=enforced)
+        programs = Installed(own, operator_of(cluster, folder), enforced=enforced)
         own.start_extender("--replica=extender-0")
         own.start_scheduler()
         programs.start_operator()
         yield programs
+
+
+def operator_of(cluster: Cluster, folder: Path) -> Cluster:
+    """Return the cluster with the operator's rights, as the chart's table has them."""
+    table = yaml.safe_load((ROOT / "helm/fairstow/files/rbac.yaml").read_text())
+    rights = next(each for each in table["programs"] if each["name"] == OPERATOR)
+    cluster.apply(access("fairstow-operator", rights))
+    return cluster.as_service_account(
+        NAMESPACE, "fairstow-operator", folder / "operator.kubeconfig"
+    )
 
 
 def _endpoints(*replicas: str) -> list[dict[str, Any]]:

@@ -223,6 +223,13 @@ PACKING = Board(
                     (Query("max by (kind) (fairstow_packing_watch_age_seconds)", "{{kind}}"),),
                 ),
                 Panel(
+                    "Changes taken in",
+                    "Of pods, nodes and what else decides where pods run; each costs the same.",
+                    "reqps",
+                    (Query(f"sum by (kind) (rate(fairstow_packing_changes_total[{_EVERY}]))",
+                           "{{kind}}"),),
+                ),
+                Panel(
                     "Turns that failed",
                     "Each is tried again; the log says why.",
                     "short",

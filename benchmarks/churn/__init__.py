@@ -1,0 +1,1 @@
+"""A day of openb-shaped churn on 120 nodes (see `__main__`)."""
