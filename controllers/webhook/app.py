@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 import structlog
 from fastapi import FastAPI, Request, Response
+from starlette.requests import ClientDisconnect
 
 from controllers.webhook import metrics
 from controllers.webhook.access import may_decide
@@ -86,7 +87,10 @@ def _endpoint(kinds: frozenset[str], decide: Decide) -> Callable[[Request], Awai
 async def _answer(http: Request, kinds: frozenset[str], decide: Decide) -> tuple[str, Response]:
     """Return the outcome as metrics call it, and the response."""
     path = http.url.path
-    body = await _body(http)
+    try:
+        body = await _body(http)
+    except ClientDisconnect:
+        return "refused", _problem(400, "the request broke off")
     if body is None:
         return "refused", _problem(413, f"a review has at most {MAX_BODY:,} bytes")
     try:

@@ -22,13 +22,13 @@ from controllers.webhook.app import build
 from controllers.webhook.watched import Watched
 from fairstow.kube.admin import AdminServer, application
 from fairstow.kube.aio.api import Api
+from fairstow.kube.connections import bounded
 from fairstow.kube.flags import LOG_LEVELS, Address, address, seconds
 from fairstow.kube.logs import log_json
 from fairstow.kube.review import Reviewer
 from fairstow.kube.tls import CertificateFiles, Certificates, keep_fresh
 
-MOST_AT_ONCE = 200
-"""Requests under way beyond which the API server is told to come back (503)."""
+MOST_CONNECTIONS = 500
 
 log = structlog.get_logger(__name__)
 
@@ -155,7 +155,7 @@ def _config(
         host=settings.listen.host,
         port=settings.listen.port,
         ssl_context_factory=context,
-        limit_concurrency=MOST_AT_ONCE,
+        http=bounded(MOST_CONNECTIONS),
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
         lifespan="off",

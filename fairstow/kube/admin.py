@@ -17,10 +17,13 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from fairstow.cluster.errors import InputError
+from fairstow.kube.connections import bounded
 from fairstow.kube.problems import ApiError
 from fairstow.kube.review import Access, Reviewer
 
 Next = Callable[[Request], Awaitable[Response]]
+
+MOST_CONNECTIONS = 100
 
 _OPEN = ("/healthz", "/readyz")
 
@@ -119,7 +122,7 @@ class AdminServer(uvicorn.Server):
             server_header=False,
             lifespan="off",
             ws="none",
-            limit_concurrency=100,
+            http=bounded(MOST_CONNECTIONS),
             timeout_graceful_shutdown=2,
             ssl_context_factory=lambda _config, _default: context,
         )

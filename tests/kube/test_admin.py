@@ -1,14 +1,15 @@
 """The port that each program has for health and metrics, over TLS on real sockets.
 
 Covered: health without a token and what it says; 401, 403, 503 and 200 on metrics as the API server
-answers; that its answers are remembered for a minute, per token and path; a port that opens before
-its certificate exists and takes it over. The API server is a scripted one; the real one is in
-e2e/test_extender.py and e2e/test_health.py.
+answers; that its answers are remembered for a minute, per token and path; that whoever only holds
+connections keeps nobody out; a port that opens before its certificate exists and takes it over. The
+API server is a scripted one; the real one is in e2e/test_extender.py and e2e/test_health.py.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import socket
@@ -23,7 +24,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from e2e.controlplane.tls import Authority
-from fairstow.kube import tls
+from fairstow.kube import admin, tls
 from fairstow.kube.admin import AdminServer, application
 from fairstow.kube.aio.api import Api
 from fairstow.kube.flags import Address, address, seconds
@@ -38,6 +39,12 @@ from fairstow.kube.tls import (
 from tests.kube.server import Reply, kubeconfig, serving
 
 NAME = "fairstow-operator.ns.svc"
+PARTS = (
+    b"",
+    b"GET /healthz HTTP/1.1\r\nHost: a\r\n",
+    b"POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nbody",
+)
+"""Of requests that never become whole."""
 
 
 @dataclass
@@ -83,6 +90,13 @@ class Page:
             server_hostname=NAME,
         ) as reply:
             return reply.status, await reply.text()
+
+    async def hold(self, said: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect, say something, and wait for nothing."""
+        context = ssl._create_unverified_context()
+        opened = await asyncio.open_connection("127.0.0.1", self._port, ssl=context)
+        opened[1].write(said)
+        return opened
 
 
 Use = Callable[[Page], Awaitable[None]]
@@ -207,6 +221,26 @@ def test_answers_are_remembered_for_a_minute_by_token_and_path(world: World) -> 
     world.certify()
     world.run(use)
     assert asked == [2, 0, 2, 2, 2]
+
+
+@pytest.mark.parametrize("part", PARTS, ids=["nothing", "a head", "a body"])
+def test_whoever_only_holds_connections_keeps_nobody_out(
+    world: World, monkeypatch: pytest.MonkeyPatch, part: bytes
+) -> None:
+    monkeypatch.setattr(admin, "MOST_CONNECTIONS", 10)
+
+    async def use(page: Page) -> None:
+        held = [await page.hold(part) for _ in range(15)]
+        assert await page.get("/healthz") == (200, "ok")
+        first, _ = held[0]
+        with contextlib.suppress(ConnectionError):
+            await first.read()  # to its end: it gave way
+        for _, writer in held:
+            writer.transport.abort()
+        assert await page.get("/healthz") == (200, "ok")  # and has seen them all go
+
+    world.certify()
+    world.run(use)
 
 
 def test_the_port_is_there_before_its_certificate_and_takes_it_over(
