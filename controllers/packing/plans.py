@@ -24,7 +24,7 @@ from fairstow.kube.aio.api import Outcome
 from fairstow.kube.problems import ApiError
 from fairstow.packing import announce
 from fairstow.packing.execution.gate import gate
-from fairstow.packing.execution.turn import Ask, Turn, decide, finished
+from fairstow.packing.execution.turn import Ask, Seen, decide, finished
 from fairstow.packing.reservations import holds_of, reserves
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class PlanLoop:
         self._parts, self._api, self._extender, self._fresh = parts, api, extender, fresh
         self._pace = Pace(parts, _LEAST)
         self._measure = Measure(parts)
-        self._marks: dict[str, tuple[object, int]] = {}
+        self._seen: dict[str, Seen | None] = {}
         parts.cluster.listeners.append(lambda _kind, _name: self._pace.wake())
         parts.objects.listeners.append(lambda _kind, _name: self._pace.wake())
 
@@ -101,10 +101,11 @@ class PlanLoop:
         kept = await self._extender.enforcement(plan, now)
         with self._pace.work():
             snapshot = parts.cluster.snapshot()
-        ask = Ask(plan, snapshot, now, allowed, kept, self._quiet(plan, now))
+        ask = Ask(plan, snapshot, now, allowed, kept, self._seen.get(plan.metadata.name))
 
         # 2. Decide.
         turn = await asyncio.to_thread(decide, ask)
+        self._seen[plan.metadata.name] = turn.seen
 
         # 3. Write down what changed, before anything is done.
         if not turn.settled:
@@ -114,18 +115,8 @@ class PlanLoop:
             return 0.0
 
         # 4. Act.
-        self._remember(plan, turn, now)
         await self._evict(plan, turn.evict)
         return turn.again
-
-    def _quiet(self, plan: PackingPlan, now: int) -> float:
-        _, since = self._marks.get(plan.metadata.name, (None, now))
-        return float(now - since)
-
-    def _remember(self, plan: PackingPlan, turn: Turn, now: int) -> None:
-        mark = turn.progress.mark if turn.progress else None
-        if self._marks.get(plan.metadata.name, (None, 0))[0] != mark:
-            self._marks[plan.metadata.name] = mark, now
 
     async def _write(self, plan: PackingPlan, status: PackingPlanStatus) -> PackingPlan | None:
         """Write a plan's status; None if the plan changed meanwhile or is gone: look again."""

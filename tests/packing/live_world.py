@@ -12,7 +12,7 @@ from collections.abc import Callable
 from fairstow.api import PackingPlan
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.state import State
-from fairstow.packing.execution.turn import Ask, Enforcement, Gate, Turn, decide, finished
+from fairstow.packing.execution.turn import Ask, Enforcement, Gate, Seen, Turn, decide, finished
 from fairstow.packing.reservations import Reservations, SnapshotWorld, holds_of, reserves
 from tests.packing.checker_clusters import Json, ref
 from tests.packing.clusters import snapshot
@@ -43,8 +43,7 @@ class LiveWorld:
         self.evicted: list[str] = []
         self.turns: list[Turn] = []
         self._serial = itertools.count()
-        self._changed = self.now
-        self._mark: object = None
+        self._seen: Seen | None = None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -57,12 +56,8 @@ class LiveWorld:
 
     def turn(self, gate: Gate = OPEN, enforcement: Enforcement = KEPT) -> Turn:
         """Take one turn, write its status or do what it says."""
-        turn = decide(
-            Ask(self.plan, self.snapshot, self.now, gate, enforcement, self.now - self._changed)
-        )
-        mark = turn.progress.mark if turn.progress else None
-        if mark != self._mark:
-            self._mark, self._changed = mark, self.now
+        turn = decide(Ask(self.plan, self.snapshot, self.now, gate, enforcement, self._seen))
+        self._seen = turn.seen
         self.turns.append(turn)
         if not turn.settled:
             self.plan = self.plan.model_copy(update={"status": turn.status})

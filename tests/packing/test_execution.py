@@ -281,6 +281,7 @@ def test_a_step_under_way_is_finished_before_a_pause() -> None:
     world.schedule()
     world.turn(shut)
     assert world.reason("Executing") == Reason.SUSPENDED
+    assert world.reason("Reserved") == Reason.SUSPENDED
     assert world.plan.status is not None
     assert world.plan.status.steps_done == 1
 
@@ -312,6 +313,21 @@ def test_a_replacement_that_asks_for_something_else_ends_the_plan() -> None:
     world.run()
     assert world.reason() == Reason.POD_CHANGED
     assert len(world.evicted) == 1
+
+
+def test_a_replacement_is_given_time_after_its_pod_is_gone() -> None:
+    """A StatefulSet recreates its pod only once that is gone: long terminating isn't quiet."""
+    world = LiveWorld(stuck(), approved(planned(stuck())))
+    for _ in range(4):
+        world.turn()
+    world.objects = [o for o in world.objects if not o["metadata"]["name"].startswith("again")]
+    for _ in range(10):
+        world.turn()
+        world.now += 5
+    world.terminate()
+    world.turn()
+    assert world.plan.status is not None
+    assert world.plan.status.steps_done == 0
 
 
 def test_progress_is_judged_by_pods_that_are_new() -> None:

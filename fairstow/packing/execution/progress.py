@@ -27,6 +27,7 @@ class Progress:
     """The pods and places of the step under way.
 
     Attributes:
+        step: its index.
         to_evict: pods that are still to be evicted.
         leaving: evicted pods that are terminating.
         arrived: places that are taken by those they are for.
@@ -37,6 +38,7 @@ class Progress:
         missing: places of pending pods that no longer exist.
     """
 
+    step: int
     to_evict: tuple[Pod, ...]
     leaving: tuple[Pod, ...]
     arrived: tuple[Hold, ...]
@@ -65,6 +67,7 @@ class Progress:
     def mark(self) -> tuple[object, ...]:
         """What differs whenever anything of it has changed."""
         return (
+            self.step,
             tuple(pod.uid for pod in self.to_evict),
             tuple(pod.uid for pod in self.leaving),
             len(self.arrived),
@@ -100,6 +103,7 @@ def look(plan: PackingPlan, holds: PlanHolds, world: World) -> Progress:
         else:
             missing.append(hold)
     return Progress(
+        step=holds.step,
         to_evict=tuple(pod for pod in present if not pod.terminating),
         leaving=tuple(pod for pod in present if pod.terminating),
         arrived=tuple(filled),

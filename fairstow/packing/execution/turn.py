@@ -33,6 +33,9 @@ from fairstow.packing.execution.objections import Objection, objections
 from fairstow.packing.execution.progress import Progress, known, look
 from fairstow.packing.reservations import PlanHolds, SnapshotWorld, holds_of
 
+Seen = tuple[object, int]
+"""A `Progress.mark`, and since when it is that, in seconds since 1970."""
+
 _POLL = 5.0
 """Seconds until a step under way is looked at again if no event comes."""
 
@@ -65,7 +68,7 @@ class Ask:
 
     Attributes:
         now: seconds since 1970.
-        quiet: seconds since the progress of the step under way last changed (`Progress.mark`).
+        seen: `Turn.seen` of the turn before; None after a restart.
     """
 
     plan: PackingPlan
@@ -73,7 +76,7 @@ class Ask:
     now: int
     gate: Gate
     enforcement: Enforcement
-    quiet: float = 0.0
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Turn:
         evict: pods to evict now.
         progress: of the step under way, if there is one.
         again: seconds until the next turn if no event comes, None for never.
+        seen: the progress of the step under way and since when it is that, for the next turn.
     """
 
     status: PackingPlanStatus
@@ -93,6 +97,7 @@ class Turn:
     evict: tuple[Pod, ...] = ()
     progress: Progress | None = None
     again: float | None = None
+    seen: Seen | None = None
 
 
 def finished(plan: PackingPlan) -> bool:
@@ -137,6 +142,7 @@ class _Turn:
             }
         )
         self._now = written(ask.now)
+        self._seen: Seen | None = None
 
     @property
     def under_way(self) -> bool:
@@ -200,7 +206,7 @@ class _Turn:
             self._new = self._new.model_copy(update={"step": self._step(holds, world)})
             return self._result(again=0.0)
         progress = look(plan, holds, world)
-        if progress.settled(self._ask.quiet):
+        if progress.settled(self._quiet(progress)):
             return self._next_step(replace(holds, step=holds.step + 1, known=None), world)
         if self._ask.gate.shut is not None and progress.untouched:
             return self._pause(*self._ask.gate.shut)
@@ -211,6 +217,14 @@ class _Turn:
         if self._ask.now - (seconds(step.started_at) or 0) >= self._allowed_seconds:
             return self.give_up(Reason.STEP_TIMED_OUT, self._unfinished(progress, found), progress)
         return self._act(progress, found)
+
+    def _quiet(self, progress: Progress) -> float:
+        """Return for how many seconds the step under way has been as it is now."""
+        before, now = self._ask.seen, self._ask.now
+        unchanged = before is not None and before[0] == progress.mark
+        self._seen = before if unchanged else (progress.mark, now)
+        assert self._seen is not None
+        return float(now - self._seen[1])
 
     def _act(self, progress: Progress, passing: tuple[Objection, ...]) -> Turn:
         """Evict what is to be evicted, once everybody keeps the room."""
@@ -241,6 +255,7 @@ class _Turn:
         """Stop between two steps: no room is kept meanwhile."""
         self._new = self._new.model_copy(update={"step": None})
         self._set("Executing", False, reason, message)
+        self._set("Reserved", False, reason, "its room is released")
         self._waits(reason, message)
         return self._result(again=self._ask.gate.opens_in)
 
@@ -320,5 +335,5 @@ class _Turn:
         again: float | None = None,
     ) -> Turn:
         if self._new != self._old:
-            return Turn(self._new, settled=False, progress=progress, again=0.0)
-        return Turn(self._new, True, evict, progress, again)
+            return Turn(self._new, settled=False, progress=progress, again=0.0, seen=self._seen)
+        return Turn(self._new, True, evict, progress, again, self._seen)
