@@ -190,7 +190,7 @@ async def operate(settings: Settings) -> None:
             loops: list[Coroutine[Any, Any, Any]] = [
                 PoolLoop(parts).run(),
                 PolicyLoop(parts).run(),
-                PlanLoop(parts, api, extender, watching.fresh).run(),
+                PlanLoop(parts, api, extender, watching.fresh, lambda: leadership.held).run(),
             ]
             if settings.certificates == "Fairstow":
                 whose = secrets.Settings(namespace=settings.namespace)

@@ -21,6 +21,7 @@ from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.reflector import Reflector, behind
 from fairstow.kube.problems import ApiError
 
+BUDGET = next(kind for kind in READ if kind.name == "PodDisruptionBudget")
 OLD_SECONDS = 90.0
 """A watch that heard nothing for longer is not acted upon; bookmarks come every minute."""
 _RELIST_SECONDS = 300.0
@@ -54,7 +55,10 @@ class Watching:
 
     def fresh(self) -> bool:
         """Whether nodes, pods and budgets are known as they are now."""
-        return self.age() < OLD_SECONDS
+        watched = [self.reflectors[kind] for kind in (NODE, POD)]
+        known = all(each.synced.is_set() and not each.problem for each in watched)
+        budgets = self.reflectors[BUDGET].age()
+        return known and max(self.age(), budgets) < OLD_SECONDS
 
     def behind(self, oldest: float) -> str:
         """Say what isn't known as it is now, "" if nothing: what readiness hangs on."""
@@ -95,10 +99,9 @@ class Watching:
 
     async def _list_own(self) -> None:
         for kind in OWN:
-            items, _ = await self._api.list(kind.path)
-            self.objects.replace(
-                kind, ({"apiVersion": kind.api_version, "kind": kind.name} | each for each in items)
-            )
+            items, version = await self._api.list(kind.path)
+            typed = ({"apiVersion": kind.api_version, "kind": kind.name} | each for each in items)
+            self.objects.replace(kind, typed, version)
         self._listed = time.monotonic()
 
     async def _relist(self) -> None:

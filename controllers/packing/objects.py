@@ -2,7 +2,7 @@
 
 Fed by a `Reflector` for each kind (it is its sink), or by hand in tests; read by all packing
 controllers. What a controller has just written it puts in itself, so that it never decides on what
-it knows to be out of date.
+it knows to be out of date; what the watch or a list then says of a moment before that is left out.
 """
 
 import logging
@@ -67,7 +67,9 @@ class Objects:
     def delete(self, kind: Kind, obj: msgspec.Raw | Json) -> None:
         """Forget an object."""
         read = msgspec.json.decode(obj) if isinstance(obj, msgspec.Raw) else obj
-        self._drop(kind.name, read["metadata"]["name"])
+        known = self._found[kind.name].get(read["metadata"]["name"])
+        if known is None or known.metadata.uid == read["metadata"].get("uid"):
+            self._drop(kind.name, read["metadata"]["name"])
 
     def retain(self, kind: Kind, names: Set[str]) -> None:
         """Forget all objects of a kind but those."""
@@ -75,9 +77,11 @@ class Objects:
             if name not in names:
                 self._drop(kind.name, name)
 
-    def replace(self, kind: Kind, objects: Iterable[Json]) -> None:
-        """Take in all objects of a kind."""
-        self.retain(kind, {self.upsert(kind, obj) for obj in objects})
+    def replace(self, kind: Kind, objects: Iterable[Json], version: str = "") -> None:
+        """Take in all objects of a kind, as they were at a resourceVersion; newer ones stay."""
+        names = {self.upsert(kind, obj) for obj in objects}
+        found = self._found[kind.name].items()
+        self.retain(kind, names | {name for name, obj in found if _newer(obj, version)})
 
     def unknown(self, kind: Kind) -> None:
         """Forget all objects of a kind: it may not be listed."""
@@ -88,7 +92,15 @@ class Objects:
         return tuple(each for _, each in sorted(found.items()) if isinstance(each, model))
 
     def _take(self, kind: str, obj: Json) -> str:
-        name = str(obj["metadata"]["name"])
+        meta = obj["metadata"]
+        name = str(meta["name"])
+        known = self._found[kind].get(name)
+        if (
+            known is not None
+            and known.metadata.uid == meta.get("uid")
+            and _newer(known, str(meta.get("resourceVersion", "")))
+        ):
+            return name
         self.problems.pop((kind, name), None)
         try:
             self._found[kind][name] = _MODELS[kind].model_validate(obj)
@@ -107,3 +119,9 @@ class Objects:
     def _tell(self, kind: str, name: str) -> None:
         for listener in self.listeners:
             listener(kind, name)
+
+
+def _newer(obj: CustomResource, version: str) -> bool:
+    """Whether an object was written after a resourceVersion; they are comparable numbers."""
+    own = obj.metadata.resource_version or ""
+    return own.isdecimal() and version.isdecimal() and int(own) > int(version)

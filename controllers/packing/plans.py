@@ -3,7 +3,8 @@
 `fairstow.packing.execution` decides; this shell reads, writes and acts. A turn that changes a
 plan's status does nothing else, so what is acted upon has been on record before.
 
-Rights used: packingplans/status (patch), pods/eviction (create), nodes (patch: `TARGET`).
+Rights used: packingplans (get), packingplans/status (patch), pods/eviction (create), nodes (patch:
+`TARGET`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from controllers.packing.parts import Pace, Parts
 from fairstow.api import PackingPlan, PackingPlanStatus, Reason
 from fairstow.api.status import condition
 from fairstow.api.status import holds as holds_true
+from fairstow.cluster.errors import InputError
 from fairstow.kube.aio.api import Outcome
+from fairstow.kube.aio.paths import path_of
 from fairstow.kube.problems import ApiError
 from fairstow.packing import announce
 from fairstow.packing.execution.gate import gate
@@ -43,9 +46,13 @@ _KEPT = {
     "cluster-autoscaler.kubernetes.io/scale-down-disabled": "true",
     "karpenter.sh/do-not-disrupt": "true",
 }
+_LOOP = "plans"
 _LEAST = 0.5
 """Seconds between turns."""
 _IDLE_SECONDS = 30
+_AFTER_FAILURE = 5.0
+_ASK_AGAIN = 5
+"""Seconds until an eviction is asked for again; its outcome is seen by then."""
 
 logger = logging.getLogger(__name__)
 
@@ -58,22 +65,30 @@ class PlanLoop:
         api: to act with.
         extender: who keeps the room of plans.
         fresh: whether what is known of nodes and pods is up to date.
+        held: whether this replica still has the Lease.
     """
 
     def __init__(
-        self, parts: Parts, api: Api, extender: Extender, fresh: Callable[[], bool]
+        self,
+        parts: Parts,
+        api: Api,
+        extender: Extender,
+        fresh: Callable[[], bool],
+        held: Callable[[], bool],
     ) -> None:
-        self._parts, self._api, self._extender, self._fresh = parts, api, extender, fresh
+        self._parts, self._api, self._extender = parts, api, extender
+        self._fresh, self._held = fresh, held
         self._pace = Pace(parts, _LEAST)
         self._measure = Measure(parts)
         self._seen: dict[str, Seen | None] = {}
+        self._asked: dict[str, int] = {}
         parts.cluster.listeners.append(lambda _kind, _name: self._pace.wake())
         parts.objects.listeners.append(lambda _kind, _name: self._pace.wake())
 
     async def run(self) -> None:
         """Take turns until cancelled."""
         self._measure.begin()
-        await self._pace.run("plans", self.turn)
+        await self._pace.run(_LOOP, self.turn)
 
     async def turn(self) -> int | None:
         """Look at all plans once; return when to look again if nothing changes."""
@@ -85,10 +100,33 @@ class PlanLoop:
         waits: list[float] = []
         for plan in plans:
             if not finished(plan):
-                again = await self._turn(plan)
+                again = await self._guarded(plan)
                 waits.append(_IDLE_SECONDS if again is None else min(again, _IDLE_SECONDS))
+        self._forget(plans)
         self._measure.room_kept()
         return self._parts.now + int(min(waits)) if waits else None
+
+    async def _guarded(self, plan: PackingPlan) -> float | None:
+        """Take a plan's turn; a server that can't be reached is the matter of the whole loop."""
+        try:
+            return await self._turn(plan)
+        except ApiError as error:
+            logger.warning("plan %s: %s", plan.metadata.name, error)
+        except InputError:
+            raise
+        except Exception:
+            logger.exception(
+                "plan %s: a turn failed by a fault of Fairstow's own", plan.metadata.name
+            )
+        metrics.TURN_FAILURES.labels(_LOOP).inc()
+        return _AFTER_FAILURE
+
+    def _forget(self, plans: Iterable[PackingPlan]) -> None:
+        """Forget what was seen of plans that have ended or are gone, and what is long past."""
+        now = self._parts.now
+        self._asked = {uid: at for uid, at in self._asked.items() if now - at < _ASK_AGAIN}
+        unfinished = {plan.metadata.name for plan in plans if not finished(plan)}
+        self._seen = {name: seen for name, seen in self._seen.items() if name in unfinished}
 
     async def _turn(self, plan: PackingPlan) -> float | None:
         # 1. Snapshot. What is behind isn't acted upon.
@@ -96,12 +134,12 @@ class PlanLoop:
         if not self._fresh():
             return 1.0
         allowed = gate(plan, parts.objects.policies, now)
-        if allowed is None:
-            return None  # the API server's garbage collector takes the plan after its policy
         kept = await self._extender.enforcement(plan, now)
         with self._pace.work():
             snapshot = parts.cluster.snapshot()
-        ask = Ask(plan, snapshot, now, allowed, kept, self._seen.get(plan.metadata.name))
+        asked = frozenset(uid for uid, at in self._asked.items() if now - at < _ASK_AGAIN)
+        seen = self._seen.get(plan.metadata.name)
+        ask = Ask(plan, snapshot, now, allowed, kept, seen, asked)
 
         # 2. Decide.
         turn = await asyncio.to_thread(decide, ask)
@@ -134,6 +172,7 @@ class PlanLoop:
             reply = await self._api.apply(obj, MANAGER, subresource="status")
         except ApiError as error:
             if error.status in (404, 409):
+                await self._unchanged(plan)
                 return None
             raise
         self._parts.objects.put(reply)
@@ -141,15 +180,42 @@ class PlanLoop:
 
     async def _evict(self, plan: PackingPlan, pods: tuple[Pod, ...]) -> None:
         step = plan.status.steps_done or 0 if plan.status else 0
-        if pods:
-            self._tell(announce.moves(plan, step))
         moved = {move.uid for move in plan.spec.moves}
-        for pod in pods:
+        for index, pod in enumerate(pods):
+            if not await self._still(plan):
+                return
+            if index == 0:
+                self._tell(announce.moves(plan, step))
+            self._asked[pod.uid] = self._parts.now
             done = await self._api.evict(pod.namespace, pod.name, pod.uid)
             kind = "move" if pod.uid in moved else "eviction"
             metrics.EVICTIONS.labels(kind, done.outcome.value).inc()
             if done.outcome not in (Outcome.EVICTED, Outcome.GONE):
                 logger.info("plan %s: pod %s: %s", plan.metadata.name, pod.ref, done.said)
+
+    async def _still(self, plan: PackingPlan) -> bool:
+        """Whether a plan may still evict, asked right before each eviction: others take their time.
+
+        The plan itself is read from the API server, so that nothing is evicted after it says that
+        the plan was aborted, given up or deleted.
+        """
+        if not await self._unchanged(plan):
+            return False
+        kept = await self._extender.enforcement(plan, self._parts.now)
+        return not kept.missing and self._fresh() and self._held()
+
+    async def _unchanged(self, plan: PackingPlan) -> bool:
+        """Whether a plan is still as we know it; if it changed, we know it anew from now on."""
+        try:
+            now = await self._api.get(path_of(plan.api_version, plan.kind, name=plan.metadata.name))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
+        unchanged = bool(now["metadata"]["resourceVersion"] == plan.metadata.resource_version)
+        if not unchanged:
+            self._parts.objects.put(now)
+        return unchanged
 
     async def _keep_targets(self, plans: Iterable[PackingPlan]) -> None:
         """Keep autoscalers from the nodes that plans under way need, and from no others."""
@@ -170,7 +236,12 @@ class PlanLoop:
             body: dict[str, Any] = {"name": name}
             if name in wanted:
                 body |= {"labels": {TARGET: wanted[name]}, "annotations": _KEPT}
-            await self._api.apply({"apiVersion": "v1", "kind": "Node", "metadata": body}, MANAGER)
+            try:
+                await self._api.apply(
+                    {"apiVersion": "v1", "kind": "Node", "metadata": body}, MANAGER
+                )
+            except ApiError as error:  # plans are carried out, and end, whatever nodes say
+                logger.warning("node %s can't be labelled: %s", name, error)
 
     def _tell(self, announcements: Iterable[announce.Announcement]) -> None:
         for each in announcements:

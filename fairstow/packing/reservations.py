@@ -173,21 +173,18 @@ def arrived(plan: PlanHolds, world: World) -> tuple[list[Hold], list[Hold]]:
     """Return the holds of the current step that are filled, and those that are open."""
     if plan.known is None:
         return [], [hold for hold in plan.holds if hold.step == plan.step]
-    there: dict[tuple[str, str, Resources], int] = {}
+    awaited = [hold for hold in plan.holds if hold.step == plan.step]
+    # Each workload's pods are looked at once, however many places it has.
+    there = Counter(
+        (who, pod.node, pod.shape.requests)
+        for who in {hold.beneficiary for hold in awaited}
+        for pod in world.pods_of(who)
+        if pod.node and pod.uid not in plan.known and not pod.terminating
+    )
     filled: list[Hold] = []
     open_: list[Hold] = []
-    for hold in plan.holds:
-        if hold.step != plan.step:
-            continue
+    for hold in awaited:
         key = hold.beneficiary, hold.node, hold.requests
-        if key not in there:
-            there[key] = sum(
-                pod.node == hold.node
-                and pod.shape.requests == hold.requests
-                and pod.uid not in plan.known
-                and not pod.terminating
-                for pod in world.pods_of(hold.beneficiary)
-            )
         if there[key] > 0:
             there[key] -= 1
             filled.append(hold)

@@ -73,7 +73,10 @@ class OperatorLease:
 def lease_seen(
     before: OperatorLease | None, lease: dict[str, Any], *, now: float, wall: float
 ) -> OperatorLease | None:
-    """Return the Lease as it was just seen, None if nobody holds it.
+    """Return the Lease as it was just seen, None if nobody has held it since our start.
+
+    One that was given back counts as no longer renewed: another replica takes it in a moment, and
+    the room of plans must not be open in between.
 
     That it was renewed is timed by our own clock, since clocks of two machines differ. Only the
     first sight after our start goes by the time it names, so that an operator which died long ago
@@ -90,7 +93,7 @@ def lease_seen(
     duration = spec.get("leaseDurationSeconds")
     moment = seconds(renewed) if renewed else None
     if not spec.get("holderIdentity") or moment is None or not isinstance(duration, int):
-        return None
+        return before
     if before is not None:
         seen = before.seen if before.renewed == renewed else now
     else:

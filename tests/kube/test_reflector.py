@@ -15,7 +15,7 @@ import pytest
 from fairstow.cluster.kinds import Kind
 from fairstow.kube.aio import api as api_module
 from fairstow.kube.aio import reflector as reflector_module
-from fairstow.kube.aio.reflector import Reflector, Store
+from fairstow.kube.aio.reflector import Reflector, Store, behind
 from tests.kube.scripted import (
     Listed,
     Nonsense,
@@ -160,6 +160,9 @@ def test_a_kind_that_may_not_be_listed_is_unknown_and_asked_for_again(
 def test_a_kind_whose_rights_are_taken_away_is_unknown_from_then_on(tmp_path: Path) -> None:
     sink, _, _ = follow(tmp_path, Listed(["a"], "1"), Refused(403), Refused(403))
     assert (sink.names, sink.was_unknown) == (set(), 2)
+    _, reflector, _ = follow(tmp_path, Listed(["a"], "1"), Refused(403), kind=NEEDED)
+    assert not reflector.synced.is_set()
+    assert behind([reflector], 60.0) == "things.example.com haven't been listed yet"
 
 
 def test_an_extension_that_is_not_there_is_empty_until_it_is(tmp_path: Path) -> None:

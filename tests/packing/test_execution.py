@@ -6,6 +6,8 @@ between any two turns; pauses; what makes a plan stale; competitors for reserved
 come back elsewhere or not at all. Not covered: the API server (e2e/test_execution.py).
 """
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -13,12 +15,22 @@ from hypothesis import strategies as st
 from fairstow.api import Approval, PackingPlan, Reason
 from fairstow.api.packing_plan import Abort
 from fairstow.cluster.model import Pod
+from fairstow.packing.execution.progress import known
 from fairstow.packing.execution.turn import Ask, Enforcement, Gate, decide, finished
 from fairstow.packing.model import Request
 from fairstow.packing.plan import to_plan
 from fairstow.packing.planner import decide as plan_for
 from fairstow.packing.planner import inline
-from fairstow.packing.reservations import Reservations, SnapshotWorld, Verdict, World, holds_of
+from fairstow.packing.reservations import (
+    Hold,
+    PlanHolds,
+    Reservations,
+    SnapshotWorld,
+    Verdict,
+    World,
+    arrived,
+    holds_of,
+)
 from tests.packing.checker_clusters import Json, beating, budget, node, pod
 from tests.packing.clusters import clusters, snapshot
 from tests.packing.live_world import KEPT, OPEN, LiveWorld
@@ -286,6 +298,22 @@ def test_a_step_under_way_is_finished_before_a_pause() -> None:
     assert world.plan.status.steps_done == 1
 
 
+def test_no_pause_while_an_eviction_may_not_be_seen_yet() -> None:
+    """Its room would be released, and its pod's absence make the plan stale."""
+    world = LiveWorld(stuck(), approved(planned(stuck())))
+    while not (turn := world.turn()).evict:
+        if turn.progress and turn.progress.to_evict:
+            before = world.snapshot, world.plan
+    behind, plan = before
+    shut, uid = Gate((Reason.SUSPENDED, "suspended")), world.evicted[0]
+    asked = Ask(plan, behind, world.now, shut, KEPT, None, frozenset([uid]))
+    assert decide(asked).settled
+    assert not decide(asked).evict
+    assert not decide(replace(asked, gate=OPEN)).evict, "once is enough for a while"
+    paused = decide(replace(asked, asked=frozenset()))
+    assert paused.status.step is None
+
+
 def test_a_replacement_that_never_comes_is_not_waited_for_long() -> None:
     world = LiveWorld(stuck(), approved(planned(stuck())))
     for _ in range(4):
@@ -360,3 +388,29 @@ def test_holds_are_those_of_steps_not_done() -> None:
     assert not kept.holds
     room = Reservations([kept]).available("a", SnapshotWorld(world.snapshot))
     assert room == SnapshotWorld(world.snapshot).free("a")
+
+
+def test_arrivals_are_counted_in_linear_time() -> None:
+    """The extender does it for each pod of a workload: 2,000 moves of one must not cost 4 million."""
+    node_count = 50
+    objects = [beating(node(f"n{i}", gpu=4)) for i in range(node_count)]
+    objects += [pod(f"p{i}", f"n{i}", gpu=2) for i in range(node_count)]
+    there = SnapshotWorld(snapshot(objects))
+    looked = 0
+
+    class Counting(SnapshotWorld):
+        def pods_of(self, beneficiary: str) -> list[Pod]:
+            nonlocal looked
+            found = list(there.pods_of(beneficiary))
+            looked += len(found)
+            return found
+
+    first = next(iter(snapshot(objects).pods))
+    holds = tuple(
+        Hold(f"n{i}", first.workload, first.shape.requests, 0, f"gone-{i}")
+        for i in range(node_count)
+    )
+    plan = PlanHolds("uid", "plan", 0, frozenset(), holds, {})
+    world = Counting(snapshot(objects))
+    assert len(arrived(plan, world)[0]) == len(known(plan, world)) == node_count
+    assert looked == 2 * node_count

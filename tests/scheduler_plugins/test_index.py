@@ -32,3 +32,19 @@ def test_room_expires_once_with_the_operators_lease() -> None:
     index.plans.delete(PLAN, plan)
     now += 3600
     assert index.expired() == 0
+
+
+def test_room_outlives_a_lease_that_is_given_back() -> None:
+    """An operator that ends in order is succeeded within moments: no room may be open meanwhile."""
+    now = 1000.0
+    index = Index(OPERATOR, clock=lambda: now, wall=lambda: EPOCH)
+    index.operator.upsert(LEASE, lease())
+    given_back = lease(seconds=1)
+    given_back["spec"]["holderIdentity"] = ""
+    index.operator.upsert(LEASE, given_back)
+    assert index.operator.alive
+    now += 76
+    assert not index.operator.alive
+    fresh = Index(OPERATOR, clock=lambda: now, wall=lambda: EPOCH)
+    fresh.operator.upsert(LEASE, given_back)
+    assert not fresh.operator.alive

@@ -76,7 +76,7 @@ class Reflector:
 
     Attributes:
         synced: set once it is known what there is of the kind, or that it can't be known; of a
-            kind that is `needed`, only once it was listed.
+            kind that is `needed`, only while it may be listed.
         problem: what keeps it from watching now, "" if nothing does.
         lists: how many lists were read whole.
     """
@@ -197,7 +197,9 @@ class Reflector:
                 f"{self.kind.plural} are unknown: {error.said} "
                 f"(check: kubectl auth can-i list {self.kind.plural} -A)"
             )
-            if not self.kind.needed:
+            if self.kind.needed:
+                self.synced.clear()
+            else:
                 self.synced.set()
             return jittered(SLOW_SECONDS)
         return self._failed(str(error))

@@ -18,13 +18,13 @@ ENFORCED_PLANS = "fairstow.dev/enforced-plans"
 Json = Mapping[str, Any]
 
 
-def gate(plan: PackingPlan, policies: Iterable[PackingPolicy], now: int) -> Gate | None:
-    """Return what a plan's policy allows now; None if that policy no longer exists."""
+def gate(plan: PackingPlan, policies: Iterable[PackingPolicy], now: int) -> Gate:
+    """Return what a plan's policy allows now: nothing if there is none of its name any more."""
     if plan.spec.policy is None:
         return Gate()
     policy = next((p for p in policies if p.metadata.name == plan.spec.policy), None)
     if policy is None:
-        return None
+        return Gate((Reason.POLICY_GONE, f"policy {plan.spec.policy} can't be found or read"))
     name = policy.metadata.name
     if policy.spec.suspend:
         return Gate((Reason.SUSPENDED, f"policy {name} is suspended"))

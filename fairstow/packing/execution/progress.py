@@ -117,12 +117,12 @@ def look(plan: PackingPlan, holds: PlanHolds, world: World) -> Progress:
 
 def known(holds: PlanHolds, world: World) -> tuple[str, ...]:
     """Return the uids of pods that are on a step's places already, before it has begun."""
+    places: dict[str, set[str]] = {}
+    for hold in holds.holds:
+        if hold.step == holds.step:
+            places.setdefault(hold.beneficiary, set()).add(hold.node)
     found = {
-        pod.uid
-        for hold in holds.holds
-        if hold.step == holds.step
-        for pod in world.pods_of(hold.beneficiary)
-        if pod.node == hold.node
+        pod.uid for who, nodes in places.items() for pod in world.pods_of(who) if pod.node in nodes
     }
     return tuple(sorted(found))
 

@@ -69,6 +69,7 @@ class Ask:
     Attributes:
         now: seconds since 1970.
         seen: `Turn.seen` of the turn before; None after a restart.
+        asked: uids of pods whose eviction was asked for a moment ago: the snapshot may not show it.
     """
 
     plan: PackingPlan
@@ -77,6 +78,7 @@ class Ask:
     gate: Gate
     enforcement: Enforcement
     seen: Seen | None = None
+    asked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,8 @@ class _Turn:
         if progress.settled(self._quiet(progress)):
             return self._next_step(replace(holds, step=holds.step + 1, known=None), world)
         if self._ask.gate.shut is not None and progress.untouched:
+            if any(pod.uid in self._ask.asked for pod in progress.to_evict):
+                return self._result(progress=progress, again=1.0)  # whether they go is seen soon
             return self._pause(*self._ask.gate.shut)
         found = objections(plan, holds, progress, self._ask.snapshot)
         if lasting := [each for each in found if not each.passes]:
@@ -236,7 +240,8 @@ class _Turn:
             self._waits(passing[0].reason, passing[0].message)
         elif progress.to_evict:
             self._waits(Reason.EVICTING, self._where())
-            return self._result(evict=progress.to_evict, progress=progress, again=_POLL)
+            evict = tuple(pod for pod in progress.to_evict if pod.uid not in self._ask.asked)
+            return self._result(evict=evict, progress=progress, again=_POLL)
         else:
             self._waits(Reason.WAITING_FOR_PODS, self._where())
         return self._result(progress=progress, again=_POLL)

@@ -1,0 +1,179 @@
+"""The loop that carries plans out, against a server that plays what it must reckon with.
+
+Covered: what stops it between two evictions of one turn (the plan aborted or deleted, the Lease
+lost, a replica of the extender gone, watches behind); how often it asks; a plan that fails beside
+others; old news of a plan. Not covered: a real API server (e2e/test_execution.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from controllers.packing.extender import Extender
+from controllers.packing.objects import OWN, Objects
+from controllers.packing.parts import Parts
+from controllers.packing.plans import PlanLoop
+from fairstow.api import PackingPlan
+from fairstow.cluster.kinds import NODE, POD
+from fairstow.cluster.live import LiveCluster
+from fairstow.kube.aio.api import Eviction, Outcome
+from fairstow.kube.problems import ApiError
+from tests.packing.checker_clusters import Json
+from tests.packing.test_execution import approved, planned, swap
+
+PLAN = next(kind for kind in OWN if kind.name == "PackingPlan")
+NOW = 1_767_225_600
+
+
+def raw(plan: PackingPlan, name: str = "swap") -> Json:
+    made = plan.model_dump(mode="json", by_alias=True, exclude_none=True)
+    made["metadata"] = {"name": name, "uid": f"uid-{name}", "resourceVersion": "1"}
+    return made
+
+
+class Server:
+    """Plans as an API server keeps them, and a loop that acts on them."""
+
+    def __init__(self, *plans: Json, cluster: list[Json] | None = None) -> None:
+        self.plans = {plan["metadata"]["name"]: plan for plan in plans}
+        self.asked: list[str] = []
+        self.now = NOW
+        self.fresh = self.held = True
+        self.replicas = ["extender-0"]
+        self.refuses: str | None = None
+        self.between: Callable[[], None] = lambda: None
+        self.version = 1
+        live, self.objects = LiveCluster(), Objects()
+        for item in swap() if cluster is None else cluster:
+            live.upsert(NODE if item["kind"] == "Node" else POD, item)
+        for plan in plans:
+            self.objects.upsert(PLAN, plan)
+        here = cast(Any, self)
+        parts = Parts(live, self.objects, here, cast(Any, None), clock=lambda: self.now)
+        self.loop = PlanLoop(
+            parts, here, Extender(here, "fairstow-system", "extender"),
+            lambda: self.fresh, lambda: self.held,
+        )  # fmt: skip
+
+    def turns(self, count: int = 8) -> None:
+        for _ in range(count):
+            asyncio.run(self.loop_turn())
+
+    async def loop_turn(self) -> None:
+        await self.loop.turn()
+
+    def change(self, name: str, part: str, value: Json) -> Json:
+        self.version += 1
+        old = self.plans[name]
+        meta = old["metadata"] | {"resourceVersion": str(self.version)}
+        self.plans[name] = old | {"metadata": meta, part: value}
+        return self.plans[name]
+
+    # What the loop asks
+
+    async def get(self, path: str) -> Json:
+        name = path.rpartition("/")[2]
+        if name not in self.plans:
+            raise ApiError(404, "not found")
+        return self.plans[name]
+
+    async def list(self, path: str, _query: Json) -> tuple[list[Json], str]:
+        if path.endswith("endpointslices"):
+            return [{"endpoints": [{"targetRef": {"name": r}} for r in self.replicas]}], "1"
+        uids = ", ".join(f'"{plan["metadata"]["uid"]}"' for plan in self.plans.values())
+        return [
+            {
+                "metadata": {"annotations": {"fairstow.dev/enforced-plans": f"[{uids}]"}},
+                "spec": {
+                    "holderIdentity": "extender-0",
+                    "leaseDurationSeconds": 15,
+                    "renewTime": "2026-01-01T00:00:00.000000Z",
+                },
+            }
+        ], "1"
+
+    async def apply(self, obj: Json, _manager: str, *, subresource: str | None = None) -> Json:
+        if subresource is None:
+            return obj
+        name = obj["metadata"]["name"]
+        if name == self.refuses:
+            raise ApiError(422, "it is invalid")
+        if obj["metadata"]["resourceVersion"] != self.plans[name]["metadata"]["resourceVersion"]:
+            raise ApiError(409, "it was modified")
+        return self.change(name, "status", obj["status"])
+
+    async def evict(self, _namespace: str, name: str, _uid: str) -> Eviction:
+        self.asked.append(name)
+        self.between()
+        return Eviction(Outcome.REFUSED)
+
+
+def test_all_pods_of_a_step_are_evicted_where_nothing_changes() -> None:
+    server = Server(raw(approved(planned(swap()))))
+    server.turns()
+    assert sorted(server.asked) == ["large", "small"], "and again only after a while"
+    server.now += 5
+    server.turns(1)
+    assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize("what", ["aborted", "deleted", "lease", "replica", "behind"])
+def test_a_turn_ends_between_two_evictions_if_anything_changed(what: str) -> None:
+    server = Server(raw(approved(planned(swap()))))
+
+    def change() -> None:
+        if what == "aborted":
+            server.change("swap", "spec", server.plans["swap"]["spec"] | {"abort": {"by": "jane"}})
+        if what == "deleted":
+            del server.plans["swap"]
+        if what == "replica":
+            server.replicas.append("extender-1")
+        if what == "lease":
+            server.held = False
+        if what == "behind":
+            server.fresh = False
+
+    server.between = change
+    server.turns()
+    assert len(server.asked) == 1
+
+
+def test_old_news_of_a_plan_is_left_out() -> None:
+    """A watch that lags, or a list that was read before the plan was made or written."""
+    plan = raw(approved(planned(swap())))
+    server = Server(plan)
+    server.turns(1)
+    known = server.objects.plans
+    assert known[0].metadata.resource_version == "2"
+    server.objects.upsert(PLAN, plan)
+    server.objects.replace(PLAN, [], "1")
+    assert server.objects.plans == known
+    server.objects.delete(PLAN, plan | {"metadata": plan["metadata"] | {"uid": "another"}})
+    assert server.objects.plans == known
+    server.objects.replace(PLAN, [], "2")
+    assert not server.objects.plans
+
+
+def test_a_plan_whose_status_is_refused_does_not_stop_the_others() -> None:
+    plan = approved(planned(swap()))
+    server = Server(raw(plan, "bad"), raw(plan, "swap"))
+    server.refuses = "bad"
+    server.turns()
+    assert server.asked
+
+
+def test_a_plan_without_its_policy_keeps_no_room_and_can_be_stopped() -> None:
+    plan = raw(approved(planned(swap())))
+    server = Server(plan)
+    server.turns(1)
+    server.objects.put(
+        server.change("swap", "spec", server.plans["swap"]["spec"] | {"policy": "gone"})
+    )
+    server.turns(2)
+    reasons = {c["type"]: c["reason"] for c in server.plans["swap"]["status"]["conditions"]}
+    assert (reasons["Executing"], reasons["Succeeded"]) == ("PolicyGone", "PolicyGone")
+    assert not server.asked
