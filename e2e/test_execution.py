@@ -10,9 +10,11 @@ same as pods (test_chart.py), every interleaving (tests/packing/test_execution.p
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from e2e.work import Work, only_on, terminating
 
@@ -33,6 +35,37 @@ def test_small_pods_move_so_that_a_big_one_fits(scene: Scene) -> None:
     scene.await_running("small", 20)
     assert len(before - scene.uids("small")) == 2
     scene.wait(scene.unclaimed, "the room to be released")
+
+
+def test_what_is_carried_out_is_measured(scene: Scene) -> None:
+    scene.wait(lambda: scene.programs.admin("/readyz")[0] == 200, "the operator")
+    before = measured(scene)
+    scene.stuck()
+    plan = scene.plan_by_hand()
+    scene.approve(plan)
+    assert scene.await_end(plan) == "Succeeded"
+    scene.wait(scene.unclaimed, "the room to be released")
+    grown = measured(scene)
+    grown.subtract(before)
+    assert grown["evictions_total move Evicted"] == 2
+    assert grown["plans_ended_total Succeeded"] == 1
+    assert grown["plan_seconds_count  Succeeded"] == 1  # of no policy
+    assert grown["wait_seconds_count "] == 1
+    assert grown["wait_seconds_sum "] > 0
+    assert not any(grown[key] for key in grown if key.startswith("reservations"))
+
+
+def measured(scene: Scene) -> Counter[str]:
+    """The operator's metrics, by name and the values of their labels."""
+    programs = scene.programs
+    status, text = programs.admin("/metrics", programs.own.token("monitor"))
+    assert status == 200, text
+    found: Counter[str] = Counter()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            name = sample.name.removeprefix("fairstow_packing_")
+            found[" ".join((name, *sample.labels.values()))] = sample.value  # type: ignore[assignment]
+    return found
 
 
 def test_eight_gpus_free_over_four_nodes_and_an_eight_gpu_pod(scene: Scene) -> None:

@@ -16,7 +16,6 @@ import pytest
 from e2e.controlplane.cluster import LocalCluster
 from e2e.installed import OPERATOR, Installed, installed
 from e2e.own_scheduler import NAMESPACE
-from e2e.rights import role_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,24 +59,14 @@ def unready(programs: Installed) -> str:
     return said if status == 503 else ""
 
 
-def token(cluster: Cluster, account: str) -> str:
-    cluster.kubectl("-n", NAMESPACE, "create", "serviceaccount", account)
-    return cluster.kubectl("-n", NAMESPACE, "create", "token", account).strip()
-
-
 def test_metrics_are_for_whom_the_api_server_lets_read_them(programs: Installed) -> None:
     assert programs.admin("/healthz") == (200, "ok")
     assert programs.admin("/metrics")[0] == 401
     assert programs.admin("/metrics", "no.such.token")[0] == 401
-    account = token(programs.cluster, "reader")
-    status, said = programs.admin("/metrics", account)
-    user = f"system:serviceaccount:{NAMESPACE}:reader"
+    status, said = programs.admin("/metrics", programs.own.token("stranger"))
+    user = f"system:serviceaccount:{NAMESPACE}:stranger"
     assert (status, f"{user} may not get /metrics" in said) == (403, True)
-    rule = {"nonResourceURLs": ["/metrics"], "verbs": ["get"]}
-    subject = {"kind": "ServiceAccount", "name": "other", "namespace": NAMESPACE}
-    programs.cluster.apply(role_for("e2e-metrics", rule, subject))
-    # A refusal is remembered for a minute, so another account has the right.
-    status, text = programs.admin("/metrics", token(programs.cluster, "other"))
+    status, text = programs.admin("/metrics", programs.own.token("monitor"))
     assert status == 200
     assert "\nfairstow_packing_snapshot_age_seconds " in text
     assert "\nprocess_resident_memory_bytes " in text
