@@ -30,12 +30,16 @@ def bind(cluster: Cluster, program: Program, namespace: str) -> Iterator[None]:
     account = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
     # A cluster role of its own, since tests may run beside each other.
     apart = f"{name}:{namespace}"
+    everywhere, here = (rights[where] + rights["issues"][where] for where in ("cluster", "own"))
     borrowed = [_borrowed(role, apart, account) for role in rights["borrowed"]]
     cluster.apply(
         [
             {"apiVersion": "v1", **_named("ServiceAccount", name, namespace)},
-            {**_rbac("ClusterRole", apart), "rules": rights["cluster"]},
-            {**_rbac("Role", name, namespace), "rules": rights["own"]},
+            {
+                **_rbac("ClusterRole", apart),
+                "rules": everywhere,
+            },
+            {**_rbac("Role", name, namespace), "rules": here},
             {**_rbac("ClusterRoleBinding", apart), **_to("ClusterRole", apart, account)},
             {**_rbac("RoleBinding", name, namespace), **_to("Role", name, account)},
             *borrowed,

@@ -20,7 +20,7 @@ from e2e.controlplane.client import KubectlError
 from e2e.helm import CHART, NAMESPACE
 from e2e.plans import plan_for
 from e2e.rights import grant, granted, writer
-from fairstow.kube.permissions import AUTHORITY_SECRET, LEAF_SECRETS, PROGRAMS
+from fairstow.kube.permissions import AUTHORITY_SECRET, LEAF_SECRETS, PROGRAMS, grants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -279,7 +279,7 @@ def test_rights_are_enough_and_hardly_more(installed: RealCluster) -> None:
     unused = {
         (f"fairstow-{program.name}", grant.group, resource)
         for program in PROGRAMS
-        for grant in (*program.cluster, *program.own)
+        for grant in grants(program)
         for resource in grant.resources
     } - used
     assert unused <= NOT_USED_HERE
@@ -301,6 +301,7 @@ def test_uninstalling_leaves_nothing(
         kinds = "deploy,rs,pods,secrets,configmaps,services,roles,rolebindings,pdb,netpol,sa"
         scoped = "crd,clusterrole,clusterrolebinding,priorityclass"
         hooks = "mutatingwebhookconfiguration,validatingwebhookconfiguration"
+        hooks += ",validatingadmissionpolicy,validatingadmissionpolicybinding"
         names = installed.kubectl("-n", NAMESPACE, "get", kinds, "-o", "name").split()
         names += installed.kubectl("get", f"{scoped},{hooks}", "-o", "name").split()
         return [name for name in names if "fairstow" in name and "e2e" not in name]

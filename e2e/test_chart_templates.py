@@ -193,6 +193,19 @@ def test_cert_manager_makes_what_the_operator_would() -> None:
     assert "--certificates=CertManager" in container(theirs, "operator")["args"]
 
 
+def test_with_cert_manager_the_operator_may_touch_no_secret_and_no_webhook() -> None:
+    for issuer, touches in (("Fairstow", True), ("CertManager", False)):
+        objects = rendered({"certificates": {"issuer": issuer}})
+        rules = [
+            rule
+            for kind in ("ClusterRole", "Role")
+            for rule in named(objects, kind, "fairstow-operator")["rules"]
+        ]
+        found = {resource for rule in rules for resource in rule["resources"]}
+        sensitive = {"secrets", "deployments", "mutatingwebhookconfigurations"}
+        assert (sensitive <= found, bool(sensitive & found)) == (touches, touches)
+
+
 def test_what_is_scraped_is_served_and_let_through() -> None:
     objects = rendered(VARIANTS["all more than once"])
     monitors = [o for o in objects if o["kind"] == "PodMonitor"]

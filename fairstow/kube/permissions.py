@@ -42,6 +42,14 @@ class Borrowed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Issues:
+    """What making certificates takes: not granted where cert-manager makes them."""
+
+    cluster: tuple[Grant, ...] = ()
+    own: tuple[Grant, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Program:
     """A ServiceAccount, called fairstow-NAME, and its rights."""
 
@@ -49,6 +57,7 @@ class Program:
     what: str
     cluster: tuple[Grant, ...] = ()
     own: tuple[Grant, ...] = ()
+    issues: Issues = Issues()
     borrowed: tuple[Borrowed, ...] = ()
 
 
@@ -78,6 +87,12 @@ def _snapshot() -> tuple[Grant, ...]:
         )
         for group, resources in groups.items()
     )
+
+
+def grants(program: Program) -> tuple[Grant, ...]:
+    """Return all rights of a program, wherever they hold."""
+    issues = program.issues
+    return (*program.cluster, *program.own, *issues.cluster, *issues.own)
 
 
 def _leases(name: str = "", why: str = "") -> tuple[Grant, ...]:
@@ -129,13 +144,6 @@ OPERATOR = Program(
             verbs=("create", "patch"),
             why="Tells owners of pods what happens to them.",
         ),
-        Grant(
-            group="admissionregistration.k8s.io",
-            resources=("mutatingwebhookconfigurations", "validatingwebhookconfigurations"),
-            verbs=("get", "patch"),
-            names=(WEBHOOKS,),
-            why="Tells the API server whom to trust when it calls the webhook.",
-        ),
     ),
     own=(
         *_leases(OPERATOR_LEASE, "One replica acts."),
@@ -151,30 +159,43 @@ OPERATOR = Program(
             verbs=("list",),
             why="Knows which replicas of the extender are in service.",
         ),
-        Grant(
-            resources=("secrets",),
-            verbs=("create",),
-            why="Makes the certificates' Secrets; creation can't be limited by name.",
+    ),
+    issues=Issues(
+        cluster=(
+            Grant(
+                group="admissionregistration.k8s.io",
+                resources=("mutatingwebhookconfigurations", "validatingwebhookconfigurations"),
+                verbs=("get", "patch"),
+                names=(WEBHOOKS,),
+                why="Tells the API server whom to trust when it calls the webhook.",
+            ),
         ),
-        Grant(
-            resources=("secrets",),
-            verbs=("get", "update"),
-            names=(AUTHORITY_SECRET, *LEAF_SECRETS),
-            why="Renews certificates.",
-        ),
-        Grant(
-            group="apps",
-            resources=("deployments",),
-            verbs=("get",),
-            names=("fairstow-operator",),
-            why="Owner of the Secrets, so that they go with the installation.",
-        ),
-        Grant(
-            group="apps",
-            resources=("deployments",),
-            verbs=("get", "patch"),
-            names=("fairstow-scheduler",),
-            why="Starts it anew when the authority changes: it reads whom to trust at its start.",
+        own=(
+            Grant(
+                resources=("secrets",),
+                verbs=("create",),
+                why="Makes the certificates' Secrets; creation can't be limited by name.",
+            ),
+            Grant(
+                resources=("secrets",),
+                verbs=("get", "update"),
+                names=(AUTHORITY_SECRET, *LEAF_SECRETS),
+                why="Renews certificates.",
+            ),
+            Grant(
+                group="apps",
+                resources=("deployments",),
+                verbs=("get",),
+                names=("fairstow-operator",),
+                why="Owner of the Secrets, so that they go with the installation.",
+            ),
+            Grant(
+                group="apps",
+                resources=("deployments",),
+                verbs=("get", "patch"),
+                names=("fairstow-scheduler",),
+                why="Starts it anew when the authority changes: it reads that at its start.",
+            ),
         ),
     ),
     borrowed=(Borrowed(role="system:auth-delegator", why="Asks who may read its metrics."),),

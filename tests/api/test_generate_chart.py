@@ -10,7 +10,7 @@ import yaml
 
 from fairstow.api import KINDS
 from fairstow.cluster.kinds import READ
-from fairstow.kube.permissions import OPERATOR, PROGRAMS, ROLES
+from fairstow.kube.permissions import OPERATOR, PROGRAMS, ROLES, grants
 from tools.generate.__main__ import ROOT
 from tools.generate.chart import chart_crd, documented, readme, scheduler_configuration
 from tools.generate.crd import as_yaml, custom_resource_definition
@@ -54,19 +54,19 @@ def test_the_scheduler_asks_the_extender_under_tls() -> None:
 
 
 def test_rights_have_a_reason_and_no_wildcard() -> None:
-    grants = [g for p in PROGRAMS for g in (*p.cluster, *p.own)]
-    grants += [g for role in ROLES for g in role.grants]
-    for grant in grants:
+    given = [g for p in PROGRAMS for g in grants(p)]
+    given += [g for role in ROLES for g in role.grants]
+    for grant in given:
         assert grant.why.endswith("."), grant
         assert "*" not in (*grant.verbs, *grant.resources, grant.group), grant
 
 
 def test_secrets_are_read_by_name_and_by_the_operator_alone() -> None:
     for program in PROGRAMS:
-        for grant in (*program.cluster, *program.own):
+        for grant in grants(program):
             if "secrets" in grant.resources:
                 assert program is OPERATOR
-                assert grant in program.own
+                assert grant in program.issues.own
                 assert grant.names or grant.verbs == ("create",)
 
 

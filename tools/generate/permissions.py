@@ -23,6 +23,10 @@ def chart_file() -> str:
                 "name": program.name,
                 "cluster": [_rule(grant) for grant in program.cluster],
                 "own": [_rule(grant) for grant in program.own],
+                "issues": {
+                    "cluster": [_rule(grant) for grant in program.issues.cluster],
+                    "own": [_rule(grant) for grant in program.issues.own],
+                },
                 "borrowed": [_borrowed(role) for role in program.borrowed],
             }
             for program in PROGRAMS
@@ -47,12 +51,19 @@ def page() -> str:
         "# Permissions",
         "",
         "What the chart grants. Each program has a ServiceAccount `fairstow-NAME` of its own; its",
-        "rights in the namespace of the installation alone are marked *own*.",
+        "rights in the namespace of the installation alone are marked *own*. Those marked † make",
+        "certificates: with `certificates.issuer=CertManager` they aren't granted.",
+        "",
+        "What RBAC can't say, ValidatingAdmissionPolicies do (Kubernetes 1.30 and later): of nodes",
+        "the operator changes its own label and annotations alone, and only pods of the",
+        "installation's namespace get the PriorityClass `fairstow`.",
     ]
     for program in PROGRAMS:
         lines += ["", f"## {program.name}", "", program.what, "", *_HEAD]
         lines += _rows(program.cluster, "cluster")
         lines += _rows(program.own, "own")
+        lines += _rows(program.issues.cluster, "cluster †")
+        lines += _rows(program.issues.own, "own †")
         lines += [_borrowed_row(role) for role in program.borrowed]
     lines += [
         "",
