@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 LONGEST_SLEEP = 60.0
 """Seconds until a controller looks again though nothing told it to."""
 
-_SHARE = 20
+SHARE = 20
 """A controller rests this many times longer than it worked: a twentieth of a core at most."""
 
 _AFTER_FAILURE = 5.0
@@ -135,7 +135,7 @@ class Pace:
                 logger.exception("%s: a turn failed by a fault of Fairstow's own", name)
                 metrics.TURN_FAILURES.labels(name).inc()
                 due, rest = int(self._clock()), LONGEST_SLEEP
-            await asyncio.sleep(max(rest, _SHARE * self._worked))
+            await asyncio.sleep(max(rest, SHARE * self._worked))
             await self._until(due)
 
     async def _until(self, due: int | None) -> None:

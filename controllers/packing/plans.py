@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from controllers import metrics
 from controllers.packing.extender import Extender
 from controllers.packing.measure import Measure
-from controllers.packing.parts import Pace, Parts
+from controllers.packing.parts import SHARE, Pace, Parts
 from fairstow.api import PackingPlan, PackingPlanStatus, Reason
 from fairstow.api.status import condition
 from fairstow.api.status import holds as holds_true
@@ -82,6 +83,7 @@ class PlanLoop:
         self._measure = Measure(parts)
         self._seen: dict[str, Seen | None] = {}
         self._asked: dict[str, int] = {}
+        self._rested: dict[str, tuple[object, float]] = {}
         parts.cluster.listeners.append(lambda _kind, _name: self._pace.wake())
         parts.objects.listeners.append(lambda _kind, _name: self._pace.wake())
 
@@ -121,11 +123,21 @@ class PlanLoop:
         metrics.TURN_FAILURES.labels(_LOOP).inc()
         return _AFTER_FAILURE
 
+    def _rests(self, plan: PackingPlan, known: object) -> float:
+        """Return for how long a plan that waits isn't looked at, itself and its gate unchanged.
+
+        In a large cluster that changes all the time, plans that wait for a person for days would
+        else keep a core busy.
+        """
+        before, until = self._rested.get(plan.metadata.name, (None, 0.0))
+        return until - time.monotonic() if before == known else 0.0
+
     def _forget(self, plans: Iterable[PackingPlan]) -> None:
         """Forget what was seen of plans that have ended or are gone, and what is long past."""
         now = self._parts.now
-        self._asked = {uid: at for uid, at in self._asked.items() if now - at < _ASK_AGAIN}
         unfinished = {plan.metadata.name for plan in plans if not finished(plan)}
+        self._rested = {name: rest for name, rest in self._rested.items() if name in unfinished}
+        self._asked = {uid: at for uid, at in self._asked.items() if now - at < _ASK_AGAIN}
         self._seen = {name: seen for name, seen in self._seen.items() if name in unfinished}
 
     async def _turn(self, plan: PackingPlan) -> float | None:
@@ -134,6 +146,9 @@ class PlanLoop:
         if not self._fresh():
             return 1.0
         allowed = gate(plan, parts.objects.policies, now)
+        known = plan.metadata.resource_version, allowed.shut
+        if not reserves(plan) and (rest := self._rests(plan, known)) > 0:
+            return rest
         kept = await self._extender.enforcement(plan, now)
         with self._pace.work():
             snapshot = parts.cluster.snapshot()
@@ -142,7 +157,10 @@ class PlanLoop:
         ask = Ask(plan, snapshot, now, allowed, kept, seen, asked)
 
         # 2. Decide.
+        began = time.monotonic()
         turn = await asyncio.to_thread(decide, ask)
+        ended = time.monotonic()
+        self._rested[plan.metadata.name] = known, ended + SHARE * (ended - began)
         self._seen[plan.metadata.name] = turn.seen
 
         # 3. Write down what changed, before anything is done.

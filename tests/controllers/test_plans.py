@@ -8,6 +8,7 @@ others; old news of a plan. Not covered: a real API server (e2e/test_execution.p
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from fairstow.cluster.kinds import NODE, POD
 from fairstow.cluster.live import LiveCluster
 from fairstow.kube.aio.api import Eviction, Outcome
 from fairstow.kube.problems import ApiError
+from fairstow.packing.execution.turn import Ask, Turn, decide
 from tests.packing.checker_clusters import Json
 from tests.packing.test_execution import approved, planned, swap
 
@@ -177,3 +179,26 @@ def test_a_plan_without_its_policy_keeps_no_room_and_can_be_stopped() -> None:
     reasons = {c["type"]: c["reason"] for c in server.plans["swap"]["status"]["conditions"]}
     assert (reasons["Executing"], reasons["Succeeded"]) == ("PolicyGone", "PolicyGone")
     assert not server.asked
+
+
+def test_a_plan_that_waits_is_looked_at_seldom_until_it_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = approved(planned(swap()))
+    waits = plan.model_copy(update={"spec": plan.spec.model_copy(update={"approval": None})})
+    server = Server(raw(waits))
+    looks = 0
+
+    def slow(ask: Ask) -> Turn:
+        nonlocal looks
+        looks += 1
+        time.sleep(1.0 if looks == 2 else 0.0)
+        return decide(ask)
+
+    monkeypatch.setattr("controllers.packing.plans.decide", slow)
+    server.turns(6)
+    assert looks == 2, "once to write what it waits for, once to see that there is no more to do"
+    server.objects.put(server.change("swap", "spec", raw(plan)["spec"]))
+    server.turns(3)
+    assert looks > 2
+    assert server.asked
