@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from fairstow.api import PackingPlan, Reason
-from fairstow.cluster.model import Pod
+from fairstow.cluster.model import Pod, Resources
 from fairstow.cluster.movable import Movability
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.state import State
@@ -51,6 +51,7 @@ class _Replay:
         self._from = {entry.uid: entry.from_ for entry in plan.spec.moves}
         self._from |= {entry.uid: entry.from_ for entry in plan.spec.evictions}
         self._used: set[str] = set()
+        self._queues: dict[tuple[str, Resources], list[Pod]] = {}
 
     def run(self, progress: Progress) -> Iterator[Objection]:
         """Yield what stands against the step under way and those after it."""
@@ -158,12 +159,32 @@ class _Replay:
         planned = self._world.pod(hold.pod)
         if planned is not None and hold.pod in self._from:
             return planned
-        waiting = [
-            pod
-            for pod in self._world.pods_of(hold.beneficiary)
-            if pod.pending and pod.uid not in self._used and pod.shape.requests == hold.requests
-        ]
-        return min(waiting, key=lambda pod: (pod.uid != hold.pod, pod.uid), default=None)
+        waiting = self._waiting(hold)
+        if (
+            planned is not None
+            and planned.pending
+            and planned.shape.requests == hold.requests
+            and hold.pod not in self._used
+        ):
+            return planned
+        while waiting and waiting[-1].uid in self._used:
+            waiting.pop()  # what is used stays used
+        return waiting[-1] if waiting else None
+
+    def _waiting(self, hold: Hold) -> list[Pod]:
+        """Return the pods that wait and would do for a place, the first one last."""
+        key = hold.beneficiary, hold.requests
+        if key not in self._queues:
+            self._queues[key] = sorted(
+                (
+                    pod
+                    for pod in self._world.pods_of(hold.beneficiary)
+                    if pod.pending and pod.shape.requests == hold.requests
+                ),
+                key=lambda pod: pod.uid,
+                reverse=True,
+            )
+        return self._queues[key]
 
     def _ref(self, hold: Hold) -> str:
         return f"pod of {hold.beneficiary}"
