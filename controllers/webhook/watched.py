@@ -15,7 +15,7 @@ from fairstow.cluster.kinds import NODE, Kind
 from fairstow.cluster.live import LiveCluster
 from fairstow.kube.aio.api import Api, Json
 from fairstow.kube.aio.reflector import Reflector, Store
-from fairstow.packing.admission.world import World, read_policy, read_pool
+from fairstow.packing.admission.world import World
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -50,8 +50,8 @@ class Watched:
         """Return what is known now; it changes as the cluster does."""
         return World(
             nodes=self._cluster.nodes if self._known(self._nodes) else None,
-            pools=self._read(POOL, read_pool),
-            policies=self._read(POLICY, read_policy),
+            pools=self._read(POOL, GpuPool.model_validate),
+            policies=self._read(POLICY, PackingPolicy.model_validate),
         )
 
     def _known(self, reflector: Reflector) -> bool:
@@ -64,6 +64,6 @@ class Watched:
         for name, raw in self._store.of(kind).items():
             try:
                 found[name] = read(raw)
-            except (ValueError, KeyError, TypeError) as error:  # an object of another version
+            except ValueError as error:  # an object of another version
                 log.warning("passed over", kind=kind.name, name=name, error=str(error))
         return found

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 
 import pytest
 
+from fairstow.api import GpuPool, PackingPolicy
 from fairstow.cluster.errors import InputError
 from fairstow.packing.admission import advice, approvals, pods, review
 from fairstow.packing.admission.review import Json, Reply, Request
-from fairstow.packing.admission.world import Policy, Pool, World, read_policy, read_pool
+from fairstow.packing.admission.world import World
 from tests.api.objects import EXAMPLES, changed
 from tests.cluster.objects import GPU, node, pod, snapshot
 
@@ -160,22 +161,29 @@ class TestApprovals:
         assert "leave the field out" in approvals.judge(other, allowed=True).denied
 
 
-def world(*nodes: Json, pools: tuple[Pool, ...] = (), policies: tuple[Policy, ...] = ()) -> World:
+def world(
+    *nodes: Json, pools: tuple[GpuPool, ...] = (), policies: tuple[PackingPolicy, ...] = ()
+) -> World:
     return World(
         nodes=dict(snapshot(*nodes).node_by_name) if nodes else {},
-        pools={pool.name: pool for pool in pools},
-        policies={policy.name: policy for policy in policies},
+        pools={pool.metadata.name: pool for pool in pools},
+        policies={policy.metadata.name: policy for policy in policies},
     )
 
 
-def pool(name: str = "a100", **match_labels: str) -> Pool:
-    selector = {"matchLabels": match_labels}
-    return read_pool({"metadata": {"name": name}, "spec": {"nodeSelector": selector}})
+def pool(name: str = "a100", **match_labels: str) -> GpuPool:
+    spec = {"nodeSelector": {"matchLabels": match_labels}}
+    return GpuPool.model_validate({"kind": "GpuPool", "metadata": {"name": name}, "spec": spec})
 
 
-def policy(name: str = "main", **spec: Any) -> Json:
-    metadata = {"name": name, "creationTimestamp": "2026-02-01T00:00:00Z"}
-    return {"metadata": metadata, "spec": {"poolRef": {"name": "a100"}} | spec}
+def read_policy(raw: Json) -> PackingPolicy:
+    return PackingPolicy.model_validate(raw)
+
+
+def policy(name: str = "main", created: str = "2026-02-01T00:00:00Z", **spec: Any) -> Json:
+    metadata = {"name": name, "creationTimestamp": created}
+    spec = {"poolRef": {"name": "a100"}} | spec
+    return {"kind": "PackingPolicy", "metadata": metadata, "spec": spec}
 
 
 def policy_warnings(raw: Json, known: World) -> tuple[str, ...]:
@@ -207,8 +215,7 @@ class TestPolicies:
         assert policy_warnings(raw, World(pools={})) == ()
 
     def test_policies_whose_pools_share_nodes_and_which_of_them_acts(self) -> None:
-        other = read_policy(policy("older", poolRef={"name": "all"}))
-        earlier = Policy(other.name, other.pool, other.suspended, "2026-01-01T00:00:00Z")
+        earlier = read_policy(policy("older", "2026-01-01T00:00:00Z", poolRef={"name": "all"}))
         known = world(
             node("node-0", labels={"type": "a"}),
             node("node-1", labels={"type": "b"}),
@@ -218,6 +225,18 @@ class TestPolicies:
         (said,) = policy_warnings(policy(), known)
         assert "PackingPolicy older packs 1 of the same nodes" in said
         assert "only older" in said
+
+    def test_a_policy_that_does_not_act_bars_nobody(self) -> None:
+        """As the operator has it: b shares a node with main, but doesn't act beside older."""
+        known = world(
+            *(node(f"node-{n}", labels={"a": str(n < 2), "b": str(n > 0)}) for n in range(3)),
+            pools=(pool(a="True"), pool("b", b="True"), pool("c", a="False")),
+            policies=(
+                read_policy(policy("older", "2026-01-01T00:00:00Z", poolRef={"name": "c"})),
+                read_policy(policy("b", "2026-01-02T00:00:00Z", poolRef={"name": "b"})),
+            ),
+        )
+        assert policy_warnings(policy(), known) == ()
 
     def test_a_policy_does_not_overlap_itself(self) -> None:
         known = world(node(), pools=(pool(),), policies=(read_policy(policy()),))

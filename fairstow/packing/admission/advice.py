@@ -7,9 +7,13 @@ since other objects come and go, but for one thing: a plan of another cluster is
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import ValidationError
+
+from fairstow.api import PackingPolicy
 from fairstow.packing.admission.approvals import decided
 from fairstow.packing.admission.review import Json, Reply, Request
-from fairstow.packing.admission.world import Policy, World, joined, older, read_policy
+from fairstow.packing.admission.world import World, joined
+from fairstow.packing.policy.overlap import overlaps
 from fairstow.packing.policy.schedules import problem
 
 _OVER = ("Stale", "Succeeded")
@@ -22,34 +26,36 @@ def advise_policy(request: Request, world: World) -> Reply:
     spec = request.object["spec"]
     return Reply(
         warnings=(
-            *_pool(read_policy(request.object), world),
+            *_pool(request.object, world),
             *_times(spec),
             *_idle(spec),
         )
     )
 
 
-def _pool(policy: Policy, world: World) -> Iterator[str]:
+def _pool(raw: Json, world: World) -> Iterator[str]:
     if world.pools is None or world.nodes is None:
         return
-    pool = world.pools.get(policy.pool)
-    if pool is None:
+    try:
+        policy = PackingPolicy.model_validate(raw)
+    except ValidationError:  # of a version to come: the operator says what it makes of it
+        return
+    name, pool = policy.metadata.name, policy.spec.pool_ref.name
+    if pool not in world.pools:
         yield (
-            f"spec.poolRef.name: there is no GpuPool {policy.pool}; the policy does nothing until "
-            "there is"
+            f"spec.poolRef.name: there is no GpuPool {pool}; the policy does nothing until there is"
         )
         return
-    members = world.members(pool)
-    for other in (world.policies or {}).values():
-        theirs = world.pools.get(other.pool)
-        if other.name == policy.name or theirs is None:
-            continue
-        shared = sum(theirs.has(node) for node in members)
-        if shared or other.pool == policy.pool:
-            acts = older(policy, other).name
+    policies = {**(world.policies or {}), name: policy}
+    nodes = {each.metadata.name: world.members(each) for each in world.pools.values()}
+    for barred, older in overlaps(policies.values(), nodes).items():
+        if name in (barred, older):
+            other = policies[older if barred == name else barred]
+            theirs = other.spec.pool_ref.name
             yield (
-                f"PackingPolicy {other.name} packs {shared} of the same nodes (GpuPool "
-                f"{other.pool}): only {acts}, the older one, acts"
+                f"PackingPolicy {other.metadata.name} packs "
+                f"{len(nodes[pool] & nodes.get(theirs, frozenset()))} of the same nodes (GpuPool "
+                f"{theirs}): only {older}, the older one, acts"
             )
 
 
@@ -119,7 +125,7 @@ def _policy(spec: Json, world: World) -> Iterator[str]:
     policy = world.policies.get(name)
     if policy is None:
         yield f"spec.policy: there is no PackingPolicy {name}, so the plan isn't carried out"
-    elif policy.suspended:
+    elif policy.spec.suspend:
         yield f"PackingPolicy {name} is suspended: nothing is carried out until it isn't"
 
 

@@ -11,13 +11,14 @@ from collections.abc import Iterable
 import msgspec
 from msgspec.structs import replace
 
+from fairstow.api import GpuPool
 from fairstow.cluster import wire
 from fairstow.cluster.model import Node, Shape
 from fairstow.cluster.quantity import render
 from fairstow.cluster.rules import Rule, deficits, node_refusals
 from fairstow.cluster.shapes import read_shape
 from fairstow.packing.admission.review import Json, Reply, Request
-from fairstow.packing.admission.world import Pool, World, joined
+from fairstow.packing.admission.world import World, joined
 
 SCHEDULER = "fairstow"
 _DEFAULT = (None, "", "default-scheduler")
@@ -62,13 +63,14 @@ def never_fits(shape: Shape, world: World) -> str:
     Also "" for a pod that asks for no pool's accelerator, and while nodes or pools aren't known.
     """
     asked = {name for name, _ in shape.requests}
-    pools = [pool for pool in (world.pools or {}).values() if pool.resource in asked]
+    pools = [pool for pool in (world.pools or {}).values() if _resource(pool) in asked]
     if not pools or world.nodes is None:
         return ""
+    members = frozenset().union(*map(world.members, pools))
     refused: Counter[str] = Counter()
     willing: list[Node] = []
     for node in world.nodes.values():
-        if not any(pool.has(node) for pool in pools):
+        if node.name not in members:
             continue
         if why := _lasting_refusal(shape, node):
             refused[why] += 1
@@ -88,9 +90,9 @@ def _lasting_refusal(shape: Shape, node: Node) -> str:
     return next(refusals, "")
 
 
-def _too_large(shape: Shape, pools: list[Pool], willing: list[Node]) -> str:
+def _too_large(shape: Shape, pools: list[GpuPool], willing: list[Node]) -> str:
     where = f"{_names(pools)} that it may run on"
-    for resource, amount in sorted(shape.requests, key=lambda r: r[0] != pools[0].resource):
+    for resource, amount in sorted(shape.requests, key=lambda r: r[0] != _resource(pools[0])):
         most = max(node.allocatable.get(resource, 0) for node in willing)
         if amount > most:
             asked, has = render(resource, amount), render(resource, most)
@@ -101,13 +103,17 @@ def _too_large(shape: Shape, pools: list[Pool], willing: list[Node]) -> str:
     return f"no single node of {where} is large enough in all it asks for"
 
 
-def _kept_out(pools: list[Pool], refused: Counter[str]) -> str:
+def _kept_out(pools: list[GpuPool], refused: Counter[str]) -> str:
     if not refused:
         return f"{_names(pools)} has no nodes: it waits until one joins"
     reasons = joined((f"{count} {why}" for why, count in refused.most_common()), 2)
     return f"no node of {_names(pools)} admits it: {reasons}"
 
 
-def _names(pools: Iterable[Pool]) -> str:
-    names = [pool.name for pool in pools]
+def _names(pools: Iterable[GpuPool]) -> str:
+    names = [pool.metadata.name for pool in pools]
     return f"pool{'s' if len(names) > 1 else ''} {joined(names)}"
+
+
+def _resource(pool: GpuPool) -> str:
+    return pool.spec.accelerator_resource

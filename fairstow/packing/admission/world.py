@@ -8,38 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
-from fairstow.cluster import wire
-from fairstow.cluster.model import Node, Selector
-from fairstow.cluster.selectors import selects
-from fairstow.cluster.shapes import read_selector
-from fairstow.packing.admission.review import Json
-
-
-@dataclass(frozen=True)
-class Pool:
-    """A GpuPool: which nodes it has, by their labels, and the accelerator it shares out."""
-
-    name: str
-    selector: Selector
-    resource: str
-
-    def has(self, node: Node) -> bool:
-        """Whether a node belongs to the pool."""
-        if self.selector.requirements:
-            return selects(self.selector, node.labels)
-        return node.allocatable.get(self.resource, 0) > 0
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What other policies need to know of one. Attributes: created: RFC 3339, "" if unknown."""
-
-    name: str
-    pool: str
-    suspended: bool
-    created: str
+from fairstow.api import GpuPool, PackingPolicy
+from fairstow.cluster.model import Node
+from fairstow.packing.policy.membership import members
 
 
 @dataclass(frozen=True)
@@ -47,43 +18,12 @@ class World:
     """The cluster as far as it is known; None is what isn't known yet."""
 
     nodes: Mapping[str, Node] | None = None
-    pools: Mapping[str, Pool] | None = None
-    policies: Mapping[str, Policy] | None = None
+    pools: Mapping[str, GpuPool] | None = None
+    policies: Mapping[str, PackingPolicy] | None = None
 
-    def members(self, pool: Pool) -> tuple[Node, ...]:
-        """Return the nodes of a pool, none where nodes aren't known."""
-        return tuple(node for node in (self.nodes or {}).values() if pool.has(node))
-
-
-def read_pool(raw: Json) -> Pool:
-    """Return a GpuPool.
-
-    Raises:
-        ValueError: it isn't one; the message names the field.
-    """
-    spec = raw["spec"]
-    selector = msgspec.convert(spec.get("nodeSelector") or {}, wire.LabelSelector)
-    return Pool(
-        name=raw["metadata"]["name"],
-        selector=read_selector(selector) or Selector(),
-        resource=spec.get("acceleratorResource") or "nvidia.com/gpu",
-    )
-
-
-def read_policy(raw: Json) -> Policy:
-    """Return a PackingPolicy."""
-    metadata, spec = raw["metadata"], raw["spec"]
-    return Policy(
-        name=metadata["name"],
-        pool=spec["poolRef"]["name"],
-        suspended=bool(spec.get("suspend")),
-        created=metadata.get("creationTimestamp") or "",
-    )
-
-
-def older(one: Policy, other: Policy) -> Policy:
-    """Return the policy that acts where two overlap: the older, by name where equally old."""
-    return min(one, other, key=lambda policy: (not policy.created, policy.created, policy.name))
+    def members(self, pool: GpuPool) -> frozenset[str]:
+        """Return the names of a pool's nodes, none where nodes aren't known."""
+        return frozenset(node.name for node in members(pool.spec, (self.nodes or {}).values()))
 
 
 def joined(names: Iterable[Any], most: int = 3) -> str:

@@ -1,9 +1,9 @@
 """Which of two policies acts where their pools share nodes: the older one.
 
-Called before any policy decides. Policies are asked in order of age (then name); one that shares a
-node, or the pool itself, with one that acts does nothing. It makes no difference whether the older
-one is suspended or only observes: that may change any moment, and nobody else should have begun
-something by then.
+Called before any policy decides, and by the webhook, which warns of it. Policies are asked in order
+of age (then name); one that shares a node, or the pool itself, with one that acts does nothing. It
+makes no difference whether the older one is suspended or only observes: that may change any moment,
+and nobody else should have begun something by then.
 """
 
 from collections.abc import Iterable, Mapping
@@ -41,6 +41,7 @@ def overlaps(
     return barred
 
 
-def _age(policy: PackingPolicy) -> tuple[str, str]:
+def _age(policy: PackingPolicy) -> tuple[bool, str, str]:
     """Sort key: the API server writes all creation times alike, so their texts sort by time."""
-    return policy.metadata.creation_timestamp or "", policy.metadata.name
+    created = policy.metadata.creation_timestamp or ""
+    return not created, created, policy.metadata.name
