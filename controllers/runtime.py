@@ -35,13 +35,12 @@ from fairstow.kube.aio.leadership import Leadership
 from fairstow.kube.aio.recorder import About, Recorder
 from fairstow.kube.flags import LOG_LEVELS, address, seconds
 from fairstow.kube.logs import log_json
+from fairstow.kube.permissions import OPERATOR_LEASE
 from fairstow.kube.tls import CertificateFiles
 from fairstow.packing.announce import Announcement
 from fairstow.packing.worker import Worker
 
 logger = logging.getLogger(__name__)
-
-LEASE = "fairstow-operator"
 
 
 class LeaseLostError(Exception):
@@ -172,9 +171,8 @@ async def operate(settings: Settings) -> None:
             metrics.watch_ages(watching.age, watching.ages)
             watching.cluster.listeners.append(metrics.count_change)
             recorder = Recorder(api, "fairstow.dev/operator", settings.replica)
-            leadership = Leadership(
-                api, settings.namespace, LEASE, f"{settings.replica}_{uuid.uuid4().hex[:8]}"
-            )
+            holder = f"{settings.replica}_{uuid.uuid4().hex[:8]}"
+            leadership = Leadership(api, settings.namespace, OPERATOR_LEASE, holder)
 
             # 3. The controllers.
             parts = Parts(

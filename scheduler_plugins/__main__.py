@@ -17,6 +17,7 @@ import uvloop
 from fairstow.cluster.errors import InputError
 from fairstow.kube.flags import LOG_LEVELS, address, seconds
 from fairstow.kube.logs import log_json
+from fairstow.kube.permissions import OPERATOR_LEASE
 from fairstow.kube.tls import CertificateError, CertificateFiles
 from scheduler_plugins.service import Settings, serve
 
@@ -99,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     cluster.add_argument(
         "--operator-lease",
-        default="fairstow-operator",
+        default=OPERATOR_LEASE,
         metavar="NAME",
         help="room is kept while this Lease is renewed (default %(default)s)",
     )

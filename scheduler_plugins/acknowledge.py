@@ -22,12 +22,12 @@ from fairstow.cluster.errors import InputError
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.paths import path_to
 from fairstow.kube.problems import ApiError
+from fairstow.packing.execution.gate import ENFORCED_PLANS
 
 RENEW_SECONDS = 5.0
 SETTLE_SECONDS = 1.0
 """How long a plan's room is kept before we say so: longer than nearly every binding takes."""
 DURATION_SECONDS = 15
-ANNOTATION = "fairstow.dev/enforced-plans"
 _MANAGER = "fairstow-extender"
 
 log = structlog.get_logger(__name__)
@@ -45,7 +45,7 @@ def lease(replica: str, namespace: str, plans: Sequence[str], moment: datetime) 
                 "app.kubernetes.io/name": "fairstow",
                 "app.kubernetes.io/component": "extender",
             },
-            "annotations": {ANNOTATION: json.dumps(list(plans))},
+            "annotations": {ENFORCED_PLANS: json.dumps(list(plans))},
         },
         "spec": {
             "holderIdentity": replica,
