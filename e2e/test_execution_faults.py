@@ -8,13 +8,17 @@ terminating. Marked `full`: variants of the same fault. Not covered: programs th
 
 from __future__ import annotations
 
+import base64
 import json
+import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
 
+from e2e.controlplane.components import LOOPBACK
 from e2e.installed import OPERATOR
-from e2e.own_scheduler import NAMESPACE
 from e2e.work import Work, terminating
 
 if TYPE_CHECKING:
@@ -126,41 +130,57 @@ def test_a_budget_that_allows_again_is_all_it_takes(scene: Scene) -> None:
     scene.await_running("big", 1)
 
 
+class Refusing(BaseHTTPRequestHandler):
+    """An admission webhook by which the API server answers 429."""
+
+    def do_POST(self) -> None:
+        review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        status = {"code": 429, "reason": "TooManyRequests", "message": "not today"}
+        answer = {"uid": review["request"]["uid"], "allowed": False, "status": status}
+        body = json.dumps({**review, "response": answer}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
 @pytest.fixture
 def refused_evictions(scene: Scene) -> Iterator[None]:
-    """The API server answers every eviction that the operator asks for with 429."""
-    group, name = "flowcontrol.apiserver.k8s.io/v1", f"{scene.namespace}-none"
-    limited = {"nominalConcurrencyShares": 0, "lendablePercent": 0, "borrowingLimitPercent": 0,
-               "limitResponse": {"type": "Reject"}}  # fmt: skip
-    account = {"name": "fairstow-operator", "namespace": NAMESPACE}
-    rule = {
-        "subjects": [{"kind": "ServiceAccount", "serviceAccount": account}],
-        "resourceRules": [{"verbs": ["create"], "apiGroups": [""], "namespaces": ["*"],
-                           "resources": ["pods/eviction"]}],
-    }  # fmt: skip
-    scene.cluster.apply(
-        [
-            {
-                "apiVersion": group,
-                "kind": "PriorityLevelConfiguration",
-                "metadata": {"name": name},
-                "spec": {"type": "Limited", "limited": limited},
-            },
-            {
-                "apiVersion": group,
-                "kind": "FlowSchema",
-                "metadata": {"name": name},
-                "spec": {
-                    "matchingPrecedence": 2,
-                    "priorityLevelConfiguration": {"name": name},
-                    "rules": [rule],
-                },
-            },
-        ]
-    )
+    """The API server answers every eviction in the scene's namespace with 429."""
+    authority = scene.programs.own.authority
+    pair = authority.issue("webhook", hosts=[LOOPBACK])
+    server = ThreadingHTTPServer((LOOPBACK, 0), Refusing)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.cert, pair.key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    here = {"matchLabels": {"kubernetes.io/metadata.name": scene.namespace}}
+    rule = {"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"],
+            "resources": ["pods/eviction"]}  # fmt: skip
+    hook = {
+        "name": "refuses.e2e.fairstow.dev",
+        "clientConfig": {
+            "url": f"https://{LOOPBACK}:{server.server_port}/",
+            "caBundle": base64.b64encode(authority.pair.cert.read_bytes()).decode(),
+        },
+        "rules": [rule],
+        "namespaceSelector": here,
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    }
+    kind, name = "ValidatingWebhookConfiguration", f"{scene.namespace}-refuses"
+    version = "admissionregistration.k8s.io/v1"
+    scene.put({"apiVersion": version, "kind": kind, "metadata": {"name": name}, "webhooks": [hook]})
     yield
-    for kind in ("flowschema", "prioritylevelconfiguration"):
-        scene.cluster.kubectl("delete", kind, name)
+    scene.cluster.kubectl("delete", kind.lower(), name)
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 @pytest.mark.full
@@ -172,7 +192,7 @@ def test_429_forever_ends_the_plan_by_its_timeout(scene: Scene) -> None:
     assert scene.await_end(plan) == "StepTimedOut"
     assert "is not evicted" in scene.condition(plan, "Stale")["message"]
     assert scene.uids("small") == before
-    assert "429" in scene.programs.log(OPERATOR)
+    assert "not today" in scene.programs.log(OPERATOR)
     scene.wait(scene.unclaimed, "the room to be released")
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-ACTING = "controllers.runtime acting"
+ACTING = '"event": "acting"'
 
 
 def moved_twice(scene: Scene, before: set[str]) -> None:
