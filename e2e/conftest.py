@@ -23,8 +23,6 @@ from e2e.controlplane.provider import (
     real_node_missing,
 )
 from e2e.controlplane.realnode import product
-from e2e.installed import Installed, installed
-from e2e.scene import Scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -125,21 +123,6 @@ def gpu_nodes(cluster: Cluster) -> Iterator[Callable[..., list[str]]]:
     yield make
     if made:
         cluster.kubectl("delete", "node", "--ignore-not-found", "--wait=false", *made)
-
-
-@pytest.fixture(scope="module")
-def programs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
-    """Operator, extender and own scheduler, for the tests of a module."""
-    with installed(cluster, tmp_path_factory.mktemp("installed")) as running:
-        yield running
-
-
-@pytest.fixture
-def scene(programs: Installed, namespace: str) -> Iterator[Scene]:
-    """A part of the cluster for a plan to be carried out in; it is empty after the test."""
-    made = Scene(programs, namespace)
-    yield made
-    made.clear()
 
 
 @pytest.fixture

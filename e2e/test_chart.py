@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.real_node
 
-# Carrying plans out is e2e/test_execution.py's.
+# Carrying plans out is e2e/execution's.
 NOT_USED_HERE = {
     ("fairstow-operator", "", "pods/eviction"),
     ("fairstow-operator", "discovery.k8s.io", "endpointslices"),

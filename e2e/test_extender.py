@@ -6,7 +6,7 @@ their nodes, on 150 nodes too; preemption is vetoed only in mode Auto under a li
 says what is kept; who may see metrics; no certificate, no answer; certificates change under load;
 the extender gone with ignorable true and false. Plans are written here as an operator would leave
 them.
-Not covered: the operator (test_execution*.py), the rules case by case (tests/packing,
+Not covered: the operator (execution), the rules case by case (tests/packing,
 tests/scheduler_plugins).
 """
 

@@ -1,6 +1,6 @@
 """The files of operator/: small, run as files, imported by nobody, never a package.
 
-Not covered: that they work (e2e/test_webhook.py, e2e/test_execution.py).
+Not covered: that they work (e2e/test_webhook.py, e2e/execution).
 """
 
 import ast

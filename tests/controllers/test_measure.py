@@ -1,7 +1,7 @@
 """What is measured of plans under way: waits of pods, time of plans, room kept and given up.
 
 Covered: which pods count and from when; plans that succeed, are given up under way and before they
-began. Not covered: that the loop tells it so, on a real API server (e2e/test_execution.py).
+began. Not covered: that the loop tells it so, on a real API server (e2e/execution).
 """
 
 from __future__ import annotations

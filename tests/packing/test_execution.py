@@ -3,7 +3,7 @@
 Covered: every plan of the planner succeeds where nobody interferes, whatever node the scheduler
 prefers; nothing is evicted without approval, window, reservations or against a budget; crashes
 between any two turns; pauses; what makes a plan stale; competitors for reserved room; pods that
-come back elsewhere or not at all. Not covered: the API server (e2e/test_execution.py).
+come back elsewhere or not at all. Not covered: the API server (e2e/execution).
 """
 
 from dataclasses import replace

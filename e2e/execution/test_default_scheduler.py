@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.controlplane.cluster import LocalCluster
+from e2e.execution.work import Work
 from e2e.installed import OPERATOR, Installed, installed
-from e2e.work import Work
 from scheduler_plugins.profile import Attachment, extender
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from e2e.controlplane.client import Cluster
-    from e2e.scene import Scene
+    from e2e.execution.scene import Scene
 
 pytestmark = pytest.mark.e2e
 
@@ -94,7 +94,8 @@ def test_competitors_from_the_default_scheduler_do_not_get_reserved_room(scene: 
     assert (enforced["status"], enforced["reason"]) == ("False", "ReservationEnforced")
 
 
-@pytest.mark.parametrize("outage", ["short", pytest.param("long", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("outage", ["short", "long"])
 def test_an_api_server_that_goes_in_mid_plan(
     scene: Scene, local: LocalCluster, outage: str
 ) -> None:

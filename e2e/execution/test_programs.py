@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from e2e.execution.scene import TARGET
+from e2e.execution.work import Work, terminating
 from e2e.installed import OPERATOR
 from e2e.own_scheduler import EXTENDER, SCHEDULER, strict
-from e2e.scene import TARGET
-from e2e.work import Work, terminating
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from e2e.execution.scene import Scene
     from e2e.installed import Installed
-    from e2e.scene import Scene
 
 pytestmark = pytest.mark.e2e
 
@@ -50,6 +50,7 @@ def dead(programs: Installed) -> Iterator[None]:
         programs.start_operator()
 
 
+@pytest.mark.full
 def test_an_operator_killed_half_way_goes_on_where_it_was(scene: Scene) -> None:
     before = scene.stuck(Work(1, held=True))
     plan = scene.plan()

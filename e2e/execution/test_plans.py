@@ -2,9 +2,9 @@
 
 Each test is named after what a user asked elsewhere. Programs run as processes beside the cluster,
 each with the rights that the chart gives it (e2e/installed.py). Not covered here: policies that act
-by themselves (test_auto.py), faults (test_execution_faults.py, test_execution_programs.py), who
-stays and gangs (test_execution_pods.py), the default scheduler (test_default_scheduler.py), the
-same as pods (test_chart.py), every interleaving (tests/packing/test_execution.py).
+by themselves (test_auto.py), faults (test_faults.py, test_programs.py), who
+stays and gangs (test_pods.py), the default scheduler (test_default_scheduler.py), the
+same as pods (e2e/test_chart.py), every interleaving (tests/packing/test_execution.py).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from e2e.work import Work, only_on, terminating
+from e2e.execution.work import Work, only_on, terminating
 
 if TYPE_CHECKING:
-    from e2e.scene import Scene
+    from e2e.execution.scene import Scene
 
 pytestmark = pytest.mark.e2e
 

@@ -3,7 +3,7 @@
 Nobody approves anything here. Covered: the whole loop; evictions for good, as few as needed;
 preemption, vetoed while a plan serves the pod and else left to the scheduler; suspension and
 maintenance windows in mid-plan; with `make e2e-full`, ten rounds of churn without ping-pong.
-Not covered: what a policy plans, and when (test_policies.py, tests/packing/policy).
+Not covered: what a policy plans, and when (e2e/test_policies.py, tests/packing/policy).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from e2e.work import Work, terminating
+from e2e.execution.work import Work, terminating
 
 if TYPE_CHECKING:
-    from e2e.scene import Scene
+    from e2e.execution.scene import Scene
 
 pytestmark = pytest.mark.e2e
 

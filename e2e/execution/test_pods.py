@@ -12,14 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from e2e.installed import Installed, installed
-from e2e.work import Work
+from e2e.execution.work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from e2e.controlplane.client import Cluster
-    from e2e.scene import Scene
+    from e2e.execution.scene import Scene
 
 pytestmark = pytest.mark.e2e
 
@@ -30,43 +26,6 @@ TOLERATES = {
         "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]
     }
 }
-POD_GROUP = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {
-        "name": "podgroups.scheduling.x-k8s.io",
-        "annotations": {"api-approved.kubernetes.io": "unapproved, for tests"},
-    },
-    "spec": {
-        "group": "scheduling.x-k8s.io",
-        "scope": "Namespaced",
-        "names": {"kind": "PodGroup", "plural": "podgroups"},
-        "versions": [
-            {
-                "name": "v1alpha1",
-                "served": True,
-                "storage": True,
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "x-kubernetes-preserve-unknown-fields": True,
-                    }
-                },
-            }
-        ],
-    },
-}
-
-
-@pytest.fixture(scope="module")
-def programs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
-    """All programs in a cluster that knows coscheduling's PodGroups."""
-    cluster.apply([POD_GROUP])
-    name = f"crd/{POD_GROUP['metadata']['name']}"  # type: ignore[index]
-    cluster.kubectl("wait", "--for=condition=Established", name)
-    with installed(cluster, tmp_path_factory.mktemp("installed")) as running:
-        yield running
-    cluster.kubectl("delete", name)
 
 
 def test_only_pods_that_may_be_moved_move(scene: Scene) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from e2e.controlplane.client import KubectlError, WaitTimeoutError
 from e2e.controlplane.kwok import gpu_node
-from e2e.work import Work, plural, ready, taint, terminating, unschedulable
+from e2e.execution.work import Work, plural, ready, taint, terminating, unschedulable
 from fairstow.cluster.errors import InputError
 from fairstow.kube.client import ApiError, connect
 

@@ -3,7 +3,7 @@
 Whatever happens, nobody is evicted for a plan that can't be finished any more, no pod is lost and
 no room stays reserved. Covered at two moments: between plan and act, and half-way, with a pod held
 terminating. Marked `full`: variants of the same fault. Not covered: programs that crash
-(test_execution_programs.py).
+(test_programs.py).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.controlplane.components import LOOPBACK
+from e2e.execution.work import Work, terminating
 from e2e.installed import OPERATOR
-from e2e.work import Work, terminating
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from e2e.scene import Scene
+    from e2e.execution.scene import Scene
 
 pytestmark = pytest.mark.e2e
 
@@ -59,7 +59,8 @@ def target(scene: Scene, plan: str) -> str:
     return str(found["spec"]["placements"][0]["node"])
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.full
+@pytest.mark.parametrize("fault", [deleted, not_ready, being_removed])
 def test_a_target_node_that_goes_before_the_plan_begins(
     scene: Scene, fault: Callable[[Scene, str], None]
 ) -> None:
@@ -196,6 +197,7 @@ def test_429_forever_ends_the_plan_by_its_timeout(scene: Scene) -> None:
     scene.wait(scene.unclaimed, "the room to be released")
 
 
+@pytest.mark.full
 def test_a_workload_scaled_down_half_way_needs_its_place_no_more(scene: Scene) -> None:
     """The evicted pod isn't recreated: its place stays empty, and the plan goes on."""
     scene.stuck(Work(1, held=True))

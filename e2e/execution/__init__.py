@@ -1,0 +1,1 @@
+"""Plans that are carried out on a real API server and scheduler; docs/testing.md lists them."""
