@@ -2,7 +2,7 @@
 
 Covered: what stops it between two evictions of one turn (the plan aborted or deleted, the Lease
 lost, a replica of the extender gone, watches behind); how often it asks; a plan that fails beside
-others; old news of a plan. Not covered: a real API server (e2e/test_execution.py).
+others; old news of a plan. Not covered: a real API server (e2e/execution).
 """
 
 from __future__ import annotations
