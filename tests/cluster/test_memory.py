@@ -26,6 +26,7 @@ PEAK = 200 << 20
 
 PROGRAM = """
 import resource, sys
+from pathlib import Path
 from fairstow.cluster import dump, project
 from fairstow.cluster.errors import InputError
 try:
@@ -33,7 +34,12 @@ try:
     print("read", len(found.pods))
 except InputError as error:
     print("refused", error.problem)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+# Not ru_maxrss: that begins with what the parent had when it forked.
+status = Path("/proc/self/status")
+if status.exists():
+    print(int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024)
+else:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 

@@ -120,6 +120,7 @@ def test_who_is_moved_hears_it_and_gets_no_command() -> None:
 def test_others_hear_for_whom_the_room_is_kept_that_they_would_fit() -> None:
     assert said("other", under_way_plan()).kept == (
         "Room on middle is kept for 1 pod of team-b/StatefulSet/big by plan plan-01234567.",
+        "Room on right is kept for 1 pod of team-a/ReplicaSet/small by plan plan-01234567.",
     )
     assert said("other", the_plan(WAITS)).kept == (), "a plan keeps nothing before it is under way"
     assert said("big-0", under_way_plan()).kept == (), "middle has no room for it yet"
