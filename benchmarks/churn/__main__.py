@@ -18,8 +18,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,10 +28,8 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from benchmarks.churn import report
-from benchmarks.churn.cluster import Scheduler
-from benchmarks.churn.day import NODES, arrivals, read
-from benchmarks.churn.packer import Packer, policy
-from benchmarks.churn.simulate import HOUR, Day
+from benchmarks.churn.arms import play
+from benchmarks.churn.day import NODES, read
 from benchmarks.fragmentation.trace import HINT, folder
 from benchmarks.provenance import provenance
 
@@ -42,40 +38,9 @@ if TYPE_CHECKING:
 
 BOUNDS = Path(__file__).resolve().parents[1] / "bounds.yaml"
 LOAD = 0.9
-MOVED = 0.03
-EFFORT = 1
-"""Of one search, in seconds of a core or so."""
 FIRST_SEED = 11
 """Seed 1 is the one that load and effort were chosen on."""
-_WARM_UP = 0.25
-"""Hours before the measured ones, as a share of those."""
-
 Json = dict[str, Any]
-
-
-def play(path: Path, arm: str, seed: int, hours: float, load: float) -> Json:
-    """Play one arm of one seed and return what was measured."""
-    trace = read(path)
-    since = hours * _WARM_UP * HOUR
-    until = since + hours * HOUR
-    came = arrivals(trace, load, until, seed)
-    scheduler = Scheduler.of(trace.hosts, seed, extender=arm != "stock")
-    moves = int(MOVED * trace.rate(load) * HOUR)
-    packer = Packer(scheduler.live, policy(moves), EFFORT) if arm == "auto" else None
-    began = time.process_time()
-    tally = Day(scheduler, packer, since).play(came, until)
-    return {
-        "arm": arm,
-        "seed": seed,
-        "allocated": round(100 * tally.gpu_hours / (trace.gpus * hours), 3),
-        "podHours": {str(g): round(h, 2) for g, h in sorted(tally.pod_hours.items())},
-        "gpuHours": round(sum(g * h for g, h in tally.pod_hours.items()), 1),
-        "pods": len(tally.ran),
-        "moves": tally.moves,
-        "plans": tally.plans,
-        "runs": dict(packer.outcomes if packer else Counter()),
-        "cpuSeconds": round(time.process_time() - began, 1),
-    }
 
 
 def play_all(path: Path, seeds: Sequence[int], hours: float, load: float) -> list[Json]:
