@@ -245,7 +245,6 @@ async def observe(
         "peakMegabytes": steady[1],
         "delays": lags(watch.moments[:quiet], base, [*polls, *during]),
         "runDelays": lags(watch.moments, base, [*during, *last]),
-        "ran": during[-1].runs > during[0].runs,
         "runCpuSeconds": run_cpu[0],
         "runPeakMegabytes": megabytes(pid, "VmHWM"),
         "solverCpuSeconds": run_cpu[1],
@@ -276,7 +275,15 @@ async def _measured(programs: Installed, nodes: int, seconds: float) -> Json:
             raise
         finally:
             load.stop()
-    return {"nodes": nodes, "pods": len(pods), "listCpuSeconds": listed, **report.figures(found)}
+    run = cluster.get("packingpolicy", "all").get("status", {}).get("lastRun", {})
+    return {
+        "nodes": nodes,
+        "pods": len(pods),
+        "listCpuSeconds": round(listed, 1),
+        "lastRun": run.get("reason", "none"),
+        "lastRunSaid": run.get("message", ""),
+        **report.figures(found),
+    }
 
 
 def measure(nodes: int, asked: argparse.Namespace, folder: Path) -> Json:

@@ -25,6 +25,7 @@ _ROWS = (
     ("delayMedian", "delay, s: median", "{:.2f}"),
     ("delay99", "delay, s: 99 %", "{:.2f}"),
     ("delayMost", "delay, s: longest", "{:.2f}"),
+    ("lastRun", "run: what came of it", "{}"),
     ("runDelay99", "run: delay, s: 99 %", "{:.2f}"),
     ("runDelayMost", "run: delay, s: longest", "{:.2f}"),
     ("runCpuSeconds", "run: operator, CPU s", "{:.1f}"),

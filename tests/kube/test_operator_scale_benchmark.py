@@ -27,13 +27,12 @@ def size(nodes: int, **other: Any) -> dict[str, Any]:
         "operatorCores": 0.2,
         "steadyMegabytes": 300.0,
         "peakMegabytes": 310.0,
-        "ran": True,
         "runCpuSeconds": 1.0,
         "runPeakMegabytes": 400.0,
         "solverCpuSeconds": 2.0,
         "solverPeakMegabytes": 200.0,
     }
-    base = {"nodes": nodes, "pods": 10 * nodes, "listCpuSeconds": 9.0}
+    base = {"nodes": nodes, "pods": 10 * nodes, "listCpuSeconds": 9.0, "lastRun": "PlanObserved"}
     return base | figures(measured | other)
 
 
