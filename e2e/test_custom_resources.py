@@ -98,6 +98,7 @@ def test_unknown_field_is_refused(api: Cluster) -> None:
 
 CHANGES: dict[str, Any] = {
     "policy": "nightly",
+    "pool": "h100",
     "snapshotHash": "f" * 32,
     "rules": "Paper",
     "goal": "Defragment",
@@ -119,7 +120,7 @@ CHANGES: dict[str, Any] = {
     "steps": [],
     "notConsidered": [],
 }  # fmt: skip
-OPTIONAL = {"effort": 10, "takenAt": "2026-03-01T12:00:00Z", "policy": "hourly"}
+OPTIONAL = {"effort": 10, "takenAt": "2026-03-01T12:00:00Z", "policy": "hourly", "pool": "a100"}
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +270,7 @@ STATUS: dict[str, dict[str, Any]] = {
         "pendingPods": 1,
     },
     "PackingPolicy": {
-        "lastRun": {"time": "2026-01-01T00:00:00Z", "reason": "PlanCreated"},
+        "lastRun": {"time": "2026-01-01T00:00:00Z", "reason": "PlanCreated", "message": "made"},
         "lastPlan": "plan-3f9a1c07",
     },
     "PackingPlan": {
@@ -288,7 +289,8 @@ STATUS: dict[str, dict[str, Any]] = {
 }
 ROWS = {
     "GpuPool": "NAME NODES GPUS FREE LARGEST PENDING AGE | 3 24 4 2 1",
-    "PackingPolicy": "NAME POOL MODE SUSPENDED LAST-PLAN AGE | a100 Auto false plan-3f9a1c07",
+    "PackingPolicy": "NAME POOL MODE SUSPENDED LAST-RUN LAST-PLAN AGE | a100 Auto false "
+    "PlanCreated plan-3f9a1c07",
     "PackingPlan": "NAME PLACES MOVES EVICTS APPROVED STATE AGE | 1 1 0 Approved "
     "WaitingForApproval",
 }
