@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import logging
 import os
-import signal
 import socket
 import uuid
 from collections.abc import Coroutine, Iterable, Sequence
@@ -33,6 +32,7 @@ from controllers.watching import Watching
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.leadership import Leadership
 from fairstow.kube.aio.recorder import About, Recorder
+from fairstow.kube.aio.tasks import running, stop_signal
 from fairstow.kube.flags import LOG_LEVELS, address, seconds
 from fairstow.kube.logs import log_json
 from fairstow.kube.permissions import OPERATOR_LEASE
@@ -157,9 +157,7 @@ async def operate(settings: Settings) -> None:
     log_json(settings.log_level)
     if settings.log_level != "debug":
         logging.getLogger("kopf").setLevel(logging.WARNING)
-    stop = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    stop = stop_signal()
 
     # 1. The solver, first: it loads while the rest starts.
     with Worker() as worker:
@@ -198,16 +196,15 @@ async def operate(settings: Settings) -> None:
             if settings.admin is not None:
                 unready = partial(watching.behind, settings.max_watch_age)
                 beside = admin(api, settings.admin, unready=unready, dead=parts.turns.stuck)
-            await _until(
-                stop,
-                [
-                    *beside,
-                    *watching.tasks(),
-                    recorder.run(),
-                    _kopf(watching, stop),
-                    _lead(leadership, watching, worker, loops),
-                ],
-            )
+            work = [
+                *beside,
+                *watching.tasks(),
+                recorder.run(),
+                _kopf(watching, stop),
+                _lead(leadership, watching, worker, loops),
+            ]
+            async with running([stop.wait(), *work]) as ended:
+                await ended
 
 
 async def _user(api: Api) -> str:
@@ -242,17 +239,9 @@ async def _lead(
     logger.info("everything is known, %s nodes; waiting for the Lease", len(watching.cluster.nodes))
     async with leadership:
         logger.info("acting")
-        work = [asyncio.ensure_future(each) for each in loops]
-        lost = asyncio.ensure_future(leadership.lost.wait())
-        try:
-            done, _ = await asyncio.wait([lost, *work], return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-            raise LeaseLostError
-        finally:
-            for task in (lost, *work):
-                task.cancel()
-            await asyncio.gather(lost, *work, return_exceptions=True)
+        async with running([leadership.lost.wait(), *loops]) as ended:
+            await ended
+        raise LeaseLostError
 
 
 def _record(recorder: Recorder, said: Announcement) -> None:
@@ -261,17 +250,3 @@ def _record(recorder: Recorder, said: Announcement) -> None:
         about, said.reason.value, said.message,
         action=said.action, warning=said.warning, key=said.key,
     )  # fmt: skip
-
-
-async def _until(stop: asyncio.Event, work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run everything until the signal; the first that ends, ends the rest, with its error."""
-    tasks = [asyncio.ensure_future(each) for each in work]
-    waiting = asyncio.ensure_future(stop.wait())
-    try:
-        done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in (waiting, *tasks):
-            task.cancel()
-        await asyncio.gather(waiting, *tasks, return_exceptions=True)

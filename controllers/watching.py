@@ -68,10 +68,6 @@ class Watching:
             return f"pools, policies and plans haven't been listed for {quiet:.0f} s"
         return behind(self.reflectors.values(), oldest)
 
-    def problems(self) -> list[str]:
-        """Return what keeps kinds from being watched."""
-        return sorted({each.problem for each in self.reflectors.values()} - {""})
-
     def tasks(self) -> Iterable[Any]:
         """Yield what has to run."""
         yield from (each.run() for each in self.reflectors.values())

@@ -7,11 +7,9 @@ changes meanwhile.
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +17,7 @@ import structlog
 
 from fairstow.kube.admin import AdminServer
 from fairstow.kube.aio.api import Api
+from fairstow.kube.aio.tasks import first, running, stop_signal
 from fairstow.kube.flags import Address
 from fairstow.kube.review import Reviewer
 from fairstow.kube.tls import CertificateFiles, Certificates, keep_fresh
@@ -71,12 +70,12 @@ async def serve(settings: Settings) -> None:
         InputError: there is no usable configuration of a cluster.
         OSError: a port can't be had.
     """
-    stopped = _stop_signal()
+    stopped = stop_signal()
     async with Api.connect(settings.kubeconfig, settings.context) as api:
         extender = Extender(settings, api)
         await extender.listen()
-        async with _running(extender.tasks()) as failed:
-            await _first(stopped.wait(), failed)
+        async with running(extender.tasks()) as failed:
+            await first(stopped.wait(), failed)
             await extender.drain()
 
 
@@ -176,34 +175,3 @@ class Extender:
         metrics.ASSUMPTIONS.set(len(self._index.assumed))
         metrics.WATCH_AGE.set(self._watching.age)
         metrics.SNAPSHOT_AGE.set(time.monotonic() - self._learned)
-
-
-def _stop_signal() -> asyncio.Event:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stopped.set)
-    return stopped
-
-
-@asynccontextmanager
-async def _running(
-    coroutines: Iterable[Coroutine[Any, Any, None]],
-) -> AsyncIterator[asyncio.Future[None]]:
-    """Run all of them meanwhile; yields what fails as soon as one of them does."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    failed = asyncio.ensure_future(_first(*tasks))
-    try:
-        yield failed
-    finally:
-        for task in (failed, *tasks):
-            task.cancel()
-        await asyncio.gather(failed, *tasks, return_exceptions=True)
-
-
-async def _first(*awaitables: Awaitable[Any]) -> None:
-    """Wait for the first of them to end; raises what it raised."""
-    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in done:
-        task.result()

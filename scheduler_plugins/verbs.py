@@ -15,7 +15,6 @@ import msgspec
 from fairstow.cluster.items import Item
 from fairstow.cluster.model import Pod
 from fairstow.cluster.reading import Reader
-from fairstow.packing.reservations import beneficiary
 from scheduler_plugins import metrics, wire
 from scheduler_plugins.index import Index
 from scheduler_plugins.plugins import preempt, steer
@@ -93,7 +92,7 @@ class Verbs:
         if self._index.reservations.plans and self._index.policies.auto:
             pod = self._pod(args.pod, body)
             plans, auto = self._index.plans.all, self._index.policies.auto
-            if preempt.veto(pod.uid, beneficiary(pod), plans, auto):
+            if preempt.veto(pod.uid, pod.workload, plans, auto):
                 metrics.VETOED.inc()
                 return b'{"NodeNameToMetaVictims":{}}'
         return _encode(wire.PreemptionResult(args.node_name_to_meta_victims))

@@ -9,7 +9,7 @@ from fairstow.api import PackingPlan, Reason
 from fairstow.cluster.kinds import Kind
 from fairstow.cluster.model import Pod
 from fairstow.cluster.times import seconds
-from fairstow.packing.reservations import arrived, beneficiary, holds_of, reserves
+from fairstow.packing.reservations import arrived, holds_of, reserves
 
 
 class Measure:
@@ -71,6 +71,6 @@ def _gives(plan: PackingPlan, pod: Pod) -> bool:
     """Whether a plan gives that pod its node, other than to one that it moves."""
     placements = {placement.uid for placement in plan.spec.placements}
     return any(
-        hold.pod in placements and (hold.beneficiary, hold.node) == (beneficiary(pod), pod.node)
+        hold.pod in placements and (hold.beneficiary, hold.node) == (pod.workload, pod.node)
         for hold in holds_of(plan).holds
     )

@@ -20,15 +20,15 @@ from controllers.packing.extender import Extender
 from controllers.packing.measure import Measure
 from controllers.packing.parts import SHARE, Pace, Parts
 from fairstow.api import PackingPlan, PackingPlanStatus, Reason
-from fairstow.api.status import condition
-from fairstow.api.status import holds as holds_true
+from fairstow.api.status import condition, conditions_of
 from fairstow.cluster.errors import InputError
 from fairstow.kube.aio.api import Outcome
 from fairstow.kube.aio.paths import path_of
 from fairstow.kube.problems import ApiError
 from fairstow.packing import announce
 from fairstow.packing.execution.gate import gate
-from fairstow.packing.execution.turn import Ask, Seen, decide, finished
+from fairstow.packing.execution.turn import Ask, Seen, decide
+from fairstow.packing.history import closed
 from fairstow.packing.reservations import holds_of, reserves
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class PlanLoop:
         # 2. Each plan by itself; one that fails doesn't stop the others.
         waits: list[float] = []
         for plan in plans:
-            if not finished(plan):
+            if not closed(plan):
                 again = await self._guarded(plan)
                 waits.append(_IDLE_SECONDS if again is None else min(again, _IDLE_SECONDS))
         self._forget(plans)
@@ -135,7 +135,7 @@ class PlanLoop:
     def _forget(self, plans: Iterable[PackingPlan]) -> None:
         """Forget what was seen of plans that have ended or are gone, and what is long past."""
         now = self._parts.now
-        unfinished = {plan.metadata.name for plan in plans if not finished(plan)}
+        unfinished = {plan.metadata.name for plan in plans if not closed(plan)}
         self._rested = {name: rest for name, rest in self._rested.items() if name in unfinished}
         self._asked = {uid: at for uid, at in self._asked.items() if now - at < _ASK_AGAIN}
         self._seen = {name: seen for name, seen in self._seen.items() if name in unfinished}
@@ -267,19 +267,19 @@ class PlanLoop:
 
     def _report(self, before: PackingPlan, after: PackingPlan) -> None:
         """Tell the owners of pods, the log and the metrics what changed."""
-        old = condition(before.status.conditions if before.status else (), "Succeeded")
-        new = condition(after.status.conditions if after.status else (), "Succeeded")
+        old = condition(conditions_of(before), "Succeeded")
+        new = condition(conditions_of(after), "Succeeded")
         if new is None or (old is not None and old.reason == new.reason):
             return
         logger.info("plan %s: %s: %s", after.metadata.name, new.reason, new.message)
         reason = Reason.named(new.reason)
         if reason is None:
             return
-        if finished(after):
+        if closed(after):
             self._measure.ended(before, after, reason)
             if reason is not Reason.SUCCEEDED:
                 self._tell(announce.given_up(after, reason))
-        elif holds_true(after.status.conditions if after.status else (), "Executing"):
+        elif reserves(after):
             step = after.status.steps_done or 0 if after.status else 0
             self._tell(announce.room_is_made(after, step))
         else:

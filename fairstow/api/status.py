@@ -1,7 +1,7 @@
 """The condition, Kubernetes' form of a status a person reads (KEP-1623), for all kinds."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
@@ -53,6 +53,24 @@ Conditions = Annotated[
         },
     ),
 ]
+
+
+class _Status(Protocol):
+    @property
+    def conditions(self) -> tuple[Condition, ...]: ...
+
+
+class Reporting(Protocol):
+    """An object whose status has conditions."""
+
+    @property
+    def status(self) -> _Status | None:
+        """What was last observed, None where nothing was."""
+
+
+def conditions_of(obj: Reporting) -> tuple[Condition, ...]:
+    """Return an object's conditions, none where it has no status yet."""
+    return obj.status.conditions if obj.status else ()
 
 
 def with_condition(conditions: Iterable[Condition], new: Condition) -> tuple[Condition, ...]:

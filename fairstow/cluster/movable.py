@@ -38,7 +38,7 @@ class Movability:
     Args:
         snapshot: the cluster.
         min_age: seconds that a pod must have run.
-        cooling: workloads to leave alone, as `namespace/Kind/name` (`workload`).
+        cooling: workloads to leave alone, as `namespace/Kind/name` (`Pod.workload`).
         spared: namespaces to leave alone.
     """
 
@@ -80,7 +80,7 @@ class Movability:
         """Return why a running pod is left alone for now, as a phrase, or ""."""
         if pod.namespace in self._spared:
             return "its namespace has been disturbed as much as an hour allows"
-        if self._cooling and workload(pod) in self._cooling:
+        if self._cooling and pod.workload in self._cooling:
             return "its workload was disturbed a short while ago"
         if not self._min_age:
             return ""
@@ -136,11 +136,6 @@ class Movability:
         if budgets and budgets[0].allowed == 0:
             return f"disruption budget {budgets[0].name} allows no disruption now"
         return ""
-
-
-def workload(pod: Pod) -> str:
-    """Return what a cool-down is for: the pod's owner as `namespace/Kind/name`, "" without one."""
-    return f"{pod.namespace}/{pod.owner}" if pod.owner else ""
 
 
 def _identity(pod: Pod) -> str:

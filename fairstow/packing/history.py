@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from fairstow.api import PackingPlan
+from fairstow.api.status import conditions_of, holds
 from fairstow.cluster.times import seconds
 
 
@@ -71,16 +72,20 @@ def _undoes(later: set[Change], workload: str, source: str, target: str) -> bool
 
 def finished(plan: PackingPlan) -> bool:
     """Whether nothing more will be done under a plan: it succeeded, was rejected or given up."""
-    approval, conditions = plan.spec.approval, plan.status.conditions if plan.status else ()
-    if approval is not None and approval.decision == "Rejected":
-        return True
-    return any(c.type in ("Succeeded", "Stale") and c.status == "True" for c in conditions)
+    approval = plan.spec.approval
+    return (approval is not None and approval.decision == "Rejected") or closed(plan)
+
+
+def closed(plan: PackingPlan) -> bool:
+    """Whether a plan's end stands in its status, so that nobody changes that any more."""
+    return any(holds(conditions_of(plan), kind) for kind in ("Succeeded", "Stale"))
 
 
 def ended_at(plan: PackingPlan) -> int | None:
     """Return when a plan succeeded or was given up, None if it wasn't."""
-    conditions = plan.status.conditions if plan.status else ()
-    over = (c for c in conditions if c.type in ("Succeeded", "Stale") and c.status == "True")
+    over = (
+        c for c in conditions_of(plan) if c.type in ("Succeeded", "Stale") and c.status == "True"
+    )
     return max((at for c in over if (at := seconds(c.last_transition_time))), default=None)
 
 
@@ -102,7 +107,7 @@ def elapsed(plan: PackingPlan, now: int) -> float:
     status = plan.status
     if status is None or (status.started_at is None and not status.steps_done):
         return float("inf")
-    if any(c.type == "Executing" and c.status == "True" for c in status.conditions):
+    if holds(status.conditions, "Executing"):
         return 0
     texts = [status.started_at or "", *(c.last_transition_time for c in status.conditions)]
     times = [moment for moment in map(seconds, texts) if moment is not None]

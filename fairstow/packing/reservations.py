@@ -1,7 +1,7 @@
 """Room that plans under way keep on nodes, and who may take it.
 
-Called by the scheduler extender's filter (`Reservations.verdict`), the executor (`arrived`), the
-policy controller (`beside`) and `explain`.
+Called by the scheduler extender's filter (`Reservations.verdict`), the executor (`arrived`) and
+`explain`.
 
 **Holds.** A plan whose condition Executing is True *reserves*: each bind of its steps from the
 current one on is a hold of the pod's requests on its node. A pod that moves comes back under
@@ -34,21 +34,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
 from fairstow.api.reasons import Reason
-from fairstow.cluster.model import Pod, Shape
-from fairstow.cluster.movable import SYSTEM_CRITICAL
+from fairstow.api.status import conditions_of
+from fairstow.api.status import holds as holds_true
 from fairstow.cluster.quantity import parse
 
 if TYPE_CHECKING:
     from fairstow.api import PackingPlan
     from fairstow.api.packing_plan import Move, Placement
-    from fairstow.cluster.model import Resources
+    from fairstow.cluster.model import Pod, Resources
     from fairstow.cluster.snapshot import Snapshot
 
 Amounts = dict[str, int]
@@ -75,7 +73,7 @@ class SnapshotWorld:
         self._pods = {pod.uid: pod for pod in snapshot.pods}
         self._of: dict[str, list[Pod]] = {}
         for pod in snapshot.pods:
-            self._of.setdefault(beneficiary(pod), []).append(pod)
+            self._of.setdefault(pod.workload, []).append(pod)
 
     def pod(self, uid: str) -> Pod | None:
         """Return a pod by uid."""
@@ -127,15 +125,9 @@ class PlanHolds:
         return frozenset(hold.node for hold in self.holds)
 
 
-def beneficiary(pod: Pod) -> str:
-    """Return what a pod's holds are kept under."""
-    return pod.workload
-
-
 def reserves(plan: PackingPlan) -> bool:
     """Whether a plan keeps room: it is under way."""
-    conditions = plan.status.conditions if plan.status else ()
-    return any(c.type == "Executing" and c.status == "True" for c in conditions)
+    return holds_true(conditions_of(plan), "Executing")
 
 
 def holds_of(plan: PackingPlan) -> PlanHolds:
@@ -264,7 +256,7 @@ class Reservations:
 
     def serves(self, pod: Pod) -> bool:
         """Whether pods of its workload are awaited; others get what `available` leaves them."""
-        return beneficiary(pod) in self._for
+        return pod.workload in self._for
 
     def available(self, node: str, world: World) -> Amounts:
         """Return what pods that no plan knows may take on a node; resources not named are free."""
@@ -282,7 +274,7 @@ class Reservations:
 
     def _targets(self, pod: Pod, world: World) -> tuple[dict[str, str], str]:
         """Return the plan by node that a pod is to go to, or why its gang has to wait."""
-        who = beneficiary(pod)
+        who = pod.workload
         found: dict[str, str] = {}
         for plan in self._for.get(who, ()):
             _, waiting = arrived(plan, world)
@@ -325,43 +317,6 @@ def _reduced(free: Mapping[str, int] | None, kept: Mapping[str, int]) -> Amounts
     for resource, amount in kept.items():
         room[resource] = room.get(resource, 0) + amount
     return room
-
-
-def beside(snapshot: Snapshot, plans: Iterable[PlanHolds]) -> Snapshot:
-    """Return a snapshot in which the room that plans keep is taken, for planning beside them.
-
-    A waiting pod whose node is kept for it is nominated there; other open holds are taken by
-    stand-ins that nobody moves. What a plan is about to evict counts as there.
-    """
-    world = SnapshotWorld(snapshot)
-    nominated: dict[str, str] = {}
-    stand_ins: list[Pod] = []
-    for plan in plans:
-        _, waiting = arrived(plan, world)
-        for hold in (*waiting, *(h for h in plan.holds if h.step > plan.step)):
-            if hold.node not in snapshot.node_by_name:
-                continue
-            pods = sorted(world.pods_of(hold.beneficiary), key=lambda p: (p.uid != hold.pod, p.uid))
-            free = [p for p in pods if p.pending and p.uid not in nominated]
-            if free:
-                nominated[free[0].uid] = hold.node
-            else:
-                stand_ins.append(_stand_in(hold, f"{plan.name}-{len(stand_ins)}"))
-    pods = [
-        msgspec.structs.replace(p, nominated=nominated[p.uid]) if p.uid in nominated else p
-        for p in snapshot.pods
-    ]
-    ordered = sorted([*pods, *stand_ins], key=lambda p: (p.namespace, p.name))
-    return replace(snapshot, pods=tuple(ordered)) if nominated or stand_ins else snapshot
-
-
-def _stand_in(hold: Hold, name: str) -> Pod:
-    shape = Shape(hold.requests, (), None, (), (), (), "", SYSTEM_CRITICAL, False, "")
-    uid = f"held-{name}"
-    return Pod(
-        "kube-system", uid, uid, (), (), None, shape, hold.node, "",
-        terminating=False, gated=False, ready=True, mirror=False, unschedulable="",
-    )  # fmt: skip
 
 
 def _of_gang(gang: str, holds: list[Hold], world: World) -> Iterator[Hold]:

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from fairstow.api.reasons import Reason
 from fairstow.cluster.live import LiveCluster
 from fairstow.cluster.model import Pod
-from fairstow.packing.reservations import Reservations, Verdict, beneficiary
+from fairstow.packing.reservations import Reservations, Verdict
 
 EXPIRY_SECONDS = 30.0
 """How long an assumption holds if nothing is heard of the pod: far longer than a binding takes."""
@@ -194,7 +194,7 @@ class Assumed:
         found = {pod.uid: pod for pod in self._known(beneficiary_)}
         for assumption in self._by_uid.values():
             pod = assumption.pod
-            if assumption.steered and beneficiary(pod) == beneficiary_:
+            if assumption.steered and pod.workload == beneficiary_:
                 found[pod.uid] = replace(pod, node=assumption.nodes[0])
         return found.values()
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from fairstow.api import PackingPlan
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.state import State
-from fairstow.packing.execution.turn import Ask, Enforcement, Gate, Seen, Turn, decide, finished
+from fairstow.packing.execution.turn import Ask, Enforcement, Gate, Seen, Turn, decide
+from fairstow.packing.history import closed
 from fairstow.packing.reservations import Reservations, SnapshotWorld, holds_of, reserves
 from tests.packing.checker_clusters import Json, ref
 from tests.packing.clusters import snapshot
@@ -103,7 +104,7 @@ class LiveWorld:
     def run(self, most: int = 400) -> None:
         """Let time pass until the plan has ended."""
         for _ in range(most):
-            if finished(self.plan):
+            if closed(self.plan):
                 return
             self.turn()
             self.terminate()

@@ -16,7 +16,8 @@ from fairstow.api import Approval, PackingPlan, Reason
 from fairstow.api.packing_plan import Abort
 from fairstow.cluster.model import Pod
 from fairstow.packing.execution.progress import known
-from fairstow.packing.execution.turn import Ask, Enforcement, Gate, decide, finished
+from fairstow.packing.execution.turn import Ask, Enforcement, Gate, decide
+from fairstow.packing.history import closed
 from fairstow.packing.model import Request
 from fairstow.packing.plan import to_plan
 from fairstow.packing.planner import decide as plan_for
@@ -237,7 +238,7 @@ def test_nobody_steals_reserved_room() -> None:
     """Competitors of one GPU arrive at every moment; all of them wait or go elsewhere."""
     world = LiveWorld(stuck(), approved(planned(stuck())))
     for index in range(60):
-        if finished(world.plan):
+        if closed(world.plan):
             break
         world.objects.insert(0, pod(f"thief-{index}", gpu=1, owner="ReplicaSet/thief"))
         world.turn()

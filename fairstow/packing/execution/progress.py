@@ -53,11 +53,6 @@ class Progress:
         """Whether the step can still be left undone as if it had not begun."""
         return not (self.leaving or self.arrived or self.elsewhere or self.vacant)
 
-    @property
-    def finished(self) -> bool:
-        """Whether everyone has gone and arrived."""
-        return not (self.to_evict or self.leaving or self.awaited or self.vacant or self.missing)
-
     def settled(self, quiet: float) -> bool:
         """Whether it is finished but for places that nobody has waited for, for `quiet` seconds."""
         waiting = self.to_evict or self.leaving or self.awaited or self.missing

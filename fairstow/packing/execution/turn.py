@@ -31,6 +31,7 @@ from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.times import seconds, written
 from fairstow.packing.execution.objections import Objection, objections
 from fairstow.packing.execution.progress import Progress, known, look
+from fairstow.packing.history import closed
 from fairstow.packing.reservations import PlanHolds, SnapshotWorld, holds_of
 
 Seen = tuple[object, int]
@@ -102,16 +103,10 @@ class Turn:
     seen: Seen | None = None
 
 
-def finished(plan: PackingPlan) -> bool:
-    """Whether nothing more will come of a plan."""
-    conditions = plan.status.conditions if plan.status else ()
-    return holds_true(conditions, "Succeeded") or holds_true(conditions, "Stale")
-
-
 def decide(ask: Ask) -> Turn:
     """Return what comes next for a plan."""
     turn = _Turn(ask)
-    if finished(ask.plan):
+    if closed(ask.plan):
         return turn.rest()
     if ended := _ended(ask.plan):
         return turn.give_up(*ended)

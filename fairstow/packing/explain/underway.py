@@ -10,17 +10,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fairstow.api import GpuPool, PackingPlan, PackingPolicy, Reason
-from fairstow.api.status import Condition
+from fairstow.api.status import Condition, condition, conditions_of
 from fairstow.cluster.model import Pod
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.times import seconds
 from fairstow.packing.announce import after, waits
+from fairstow.packing.history import closed
 from fairstow.packing.policy.membership import asks, may_run, members
 from fairstow.packing.reservations import (
     PlanHolds,
     Reservations,
     SnapshotWorld,
-    beneficiary,
     holds_of,
     reserves,
 )
@@ -73,10 +73,6 @@ def under_way(pod: Pod, snapshot: Snapshot, installed: Installed, now: float) ->
     )
 
 
-def _condition(conditions: Iterable[Condition], type_: str) -> Condition | None:
-    return next((c for c in conditions if c.type == type_), None)
-
-
 def _entry(plan: PackingPlan, pod: Pod) -> str:
     """Return the uid under which a plan names a pod, or one of its workload; "" if it doesn't."""
     spec = plan.spec
@@ -85,7 +81,7 @@ def _entry(plan: PackingPlan, pod: Pod) -> str:
         return pod.uid
     if not pod.pending or pod.owner is None:
         return ""
-    who = beneficiary(pod)
+    who = pod.workload
     placed = ((p.uid, f"{p.namespace}/{p.owner}") for p in spec.placements)
     moved = ((m.uid, f"{m.namespace}/{m.owner}") for m in spec.moves)
     return next((uid for uid, workload in (*placed, *moved) if workload == who), "")
@@ -97,8 +93,8 @@ def _names(plan: PackingPlan, pod: Pod) -> bool:
 
 def _plan(plan: PackingPlan, pod: Pod, now: float) -> str:
     """Say what a plan means for a pod, "" if that is long over."""
-    conditions = plan.status.conditions if plan.status else ()
-    stale, succeeded = _condition(conditions, "Stale"), _condition(conditions, "Succeeded")
+    conditions = conditions_of(plan)
+    stale, succeeded = condition(conditions, "Stale"), condition(conditions, "Succeeded")
     name, uid = plan.metadata.name, _entry(plan, pod)
     if stale is not None and stale.status == "True":
         since = now - (seconds(stale.last_transition_time) or 0)
@@ -150,9 +146,7 @@ def _ago(span: float) -> str:
 
 def _next(plans: Sequence[PackingPlan], pod: Pod) -> tuple[str, str]:
     for plan in plans:
-        conditions = plan.status.conditions if plan.status else ()
-        ended = [_condition(conditions, kind) for kind in ("Stale", "Succeeded")]
-        if any(c is not None and c.status == "True" for c in ended) or not pod.pending:
+        if closed(plan) or not pod.pending:
             continue
         name, approval = plan.metadata.name, plan.spec.approval
         if approval is None:
@@ -183,7 +177,7 @@ def _kept(pod: Pod, snapshot: Snapshot, plans: Iterable[PackingPlan]) -> Iterato
 
 
 def _for_whom(node: str, holding: Iterable[PlanHolds], pod: Pod) -> str:
-    own = beneficiary(pod)
+    own = pod.workload
     parts = []
     for plan in holding:
         counts: dict[str, int] = {}
@@ -217,7 +211,7 @@ def _policy(policy: PackingPolicy, now: float) -> str:
     if policy.spec.suspend:
         return f"{head} is suspended."
     status = policy.status
-    ready = _condition(status.conditions, "Ready") if status else None
+    ready = condition(status.conditions, "Ready") if status else None
     if ready is not None and ready.status != "True":
         return f"{head} can't act: {_said(ready)}"
     run = status.last_run if status else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fairstow.api import GpuPool, GpuPoolStatus, Reason
 from fairstow.api.gpu_pool import PendingPods
-from fairstow.api.status import Condition, with_condition
+from fairstow.api.status import Condition, conditions_of, with_condition
 from fairstow.cluster.model import Node
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.times import written
@@ -81,7 +81,7 @@ def _conditions(view: PoolView, now: int) -> tuple[Condition, ...]:
         reason=reason.value,
         message=reason.sentence,
     )
-    before = view.pool.status.conditions if view.pool.status else ()
+    before = conditions_of(view.pool)
     return with_condition((c for c in before if c.type == "Ready"), ready)
 
 

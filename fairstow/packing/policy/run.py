@@ -22,7 +22,6 @@ from dataclasses import dataclass, replace
 
 from fairstow.api import PackingPlan, PackingPolicy, Reason, duration_milliseconds
 from fairstow.cluster.model import Pod
-from fairstow.cluster.movable import workload
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.packing.execution.objections import objections
 from fairstow.packing.execution.progress import look
@@ -244,7 +243,7 @@ def _none(case: Case, question: Question, decision: Decision) -> Skip:
         return Skip(Reason.LIMIT_REACHED, message, question.left.retry_at)
     cool_down = _seconds(case.policy.spec.cool_down)
     resting = question.request.cooling & {
-        workload(pod) for node in case.view.nodes for pod in case.snapshot.pods_on[node.name]
+        pod.workload for node in case.view.nodes for pod in case.snapshot.pods_on[node.name]
     }
     if resting:
         ends = [case.now + cool_down - int(a) for p in case.plans

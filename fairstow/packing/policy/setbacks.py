@@ -10,7 +10,7 @@ that places none but the pods of that one.
 from collections.abc import Iterable
 
 from fairstow.api import PackingPlan
-from fairstow.api.status import condition
+from fairstow.api.status import condition, conditions_of
 from fairstow.cluster.times import seconds
 
 _FIRST, _LONGEST = 60, 900
@@ -21,9 +21,8 @@ def backing_off(plans: Iterable[PackingPlan], now: int) -> int | None:
     """Return until when no new plan is to be made, given a policy's plans; None if one may be."""
     ended: list[tuple[int, bool]] = []
     for plan in plans:
-        conditions = plan.status.conditions if plan.status else ()
         for kind in ("Stale", "Succeeded"):
-            found = condition(conditions, kind)
+            found = condition(conditions_of(plan), kind)
             if found is not None and found.status == "True" and _attempted(plan):
                 at = seconds(found.last_transition_time) or 0
                 ended.append((at, kind == "Stale" and not _refused(plan)))
@@ -61,7 +60,7 @@ def _refused(plan: PackingPlan) -> bool:
 
 def _made(plan: PackingPlan) -> int:
     """Return when a plan was given up, or else made."""
-    stale = condition(plan.status.conditions if plan.status else (), "Stale")
+    stale = condition(conditions_of(plan), "Stale")
     if stale is not None and stale.status == "True":
         return seconds(stale.last_transition_time) or 0
     return seconds(plan.metadata.creation_timestamp or "") or 0

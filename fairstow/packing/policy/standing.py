@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fairstow.api import PackingPolicy, Reason
-from fairstow.api.status import Condition, with_condition
+from fairstow.api.status import Condition, conditions_of, with_condition
 from fairstow.cluster.times import written
 from fairstow.packing.policy.schedules import problem
 
@@ -48,8 +48,7 @@ def schedule_problem(policy: PackingPolicy) -> str:
 
 def conditions(policy: PackingPolicy, standing: Standing, now: int) -> tuple[Condition, ...]:
     """Return a policy's conditions; they keep their times where they still hold."""
-    before = policy.status.conditions if policy.status else ()
-    found = tuple(c for c in before if c.type in _KINDS)
+    found = tuple(c for c in conditions_of(policy) if c.type in _KINDS)
     for kind, holds, reason, message in _findings(policy, standing):
         found = with_condition(
             found,
