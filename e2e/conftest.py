@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from e2e.controlplane.build import DEFAULT, REAL_NODE, BuildError, Program, ensure
+from e2e.controlplane.cluster import LocalCluster
 from e2e.controlplane.kwok import gpu_node
 from e2e.controlplane.provider import (
     Kind,
@@ -89,6 +90,16 @@ def real_cluster(
     """A second cluster, one of whose nodes is real, with helm and the product's image on it."""
     with provide_real(tmp_path_factory.mktemp("real"), *product_image) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def own_cluster(
+    local_programs: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[LocalCluster, Cluster]]:
+    """A control plane of the module's own, whose processes may be changed and broken."""
+    local = LocalCluster(tmp_path_factory.mktemp("own"))
+    with local as running:
+        yield local, running
 
 
 @pytest.fixture

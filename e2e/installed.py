@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from e2e.controlplane.components import LOOPBACK
-from e2e.own_scheduler import NAMESPACE, ROOT, Beside, access, beside
+from e2e.own_scheduler import NAMESPACE, ROOT, Beside, beside
+from e2e.rights import account
+from fairstow.kube import permissions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,9 +109,7 @@ def installed(cluster: Cluster, folder: Path, *, enforced: str = "fairstow") -> 
 
 def operator_of(cluster: Cluster, folder: Path) -> Cluster:
     """Return the cluster with the operator's rights, as the chart's table has them."""
-    table = yaml.safe_load((ROOT / "helm/fairstow/files/rbac.yaml").read_text())
-    rights = next(each for each in table["programs"] if each["name"] == OPERATOR)
-    cluster.apply(access("fairstow-operator", rights))
+    cluster.apply(account(permissions.OPERATOR, NAMESPACE))
     return cluster.as_service_account(
         NAMESPACE, "fairstow-operator", folder / "operator.kubeconfig"
     )

@@ -19,12 +19,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from e2e.controlplane.build import CONTROLPLANE, KUBERNETES, ensure
 from e2e.controlplane.components import LOOPBACK
 from e2e.controlplane.processes import Processes
 from e2e.controlplane.tls import Authority
+from e2e.crds import install_crds
+from e2e.rights import account
+from fairstow.kube import permissions
 from scheduler_plugins.profile import Attachment, configuration
 
 if TYPE_CHECKING:
@@ -212,39 +213,9 @@ def beside(cluster: Cluster, folder: Path) -> Iterator[Beside]:
 
 def install(cluster: Cluster) -> None:
     """Create what the chart creates for the extender: CRDs, namespace, account and its rights."""
-    for crd in sorted((ROOT / "crds").glob("*.yaml")):
-        cluster.kubectl("apply", "--server-side", "-f", str(crd))
-    cluster.kubectl(
-        *("wait", "--for=condition=Established", "crd/packingplans.fairstow.dev"),
-        "crd/packingpolicies.fairstow.dev",
-    )
-    table = yaml.safe_load((ROOT / "helm/fairstow/files/rbac.yaml").read_text())
-    rights = next(each for each in table["programs"] if each["name"] == EXTENDER)
-    cluster.apply(access("fairstow-extender", rights))
-
-
-def access(name: str, rights: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a ServiceAccount with the rights of a program, as templates/rbac.yaml has them."""
-    group = "rbac.authorization.k8s.io"
-    here = {"name": name, "namespace": NAMESPACE}
-    subjects = [{"kind": "ServiceAccount", **here}]
-
-    def thing(kind: str, metadata: dict[str, str], **content: Any) -> dict[str, Any]:
-        return {"apiVersion": f"{group}/v1", "kind": kind, "metadata": metadata, **content}
-
-    def bind(kind: str, metadata: dict[str, str], role: str, role_kind: str) -> dict[str, Any]:
-        reference = {"apiGroup": group, "kind": role_kind, "name": role}
-        return thing(kind, metadata, roleRef=reference, subjects=subjects)
-
-    yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    yield {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": here}
-    yield thing("ClusterRole", {"name": name}, rules=rights["cluster"])
-    yield bind("ClusterRoleBinding", {"name": name}, name, "ClusterRole")
-    yield thing("Role", here, rules=rights["own"])
-    yield bind("RoleBinding", here, name, "Role")
-    for borrowed in rights.get("borrowed", ()):
-        role = borrowed["name"]
-        yield bind("ClusterRoleBinding", {"name": f"{name}:{role}"}, role, borrowed["kind"])
+    install_crds(cluster)
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    cluster.apply([namespace, *account(permissions.EXTENDER, NAMESPACE)])
 
 
 def strict(attachment: Attachment) -> Attachment:

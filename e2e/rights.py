@@ -21,37 +21,48 @@ if TYPE_CHECKING:
 RBAC = "rbac.authorization.k8s.io"
 
 
-@contextmanager
-def bind(cluster: Cluster, program: Program, namespace: str) -> Iterator[None]:
-    """Make a program's ServiceAccount in `namespace`, with its rights; all is gone afterwards."""
+def account(
+    program: Program, namespace: str, *, apart: str = "", issues: bool = False
+) -> list[dict[str, Any]]:
+    """Return a program's ServiceAccount in a namespace and its rights, as the chart has them.
+
+    Args:
+        program: one of `fairstow.kube.permissions`.
+        namespace: of the account.
+        apart: name of what isn't in the namespace, for tests that run beside each other.
+        issues: also the rights of an installation that issues its own certificates.
+    """
     table = yaml.safe_load(chart_file())["programs"]
     (rights,) = (each for each in table if each["name"] == program.name)
     name = f"fairstow-{program.name}"
-    account = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
-    # A cluster role of its own, since tests may run beside each other.
-    apart = f"{name}:{namespace}"
-    everywhere, here = (rights[where] + rights["issues"][where] for where in ("cluster", "own"))
-    borrowed = [_borrowed(role, apart, account) for role in rights["borrowed"]]
-    cluster.apply(
-        [
-            {"apiVersion": "v1", **_named("ServiceAccount", name, namespace)},
-            {
-                **_rbac("ClusterRole", apart),
-                "rules": everywhere,
-            },
-            {**_rbac("Role", name, namespace), "rules": here},
-            {**_rbac("ClusterRoleBinding", apart), **_to("ClusterRole", apart, account)},
-            {**_rbac("RoleBinding", name, namespace), **_to("Role", name, account)},
-            *borrowed,
-        ]
+    apart = apart or name
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
+    everywhere, here = (
+        rights[where] + (rights["issues"][where] if issues else []) for where in ("cluster", "own")
     )
+    return [
+        {"apiVersion": "v1", **_named("ServiceAccount", name, namespace)},
+        {**_rbac("ClusterRole", apart), "rules": everywhere},
+        {**_rbac("Role", name, namespace), "rules": here},
+        {**_rbac("ClusterRoleBinding", apart), **_to("ClusterRole", apart, subject)},
+        {**_rbac("RoleBinding", name, namespace), **_to("Role", name, subject)},
+        *(_borrowed(role, apart, subject) for role in rights["borrowed"]),
+    ]
+
+
+@contextmanager
+def bind(cluster: Cluster, program: Program, namespace: str) -> Iterator[None]:
+    """Make a program's account in `namespace`; all is gone afterwards, but what goes with that."""
+    made = account(program, namespace, apart=f"fairstow-{program.name}:{namespace}", issues=True)
+    cluster.apply(made)
     try:
         yield
     finally:
-        cluster.kubectl("delete", "clusterrolebinding,clusterrole", apart)
-        for obj in borrowed:
-            where = ["-n", obj["metadata"]["namespace"]] if "namespace" in obj["metadata"] else []
-            cluster.kubectl(*where, "delete", obj["kind"], obj["metadata"]["name"])
+        for obj in made:
+            where = obj["metadata"].get("namespace", "")
+            if where != namespace:
+                inside = ["-n", where] if where else []
+                cluster.kubectl(*inside, "delete", obj["kind"], obj["metadata"]["name"])
 
 
 def _borrowed(role: dict[str, str], apart: str, account: dict[str, str]) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from e2e.controlplane.client import KubectlError
+from e2e.crds import install_crds
 from fairstow.api import KINDS, PLAN_MAX_BYTES, PLAN_MAX_ENTRIES, PackingPlan, PackingPlanSpec
 from tests.api.objects import BAD, BY_KIND, EXAMPLES, GOOD, TIER, changed
 
@@ -26,16 +26,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-CRDS = Path(__file__).parent.parent / "crds"
 ETCD_MAX_BYTES = 1_572_864
 
 
 @pytest.fixture(scope="module")
 def api(cluster: Cluster) -> Cluster:
     """The cluster with the CRDs installed."""
-    cluster.kubectl("apply", "--server-side", "-f", str(CRDS))
-    names = [f"crd/{kind.resource.plural}.fairstow.dev" for kind in KINDS]
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+    install_crds(cluster)
     return cluster
 
 

@@ -31,19 +31,10 @@ APISERVER = "kube-apiserver"
 
 
 @pytest.fixture(scope="module")
-def local(
-    local_programs: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[LocalCluster, Cluster]]:
-    running = LocalCluster(tmp_path_factory.mktemp("health"))
-    with running as cluster:
-        yield running, cluster
-
-
-@pytest.fixture(scope="module")
 def programs(
-    local: tuple[LocalCluster, Cluster], tmp_path_factory: pytest.TempPathFactory
+    own_cluster: tuple[LocalCluster, Cluster], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installed]:
-    with installed(local[1], tmp_path_factory.mktemp("installed")) as running:
+    with installed(own_cluster[1], tmp_path_factory.mktemp("installed")) as running:
         ready(running, OPERATOR)
         yield running
 
@@ -79,14 +70,14 @@ def test_each_line_of_the_log_is_json(programs: Installed) -> None:
 
 
 def test_a_replica_is_not_ready_while_the_api_server_is_gone_for_long(
-    local: tuple[LocalCluster, Cluster], programs: Installed
+    own_cluster: tuple[LocalCluster, Cluster], programs: Installed
 ) -> None:
     programs.start_operator(STANDBY, f"--max-watch-age={SILENCE}")
     ready(programs, STANDBY)
-    local[0].processes.stop_one(APISERVER)
+    own_cluster[0].processes.stop_one(APISERVER)
     said = programs.cluster.wait(lambda: unready(programs), "the replica to notice", 3 * SILENCE)
     assert said.startswith("nothing was heard of ")
     assert programs.admin("/healthz", of=STANDBY) == (200, "ok")
     assert programs.admin("/metrics", "some.token", of=STANDBY)[0] == 503
-    local[0].processes.restart(APISERVER)
+    own_cluster[0].processes.restart(APISERVER)
     ready(programs, STANDBY)

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from e2e.crds import install_crds
 from e2e.loops import IDENTITY, running
-from e2e.test_custom_resources import CRDS
-from fairstow.api import KINDS
 from fairstow.packing.worker import Worker
 
 if TYPE_CHECKING:
@@ -34,9 +33,7 @@ ON = '{"spec": {"suspend": false}}'
 @pytest.fixture(scope="module")
 def api(cluster: Cluster) -> Cluster:
     """The cluster with the CRDs installed."""
-    cluster.kubectl("apply", "--server-side", "-f", str(CRDS))
-    names = [f"crd/{kind.resource.plural}.fairstow.dev" for kind in KINDS]
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+    install_crds(cluster)
     return cluster
 
 

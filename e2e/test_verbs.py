@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from e2e.test_custom_resources import CRDS
+from e2e.crds import CRDS, install_crds
 from e2e.test_snapshot import pod
 from fairstow.api import KINDS
 from tests.api.objects import EXAMPLES, changed
@@ -36,8 +36,7 @@ KINDS_OF_OURS = [f"crd/{kind.resource.plural}.fairstow.dev" for kind in KINDS]
 
 
 def install(cluster: Cluster) -> None:
-    cluster.kubectl("apply", "--server-side", "-f", str(CRDS))
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *KINDS_OF_OURS)
+    install_crds(cluster)
     cluster.wait(lambda: cluster.get("pplan,ppol,gpool"), "discovery of the custom resources")
 
 

@@ -23,7 +23,7 @@ from fairstow.kube.aio import api as api_module
 from fairstow.kube.aio.reflector import Reflector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from e2e.controlplane.client import Cluster
 
@@ -80,15 +80,12 @@ def test_events_arrive_and_the_snapshot_is_that_of_a_fresh_reading(
 
 
 @pytest.fixture(scope="module")
-def own(
-    local_programs: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[LocalCluster, Cluster]]:
-    """A control plane of the test's own, that may be broken."""
-    local = LocalCluster(tmp_path_factory.mktemp("own"))
-    with local as cluster:
-        cluster.apply([gpu_node("node-0")])
-        cluster.kubectl("wait", "--for=condition=Ready", "node/node-0")
-        yield local, cluster
+def own(own_cluster: tuple[LocalCluster, Cluster]) -> tuple[LocalCluster, Cluster]:
+    """A control plane of the tests' own with one node, that may be broken."""
+    local, cluster = own_cluster
+    cluster.apply([gpu_node("node-0")])
+    cluster.kubectl("wait", "--for=condition=Ready", "node/node-0")
+    return local, cluster
 
 
 def restart(local: LocalCluster, cluster: Cluster) -> None:

@@ -27,6 +27,7 @@ from e2e.controlplane.client import KubectlError
 from e2e.controlplane.components import LOOPBACK
 from e2e.controlplane.processes import Processes
 from e2e.controlplane.tls import Authority
+from e2e.crds import install_crds
 from e2e.helm import rendered
 from e2e.plans import plan_for
 from e2e.rights import bind, grant, granted, role_for, writer
@@ -106,8 +107,7 @@ def webhook(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
     processes = Processes(folder, die_with_parent=True)
     own = Webhook(cluster, folder, processes, Authority(folder / "pki"), free_port(), free_port())
     namespace = f"e2e-{uuid.uuid4().hex[:8]}"
-    cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    install_crds(cluster)
     cluster.kubectl("create", "namespace", namespace)
     people = [o for o in rendered() if o["metadata"]["name"].startswith("fairstow-approver")]
     try:

@@ -32,25 +32,15 @@ DEFAULT = "default-scheduler"
 
 
 @pytest.fixture(scope="module")
-def own(
-    local_programs: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[LocalCluster, Cluster]]:
-    """A control plane of the module's own, that may be changed and broken."""
-    local = LocalCluster(tmp_path_factory.mktemp("own"))
-    with local as running:
-        yield local, running
-
-
-@pytest.fixture(scope="module")
-def local(own: tuple[LocalCluster, Cluster]) -> LocalCluster:
+def local(own_cluster: tuple[LocalCluster, Cluster]) -> LocalCluster:
     """Its processes."""
-    return own[0]
+    return own_cluster[0]
 
 
 @pytest.fixture(scope="module")
-def cluster(own: tuple[LocalCluster, Cluster]) -> Cluster:
+def cluster(own_cluster: tuple[LocalCluster, Cluster]) -> Cluster:
     """In place of the session's cluster."""
-    return own[1]
+    return own_cluster[1]
 
 
 @pytest.fixture(scope="module")
