@@ -54,6 +54,7 @@ NOT_ABOUT_ARRIVAL = {
     Rule.MOVE_TO_SAME_NODE,
     Rule.TIER_LIST_MISMATCH,
     Rule.COST_MISMATCH,
+    Rule.REQUESTS_MISMATCH,
 }
 PLUGINS = (
     "NodeUnschedulable",

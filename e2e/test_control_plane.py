@@ -268,7 +268,8 @@ def test_stop_leaves_no_process_and_no_key(tmp_path: Path) -> None:
         assert len(processes_of(local.folder)) == 5
     assert processes_of(local.folder) == []
     left = {path.relative_to(local.folder).parts[0] for path in local.folder.rglob("*")}
-    assert left == {"logs", "scheduler.json"}
+    # The controller manager makes the folder of volume plugins some time after its start.
+    assert left - {"volume-plugins"} == {"logs", "scheduler.json"}
 
 
 @pytest.mark.usefixtures("local_programs")
