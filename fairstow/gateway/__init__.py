@@ -1,0 +1,1 @@
+"""The LLM gateway: an OpenAI-compatible proxy that can move running requests between engines."""

@@ -1,0 +1,1 @@
+"""Adapters: one protocol over the engines that serve a pool."""

@@ -1,0 +1,222 @@
+"""What the gateway asks of an engine, whichever it is; adapters beside this module answer.
+
+A movable request is known to the gateway by its token ids alone. It runs as one *leg* or several,
+one after the other, each on one engine: `generate` starts a leg from all ids so far, and a leg that
+ends without a finish reason is unfinished, never stopped. Closing the stream of a leg aborts it.
+
+The KV cache of a running request goes from its source to a destination of the same compatibility
+class in stages (`Movement.PRE_COPY`): `hold` leases what the source has computed for exactly
+these ids and `pull` takes it into the destination's prefix cache, both while the source decodes on.
+The last stage is a leg on the destination whose order carries the hold: only the last blocks move.
+With `Movement.COPY` the source has to stop first; with `Movement.RECOMPUTE` nothing is copied.
+
+Requests that can't be moved are passed through as they are (`forward`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+
+class Movement(StrEnum):
+    """How an engine can hand over the KV cache of a running request, the best way first."""
+
+    PRE_COPY = "PreCopy"
+    COPY = "Copy"
+    RECOMPUTE = "Recompute"
+
+
+class Finish(StrEnum):
+    """Why an engine ended a leg. An abort or a broken connection is none of these."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+class EngineError(Exception):
+    """An engine refused, broke off or can't be reached.
+
+    Attributes:
+        status: its HTTP status, None where it gave none.
+        said: its own words, for logs; they may name internals and go to no client.
+    """
+
+    def __init__(self, status: int | None, said: str) -> None:
+        super().__init__(f"{status or 'no answer'}: {said}")
+        self.status = status
+        self.said = said
+
+
+class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How tokens are drawn; each a function of the ids so far and of the position."""
+
+    max_tokens: int
+    min_tokens: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+    ignore_eos: bool = False
+    stop_token_ids: tuple[int, ...] = ()
+    logit_bias: Mapping[int, float] = {}
+    logprobs: int | None = None
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """KV blocks that a source keeps for one pull.
+
+    Attributes:
+        tokens: how many of the ids it covers.
+        expires: when the source lets go by itself, in seconds of the event loop's clock.
+        ticket: what the destination needs to find them, as the source said it.
+    """
+
+    tokens: int
+    expires: float
+    ticket: Mapping[str, Any]
+
+
+class Order(msgspec.Struct, frozen=True):
+    """One leg of a movable request.
+
+    Attributes:
+        id: of this leg, not of the request, and never the client's.
+        tokens: the prompt's ids and all generated so far.
+        sampling: for what is left.
+        priority: as the engine orders its queue, smaller first.
+        salt: keeps tenants' prefixes apart; the same on every leg.
+        hold: the last stage's, on the destination; None recomputes.
+    """
+
+    id: str
+    tokens: Sequence[int]
+    sampling: Sampling
+    priority: int
+    salt: str
+    hold: Hold | None = None
+
+
+class Logprob(msgspec.Struct, frozen=True):
+    """One token's log-probability, and those of the likeliest instead of it."""
+
+    token: int
+    logprob: float
+    top: Sequence[tuple[int, float]] = ()
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """What an engine said at once: tokens, in the last piece with a finish reason.
+
+    Attributes:
+        matched: the stop token's id where one ended it, else None.
+    """
+
+    tokens: Sequence[int]
+    finish: Finish | None = None
+    matched: int | None = None
+    logprobs: Sequence[Logprob] = ()
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """Facts of a running engine, asked of itself.
+
+    Attributes:
+        kind: "vllm", "llama.cpp", "openai".
+        compatibility: requests go on only on engines of the same class.
+        max_length: most ids of a sequence, prompt included.
+        kv_tokens: its KV cache's size; 0 where it doesn't tell.
+        block: tokens a KV block holds.
+        bounded: whether holds overtake its queue, so that downtime doesn't depend on it.
+        missing: what it lacks, as sentences that say what follows and what to change.
+    """
+
+    kind: str
+    version: str
+    model: str
+    compatibility: str
+    max_length: int
+    kv_tokens: int
+    block: int
+    movement: Movement
+    bounded: bool
+    missing: Sequence[str] = ()
+
+
+class Load(msgspec.Struct, frozen=True):
+    """An engine's own count, a correction to the gateways' ledgers."""
+
+    running: int
+    waiting: int
+    kv_used: float  # share of its cache
+    preemptions: int = 0
+
+
+class Decoder(Protocol):
+    """Token ids of one request into text, as far as it is certain."""
+
+    def feed(self, tokens: Sequence[int]) -> str:
+        """Return the text that these ids complete; bytes of a half character are held back."""
+        ...
+
+    def end(self) -> str:
+        """Return what was held back, with U+FFFD for what never became a character."""
+        ...
+
+
+class Reply(Protocol):
+    """A forwarded request's answer."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    def body(self) -> AsyncIterator[bytes]:
+        """Yield it as it comes. Raises EngineError where the engine breaks off."""
+        ...
+
+
+class Engine(Protocol):
+    """One running engine. Everything raises EngineError where it can't be done."""
+
+    name: str
+    url: str
+
+    async def probe(self) -> Capabilities:
+        """Ask what it is and can; checked against the running server, nothing assumed."""
+        ...
+
+    async def load(self) -> Load:
+        """Ask how busy it is."""
+        ...
+
+    async def render(self, path: str, body: Mapping[str, Any]) -> list[int]:
+        """Return the prompt's ids of an OpenAI request, by the engine's own chat template.
+
+        Raises EngineError with the engine's 4xx where it finds the request wrong.
+        """
+        ...
+
+    def decoder(self, prompt: Sequence[int]) -> Decoder:
+        """Return a new decoder of what follows the prompt."""
+        ...
+
+    def generate(self, order: Order) -> AbstractAsyncContextManager[AsyncIterator[Piece]]:
+        """Run a leg; leaving the context before its end aborts it on the engine."""
+        ...
+
+    async def hold(self, tokens: Sequence[int], salt: str) -> Hold:
+        """Lease the KV of exactly these ids, which a leg of this engine has computed."""
+        ...
+
+    async def pull(self, tokens: Sequence[int], salt: str, hold: Hold) -> None:
+        """Take held blocks of these ids into this engine's prefix cache."""
+        ...
+
+    def forward(self, path: str, body: Mapping[str, Any]) -> AbstractAsyncContextManager[Reply]:
+        """Pass a request that can't be moved; leaving the context aborts it."""
+        ...

@@ -1,0 +1,1 @@
+"""Serving: dispatch, live migration, drain and scaling of LLM engines, as pure decisions."""
