@@ -22,6 +22,24 @@ from typing import Any, Protocol
 
 import msgspec
 
+from fairstow.serving.tokens import Finish, Logprob, Piece, Sampling
+
+__all__ = [
+    "Capabilities",
+    "Decoder",
+    "Engine",
+    "EngineError",
+    "Finish",
+    "Hold",
+    "Load",
+    "Logprob",
+    "Movement",
+    "Order",
+    "Piece",
+    "Reply",
+    "Sampling",
+]
+
 
 class Movement(StrEnum):
     """How an engine can hand over the KV cache of a running request, the best way first."""
@@ -29,13 +47,6 @@ class Movement(StrEnum):
     PRE_COPY = "PreCopy"
     COPY = "Copy"
     RECOMPUTE = "Recompute"
-
-
-class Finish(StrEnum):
-    """Why an engine ended a leg. An abort or a broken connection is none of these."""
-
-    STOP = "stop"
-    LENGTH = "length"
 
 
 class EngineError(Exception):
@@ -50,22 +61,6 @@ class EngineError(Exception):
         super().__init__(f"{status or 'no answer'}: {said}")
         self.status = status
         self.said = said
-
-
-class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How tokens are drawn; each a function of the ids so far and of the position."""
-
-    max_tokens: int
-    min_tokens: int = 0
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    seed: int | None = None
-    ignore_eos: bool = False
-    stop_token_ids: tuple[int, ...] = ()
-    logit_bias: Mapping[int, float] = {}
-    logprobs: int | None = None
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -100,27 +95,6 @@ class Order(msgspec.Struct, frozen=True):
     priority: int
     salt: str
     hold: Hold | None = None
-
-
-class Logprob(msgspec.Struct, frozen=True):
-    """One token's log-probability, and those of the likeliest instead of it."""
-
-    token: int
-    logprob: float
-    top: Sequence[tuple[int, float]] = ()
-
-
-class Piece(msgspec.Struct, frozen=True):
-    """What an engine said at once: tokens, in the last piece with a finish reason.
-
-    Attributes:
-        matched: the stop token's id where one ended it, else None.
-    """
-
-    tokens: Sequence[int]
-    finish: Finish | None = None
-    matched: int | None = None
-    logprobs: Sequence[Logprob] = ()
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -217,6 +191,12 @@ class Engine(Protocol):
         """Take held blocks of these ids into this engine's prefix cache."""
         ...
 
-    def forward(self, path: str, body: Mapping[str, Any]) -> AbstractAsyncContextManager[Reply]:
-        """Pass a request that can't be moved; leaving the context aborts it."""
+    def forward(
+        self, path: str, body: Mapping[str, Any], *, salt: str, priority: int
+    ) -> AbstractAsyncContextManager[Reply]:
+        """Pass a request that can't be moved; leaving the context aborts it.
+
+        The body holds only what clients may say; salt and priority as in `Order`, for engines
+        that know them.
+        """
         ...
