@@ -283,6 +283,28 @@ STATUS: dict[str, dict[str, Any]] = {
         "stepsDone": 0,
         "stepsTotal": 1,
     },
+    "ServingPool": {
+        "instances": 3,
+        "ready": 2,
+        "draining": 1,
+        "running": 40,
+        "waiting": 0,
+        "freenessSteps": -3,
+    },
+    "InstanceDrain": {
+        "remaining": 2,
+        "pinned": 1,
+        "moved": 14,
+        "conditions": [
+            {
+                "type": "Drained",
+                "status": "False",
+                "reason": "RequestsRemain",
+                "message": "2 requests are on the instance",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }
+        ],
+    },
 }
 ROWS = {
     "GpuPool": "NAME NODES GPUS FREE LARGEST PENDING AGE | 3 24 4 2 1",
@@ -290,6 +312,9 @@ ROWS = {
     "PlanCreated plan-3f9a1c07",
     "PackingPlan": "NAME PLACES MOVES EVICTS APPROVED STATE AGE | 1 1 0 Approved "
     "WaitingForApproval",
+    "ServingPool": "NAME INSTANCES READY DRAINING RUNNING WAITING FREENESS AGE | 3 2 1 40 0 -3",
+    "InstanceDrain": "NAME POOL POD CAUSE REMAINING PINNED MOVED DRAINED AGE | llama "
+    "llama-7d9c5-x2x4k User 2 1 14 False",
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from pydantic import ValidationError
 
-from fairstow.api import KINDS, GpuPool, PackingPlan, PackingPolicy, problems
+from fairstow.api import PACKING_KINDS, GpuPool, PackingPlan, PackingPolicy, problems
 from fairstow.api.model import CustomResource
 from fairstow.cluster.kinds import Kind
 
@@ -20,9 +20,11 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T", bound=CustomResource)
 Json = Mapping[str, Any]
 
-_MODELS: Mapping[str, type[CustomResource]] = {model.__name__: model for model in KINDS}
+_MODELS: Mapping[str, type[CustomResource]] = {model.__name__: model for model in PACKING_KINDS}
 
-OWN = tuple(Kind(model.__name__, "fairstow.dev/v1alpha1", model.resource.plural) for model in KINDS)
+OWN = tuple(
+    Kind(kind.__name__, "fairstow.dev/v1alpha1", kind.resource.plural) for kind in PACKING_KINDS
+)
 """Fairstow's kinds, to be watched."""
 
 

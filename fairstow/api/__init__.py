@@ -7,13 +7,8 @@ Nothing here knows a clock, a network or any other part of fairstow.
 """
 
 from fairstow.api.fields import duration_milliseconds
-from fairstow.api.gpu_pool import (
-    GpuPool,
-    GpuPoolSpec,
-    GpuPoolStatus,
-    LabelSelector,
-    LabelSelectorRequirement,
-)
+from fairstow.api.gpu_pool import GpuPool, GpuPoolSpec, GpuPoolStatus
+from fairstow.api.instance_drain import InstanceDrain, InstanceDrainSpec, InstanceDrainStatus
 from fairstow.api.model import GROUP, VERSION, ObjectMeta, problems
 from fairstow.api.packing_plan import (
     OWNER_TEXT,
@@ -45,17 +40,23 @@ from fairstow.api.packing_policy import (
     Triggers,
 )
 from fairstow.api.reasons import Reason
+from fairstow.api.selectors import LabelSelector, LabelSelectorRequirement
+from fairstow.api.serving_pool import ServingPool, ServingPoolSpec, ServingPoolStatus
 from fairstow.api.status import Condition
 
-KINDS = (GpuPool, PackingPolicy, PackingPlan)
+PACKING_KINDS = (GpuPool, PackingPolicy, PackingPlan)
+SERVING_KINDS = (ServingPool, InstanceDrain)
+KINDS = (*PACKING_KINDS, *SERVING_KINDS)
 
 __all__ = [
     "GROUP",
     "KINDS",
     "OWNER_TEXT",
+    "PACKING_KINDS",
     "PLAN_MAX_BYTES",
     "PLAN_MAX_ENTRIES",
     "RUN_REQUESTED_AT",
+    "SERVING_KINDS",
     "VERSION",
     "WHAT_IF",
     "Approval",
@@ -66,6 +67,9 @@ __all__ = [
     "GpuPool",
     "GpuPoolSpec",
     "GpuPoolStatus",
+    "InstanceDrain",
+    "InstanceDrainSpec",
+    "InstanceDrainStatus",
     "LabelSelector",
     "LabelSelectorRequirement",
     "Limits",
@@ -82,6 +86,9 @@ __all__ = [
     "PlanSummary",
     "PoolReference",
     "Reason",
+    "ServingPool",
+    "ServingPoolSpec",
+    "ServingPoolStatus",
     "Step",
     "Tier",
     "Triggers",

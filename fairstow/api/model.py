@@ -90,6 +90,7 @@ class ObjectMeta(BaseModel):
     )
 
     name: Annotated[str, Field(min_length=1, max_length=253)]
+    namespace: str | None = None
     uid: str | None = None
     resource_version: str | None = None
     generation: int | None = None

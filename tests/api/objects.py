@@ -14,10 +14,12 @@ from fairstow.api.model import CustomResource
 from tools.generate.reference import example
 
 BY_KIND: dict[str, type[CustomResource]] = {kind.__name__: kind for kind in KINDS}
+REMOVED = object()
 EXAMPLES: dict[str, dict[str, Any]] = {
     kind.__name__: yaml.safe_load(example(kind)) for kind in KINDS
 }
-REMOVED = object()
+for _each in EXAMPLES.values():
+    _each["metadata"].pop("namespace", None)  # whichever the tests are in
 
 PLACEMENT = EXAMPLES["PackingPlan"]["spec"]["placements"][0]
 POD = {key: PLACEMENT[key] for key in ("namespace", "name", "uid")}
@@ -111,6 +113,18 @@ GOOD = {
     "plan with a gap and a negative priority": changed(
         EXAMPLES["PackingPlan"],
         {"spec.tiers.0": TIER | {"priority": -5, "bound": 182, "proof": "Gap", "gapPods": 3}},
+    ),
+    "serving pool": EXAMPLES["ServingPool"],
+    "serving pool, defaults": changed(
+        EXAMPLES["ServingPool"],
+        {"spec": {"engines": {"selector": {"matchLabels": {"app": "llama"}}}}},
+    ),
+    "serving pool whose requests move when memory is overdrawn": changed(
+        EXAMPLES["ServingPool"], {"spec.rescheduling.belowSteps": -20}
+    ),
+    "drain": EXAMPLES["InstanceDrain"],
+    "drain, defaults": changed(
+        EXAMPLES["InstanceDrain"], {"spec.cause": REMOVED, "spec.deadline": REMOVED}
     ),
 }
 
@@ -328,7 +342,70 @@ _PLAN_RULES = {
     ),
 }
 
-BREAKS_A_RULE = _POOL_RULES | _POLICY_RULES | _PLAN_RULES
+_SERVING_RULES = {
+    "serving pool's name": Bad(
+        "ServingPool",
+        {"metadata.name": "a" * 64},
+        "object",
+        "a pool's name has at most 63 characters",
+    ),
+    "engines without a label": Bad(
+        "ServingPool",
+        {"spec.engines.selector": {}},
+        "spec.engines",
+        "selector names at least one label",
+    ),
+    "engines' label key": Bad(
+        "ServingPool",
+        {"spec.engines.selector.matchLabels": {"no spaces": "x"}},
+        "spec.engines.selector.matchLabels",
+        "a key of matchLabels isn't a label key: write name or prefix/name",
+    ),
+    "engines' label without values": Bad(
+        "ServingPool",
+        {"spec.engines.selector.matchExpressions": [{"key": "a", "operator": "In"}]},
+        "spec.engines.selector.matchExpressions[0]",
+        "values are given with operator In or NotIn, and only then",
+    ),
+    "thresholds of moves": Bad(
+        "ServingPool",
+        {"spec.rescheduling.belowSteps": 60},
+        "spec.rescheduling",
+        "belowSteps is less than aboveSteps",
+    ),
+    "fewest above most": Bad(
+        "ServingPool",
+        {"spec.scaling.minReplicas": 9},
+        "spec.scaling",
+        "minReplicas is at most maxReplicas",
+    ),
+    "thresholds of scaling": Bad(
+        "ServingPool",
+        {"spec.scaling.outBelowSteps": 60},
+        "spec.scaling",
+        "outBelowSteps is less than inAboveSteps",
+    ),
+    "scaling in after days": Bad(
+        "ServingPool",
+        {"spec.scaling.inAfter": "25h"},
+        "spec.scaling.inAfter",
+        "inAfter is a duration from 0s to 24h",
+    ),
+    "no time to drain": Bad(
+        "ServingPool",
+        {"spec.drainDeadline": "0s"},
+        "spec.drainDeadline",
+        "drainDeadline is a duration from 1s to 24h",
+    ),
+    "a drain's deadline without unit": Bad(
+        "InstanceDrain",
+        {"spec.deadline": "10"},
+        "spec.deadline",
+        "deadline is a duration from 1s to 24h",
+    ),
+}
+
+BREAKS_A_RULE = _POOL_RULES | _POLICY_RULES | _PLAN_RULES | _SERVING_RULES
 
 BREAKS_A_BOUND = {
     "no spec": Bad("GpuPool", {"spec": REMOVED}, "spec", "Required value", "Field required"),
