@@ -185,8 +185,9 @@ def prepare(cluster: Cluster, nodes: int) -> None:
     plan = Plan("under-way", (holds,))
     obj = plan.to_object(status=False)
     del obj["metadata"]["uid"]
+    obj["spec"]["stepTimeout"] = "24h"
     cluster.apply([obj])
-    status = json.dumps({"status": plan.status(executing=True)})
+    status = json.dumps({"status": plan.status(executing=True, since=now)})
     cluster.kubectl(
         *("patch", "packingplan", plan.name, "--subresource=status", "--type=merge", "-p", status)
     )

@@ -76,7 +76,8 @@ def carry_out(cluster: Cluster, own: Beside) -> Iterator[Callable[[Plan], None]]
 
 
 def report(cluster: Cluster, plan: Plan, *, executing: bool) -> None:
-    status = json.dumps({"status": plan.status(executing=executing)})
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    status = json.dumps({"status": plan.status(executing=executing, since=now)})
     cluster.kubectl(
         *("patch", "packingplan", plan.name, "--subresource=status", "--type=merge", "-p", status)
     )

@@ -40,7 +40,8 @@ class Plans:
     A plan that can't be read keeps no room, and isn't acknowledged: nothing is evicted for it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wall: Callable[[], float]) -> None:
+        self._wall = wall
         self.changed: Callable[[], None] = _nobody
         self.reservations = _NO_RESERVATIONS
         self._plans: dict[str, Enforced] = {}
@@ -59,7 +60,8 @@ class Plans:
         """Take in a plan that is new or changed."""
         name = name_of(obj)
         try:
-            self._put(name, enforced(_dict(obj)))
+            plan = enforced(_dict(obj))
+            self._put(name, None if plan is None or plan.holds.over(self._wall()) else plan)
         except ValueError as error:
             log.error("plan not enforced: it can't be read", plan=name, error=str(error))
             self._put(name, None)
@@ -73,6 +75,15 @@ class Plans:
         """Forget all plans but those."""
         for name in self._plans.keys() - names:
             self._put(name, None)
+
+    def end_overdue(self) -> int:
+        """Forget plans whose step is long overdue; return for how many pods they kept room."""
+        now = self._wall()
+        overdue = {name: plan for name, plan in self._plans.items() if plan.holds.over(now)}
+        for name in overdue:
+            log.error("room no longer kept: the plan's step is long overdue", plan=name)
+            self._put(name, None)
+        return sum(len(plan.holds.holds) for plan in overdue.values())
 
     def unknown(self, kind: Kind) -> None:
         """Without the right to list plans, or without the kind, there are none to enforce."""
@@ -185,7 +196,7 @@ class Index:
         self.rooms = Rooms(self.live)
         self.assumed = Assumed(self.live, clock)
         self.kept = Kept(self.assumed)
-        self.plans = Plans()
+        self.plans = Plans(wall)
         self.policies = Policies()
         self.operator = Operator(operator_lease, clock, wall)
         self._held = 0
@@ -208,15 +219,17 @@ class Index:
         return self.plans.reservations
 
     def expired(self) -> int:
-        """Return for how many pods room is no longer kept since the last call: the operator died.
+        """Return for how many pods room is no longer kept since the last call though plans want it.
 
-        Their plans are still under way, so an operator that comes back keeps it anew.
+        Either the operator died: their plans are still under way, so one that comes back keeps it
+        anew. Or their step is long overdue.
         """
+        overdue = self.plans.end_overdue()
         held = sum(len(plan.holds) for plan in self.plans.reservations.plans)
         alive = self.operator.alive
         expired = min(self._held, held) if not alive else 0
         self._held = held if alive else 0
-        return expired
+        return expired + overdue
 
     def _changed(self, kind: Kind, name: str) -> None:
         if kind == POD:

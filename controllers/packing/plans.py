@@ -241,8 +241,8 @@ class PlanLoop:
         wanted = {
             node: f"{plan.metadata.name}.{holds.step}"
             for plan in plans
-            if reserves(plan)
             for holds in (holds_of(plan),)
+            if not holds.over(self._parts.now)
             for node in holds.nodes & nodes.keys()
         }
         marked = {

@@ -152,4 +152,8 @@ class Reason(StrEnum):
     )
     EVICTION_REFUSED = ("EvictionRefused", "The API server refused an eviction of the plan.")
     POD_PROTECTED = ("PodProtected", "A pod of the plan may no longer be moved or evicted.")
+    STEP_TOO_LARGE = (
+        "StepTooLarge",
+        "A step concerns more pods than a plan's status has room to name.",
+    )
     STEP_TIMED_OUT = ("StepTimedOut", "A step wasn't finished in time.")

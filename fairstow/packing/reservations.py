@@ -28,6 +28,10 @@ more than a leaves every prefix ≥ 0 that was ≥ 0 before; without plans a = f
 **Beneficiaries** of an open hold of the current step are steered to its node as soon as the
 scheduler finds it feasible; until then they are others. Members of a gang wait until the room of
 all the gang's open holds is free, so a gang is never half bound.
+
+**Until.** A step that isn't over `LATE_SECONDS` after its time-out never will be: whoever carries
+the plan out would have given it up, and can't say so (its right to write statuses was lost, or the
+API server refuses the status). From then on the plan keeps nothing, whatever its status says.
 """
 
 from __future__ import annotations
@@ -38,10 +42,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
+from fairstow.api.fields import duration_milliseconds
 from fairstow.api.reasons import Reason
-from fairstow.api.status import conditions_of
+from fairstow.api.status import condition, conditions_of
 from fairstow.api.status import holds as holds_true
 from fairstow.cluster.quantity import parse
+from fairstow.cluster.times import seconds
 
 if TYPE_CHECKING:
     from fairstow.api import PackingPlan
@@ -50,6 +56,9 @@ if TYPE_CHECKING:
     from fairstow.cluster.snapshot import Snapshot
 
 Amounts = dict[str, int]
+
+LATE_SECONDS = 300
+"""How long after a step's time-out room is kept: longer than clocks differ or outages last."""
 
 
 class World(Protocol):
@@ -110,6 +119,7 @@ class PlanHolds:
             nobody has arrived.
         holds: of this step and those after it, in the order of the plan.
         leaving: steps by uid of the pods that are to be evicted in them.
+        until: when it keeps nothing any more, in seconds since 1970; None: not under way.
     """
 
     plan: str
@@ -118,15 +128,20 @@ class PlanHolds:
     known: frozenset[str] | None
     holds: tuple[Hold, ...]
     leaving: Mapping[str, int]
+    until: int | None = None
 
     @cached_property
     def nodes(self) -> frozenset[str]:
         """Nodes on which it keeps room."""
         return frozenset(hold.node for hold in self.holds)
 
+    def over(self, now: float) -> bool:
+        """Whether it keeps nothing, or nothing any more, at `now`, in seconds since 1970."""
+        return self.until is None or now > self.until
+
 
 def reserves(plan: PackingPlan) -> bool:
-    """Whether a plan keeps room: it is under way."""
+    """Whether a plan keeps room, until its step is long overdue (`PlanHolds.until`)."""
     return holds_true(conditions_of(plan), "Executing")
 
 
@@ -158,7 +173,17 @@ def holds_of(plan: PackingPlan) -> PlanHolds:
         known=frozenset(step.known) if step is not None and begun else None,
         holds=tuple(holds),
         leaving=leaving,
+        until=_until(plan),
     )
+
+
+def _until(plan: PackingPlan) -> int | None:
+    executing = condition(conditions_of(plan), "Executing")
+    if executing is None or executing.status != "True":
+        return None
+    step = plan.status.step if plan.status else None
+    began = seconds(step.started_at if step else executing.last_transition_time) or 0
+    return began + duration_milliseconds(plan.spec.step_timeout) // 1000 + LATE_SECONDS
 
 
 def arrived(plan: PlanHolds, world: World) -> tuple[list[Hold], list[Hold]]:

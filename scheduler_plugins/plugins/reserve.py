@@ -2,7 +2,8 @@
 
 The rule who may take what is `fairstow.packing.reservations`; here is which plans it is asked
 about. A plan counts while it is under way and the operator that carries it out is alive, so that
-with the operator dead the room it kept is free again by itself.
+with the operator dead the room it kept is free again by itself, and until its step is long overdue,
+so that one which can't be ended is, too.
 
 `Kept` answers for pods that no plan awaits, nearly all there are: from numbers that are computed
 anew only when something changed on a node where room is kept.

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from fairstow.api import Approval, PackingPlan, Reason
-from fairstow.api.packing_plan import Abort
+from fairstow.api.packing_plan import PLAN_MAX_ENTRIES, Abort
 from fairstow.cluster.model import Pod
 from fairstow.packing.execution.progress import known
 from fairstow.packing.execution.turn import Ask, Enforcement, Gate, decide
@@ -389,6 +389,25 @@ def test_holds_are_those_of_steps_not_done() -> None:
     assert not kept.holds
     room = Reservations([kept]).available("a", SnapshotWorld(world.snapshot))
     assert room == SnapshotWorld(world.snapshot).free("a")
+
+
+def test_a_step_too_large_for_the_status_ends_the_plan_before_it_begins() -> None:
+    """Every pod of a workload that is on a step's node already has to be told from who arrives."""
+    many = PLAN_MAX_ENTRIES + 1
+    objects = [
+        beating(node("a", gpu=4)), beating(node("b", gpu=3, cpu="9000", pods=2 * many)),
+        pod("one", "a", gpu=2), pod("big", gpu=4, priority=100, owner="ReplicaSet/big"),
+    ]  # fmt: skip
+    plan = approved(planned(objects))
+    assert [move.to for move in plan.spec.moves] == ["b"]
+    crowd = [pod(f"old-{i}", "b", gpu=0) for i in range(many)]
+    world = LiveWorld([*objects, *crowd], plan)
+    world.turn()
+    assert world.reason("Stale") == Reason.STEP_TOO_LARGE
+    assert f"have {many} on its nodes" in str(world.plan.status)
+    assert not world.reason("Executing")
+    assert world.plan.status is not None
+    assert world.plan.status.started_at is None, "it counts as never begun"
 
 
 def test_arrivals_are_counted_in_linear_time() -> None:

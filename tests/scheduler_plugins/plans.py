@@ -73,16 +73,16 @@ class Plan:
         }
         return plan | {"status": self.status(executing=True)} if status else plan
 
-    def status(self, *, executing: bool, done: int = 0) -> Object:
+    def status(self, *, executing: bool, done: int = 0, since: str = NOW) -> Object:
         """The status while the first step that isn't done is under way, or after the end."""
         condition = {
             "type": "Executing",
             "status": "True" if executing else "False",
             "reason": "Executing" if executing else "Succeeded",
             "message": "as a test says",
-            "lastTransitionTime": NOW,
+            "lastTransitionTime": since,
         }
-        step = {"index": done, "startedAt": NOW, "known": list(self.known)}
+        step = {"index": done, "startedAt": since, "known": list(self.known)}
         return {"conditions": [condition], "stepsDone": done} | (
             {"step": step} if executing else {}
         )

@@ -23,7 +23,7 @@ it is Stale or Succeeded; a turn on an unchanged world changes nothing; steps ar
 from dataclasses import dataclass, replace
 
 from fairstow.api import Condition, PackingPlan, PackingPlanStatus, Reason, duration_milliseconds
-from fairstow.api.packing_plan import StepProgress
+from fairstow.api.packing_plan import PLAN_MAX_ENTRIES, StepProgress
 from fairstow.api.status import holds as holds_true
 from fairstow.api.status import with_condition
 from fairstow.cluster.model import Pod
@@ -182,14 +182,22 @@ class _Turn:
         return self._result(again=self._ask.gate.opens_in)
 
     def _begin(self, holds: PlanHolds, world: SnapshotWorld) -> Turn:
-        self._new = self._new.model_copy(
-            update={
-                "started_at": self._old.started_at or self._now,
-                "step": self._step(holds, world),
-            }
-        )
-        self._set("Executing", True, Reason.EXECUTING, "its room is reserved, its steps follow")
-        self._waits(Reason.RESERVING, "its room is being reserved")
+        """Record a step as begun; a plan is given up whose record would be too long to be kept."""
+        there = known(holds, world)
+        if len(there) > PLAN_MAX_ENTRIES:
+            return self.give_up(
+                Reason.STEP_TOO_LARGE,
+                f"step {holds.step + 1} adds pods to workloads that have {len(there)} on its nodes "
+                f"already, and a plan's status has room to name {PLAN_MAX_ENTRIES} of them: limit "
+                "the moves per plan",
+            )
+        begun = StepProgress(index=holds.step, started_at=self._now, known=there)
+        self._new = self._new.model_copy(update={"step": begun})
+        if not self.under_way:
+            started = {"started_at": self._old.started_at or self._now}
+            self._new = self._new.model_copy(update=started)
+            self._set("Executing", True, Reason.EXECUTING, "its room is reserved, its steps follow")
+            self._waits(Reason.RESERVING, "its room is being reserved")
         return self._result(again=0.0)
 
     def carry_on(self) -> Turn:
@@ -200,8 +208,7 @@ class _Turn:
             return self._succeed()
         step = self._old.step
         if step is None or holds.known is None:  # somebody edited the status
-            self._new = self._new.model_copy(update={"step": self._step(holds, world)})
-            return self._result(again=0.0)
+            return self._begin(holds, world)
         progress = look(plan, holds, world)
         if progress.settled(self._quiet(progress)):
             return self._next_step(replace(holds, step=holds.step + 1, known=None), world)
@@ -248,8 +255,7 @@ class _Turn:
             return self._succeed()
         if self._ask.gate.shut is not None:
             return self._pause(*self._ask.gate.shut)
-        self._new = self._new.model_copy(update={"step": self._step(holds, world)})
-        return self._result(again=0.0)
+        return self._begin(holds, world)
 
     def _pause(self, reason: Reason, message: str) -> Turn:
         """Stop between two steps: no room is kept meanwhile."""
@@ -284,9 +290,6 @@ class _Turn:
         reason = Reason.RESERVATION_LOST if had else Reason.RESERVING
         self._set("Reserved", False, reason, f"not by {', '.join(enforcement.missing)}"[:4096])
         return False
-
-    def _step(self, holds: PlanHolds, world: SnapshotWorld) -> StepProgress:
-        return StepProgress(index=holds.step, started_at=self._now, known=known(holds, world))
 
     @property
     def _allowed_seconds(self) -> float:
