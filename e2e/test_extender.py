@@ -2,10 +2,10 @@
 
 Covered: pods of schedulerName fairstow run; kept room is kept also from pods that want no GPU, and
 free again with the plan over or the operator gone; a bare pod and the pods of a ReplicaSet go to
-their nodes, on 150 nodes too; preemption is vetoed only in mode Auto under a live Lease; the Lease
-says what is kept; who may see metrics; no certificate, no answer; certificates change under load;
-the extender gone with ignorable true and false. Plans are written here as an operator would leave
-them.
+their nodes (`full`: on 150 nodes too); preemption is vetoed only in mode Auto under a live Lease;
+the Lease says what is kept; who may see metrics; no certificate, no answer; certificates change
+under load; the extender gone with ignorable true and false. Plans are written here as an operator
+would leave them.
 Not covered: the operator (execution), the rules case by case (tests/packing,
 tests/scheduler_plugins).
 """
@@ -246,6 +246,7 @@ def test_beneficiaries_go_to_their_nodes(
     assert placed(cluster, namespace, "bare") == nodes[4]
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("operator")
 def test_on_many_nodes_of_which_the_scheduler_samples_some_they_do_too(
     cluster: Cluster,

@@ -1,9 +1,10 @@
 """The operator's second port on a real API server: who may read metrics, and what readiness says.
 
 On a cluster of its own, whose API server ends. Covered: metrics without a token, without the right
-and with it; a replica that waits for the Lease is not ready while the API server is gone for long,
-and is again afterwards; logs are JSON. Not covered: the replica that acts, which ends when it can't
-renew its Lease (e2e/test_leadership.py); stuck loops (tests/controllers/test_health.py).
+and with it; logs are JSON; with `make e2e-full`, a replica that waits for the Lease is not ready
+while the API server is gone for long, and is again afterwards. Not covered: the replica that acts,
+which ends when it can't renew its Lease (e2e/test_leadership.py); stuck loops
+(tests/controllers/test_health.py).
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ def test_each_line_of_the_log_is_json(programs: Installed) -> None:
     assert all({"level", "logger", "timestamp"} <= line.keys() for line in lines)
 
 
+@pytest.mark.full
 def test_a_replica_is_not_ready_while_the_api_server_is_gone_for_long(
     own_cluster: tuple[LocalCluster, Cluster], programs: Installed
 ) -> None:

@@ -98,6 +98,7 @@ def test_a_target_node_that_goes_half_way(
     scene.wait(lambda: scene.let_go() == 0 and len(scene.uids("small")) == 20, "all small pods")
 
 
+@pytest.mark.full
 def test_a_budget_that_falls_to_nothing_half_way_is_waited_for_and_then_given_up(
     scene: Scene,
 ) -> None:

@@ -1,10 +1,10 @@
 """Plans whose programs crash, hang or are doubled: operator, extender and scheduler.
 
 Covered: the operator killed half-way, at every change of a plan (`full`), paused, twice there, and
-dead for good; the extender gone before and during a plan, with ignorable true and false. Invariants
-throughout: only the plan's pods are evicted, each once; none is lost; in the end nothing is kept.
-Not covered: crashes between any two lines (tests/packing/test_execution.py has any two turns), the
-API server (test_default_scheduler.py).
+dead for good; the extender gone before a plan and (`full`) during one, with ignorable true and
+false. Invariants throughout: only the plan's pods are evicted, each once; none is lost; in the end
+nothing is kept. Not covered: crashes between any two lines (tests/packing/test_execution.py has any
+two turns), the API server (test_default_scheduler.py).
 """
 
 from __future__ import annotations
@@ -162,10 +162,9 @@ def test_with_the_operator_dead_room_is_free_and_preemption_works(scene: Scene) 
     scene.wait(scene.unclaimed, "the room to be released")
 
 
-def test_without_the_extender_nobody_is_evicted(scene: Scene) -> None:
-    """It is gone before the plan begins, and again between two steps."""
+def test_without_the_extender_no_plan_evicts_anybody(scene: Scene) -> None:
     own = scene.programs.own
-    before = scene.stuck(Work(1, held=True))
+    before = scene.stuck()
     plan = scene.plan()
     own.processes.kill_one(EXTENDER)
     try:
@@ -174,6 +173,16 @@ def test_without_the_extender_nobody_is_evicted(scene: Scene) -> None:
         assert scene.uids("small") == before
     finally:
         own.start_extender()
+    assert scene.await_end(plan) == "Succeeded"
+    moved_twice(scene, before)
+
+
+@pytest.mark.full
+def test_an_extender_that_goes_between_two_steps_stops_the_plan(scene: Scene) -> None:
+    own = scene.programs.own
+    before = scene.stuck(Work(1, held=True))
+    plan = scene.plan()
+    scene.approve(plan)
     scene.await_terminating("small")
     own.processes.kill_one(EXTENDER)
     try:
