@@ -1,0 +1,120 @@
+"""What gateways and the serving controller tell each other over the gateways' admin port.
+
+Several gateways serve one pool, each owns the requests of its own clients. The controller reads
+every ledger, decides for the pool as a whole and proposes; a gateway moves only its own requests
+and may decline. On a cluster, which instances drain is read by gateways from InstanceDrains
+themselves, so that a drain needs no controller; the ledger says how far each one is.
+
+    GET  /ledger           -> Ledger
+    POST /moves  Moves     -> Taken       proposals; each is taken or declined with a reason
+    PUT  /drains Drains    -> Ledger      the instances that drain, all of them; local use only
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+import msgspec
+
+
+class Phase(StrEnum):
+    """Where a request is."""
+
+    PARKED = "Parked"  # in the gateway: no instance has room
+    QUEUED = "Queued"  # on an instance, without a token so far
+    RUNNING = "Running"
+
+
+class State(StrEnum):
+    """What a gateway does with an instance."""
+
+    STARTING = "Starting"  # it doesn't answer yet, or its facts aren't known
+    SERVING = "Serving"
+    DRAINING = "Draining"  # no new requests, those there move away
+    LOST = "Lost"  # it stopped to answer
+
+
+class RequestEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One request of a gateway.
+
+    Attributes:
+        instance: where it runs, "" while parked.
+        prompt, generated: its ids so far.
+        limit: most ids it may still generate.
+        arrived: seconds ago.
+        pinned: why it can't be moved, "" if it can.
+        moving: where to, "" if it isn't being moved.
+    """
+
+    id: str
+    tenant: str
+    instance: str
+    phase: Phase
+    prompt: int
+    generated: int
+    limit: int
+    priority: int
+    arrived: float
+    pinned: str = ""
+    moving: str = ""
+
+
+class InstanceEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One instance as a gateway sees it.
+
+    Attributes:
+        name: the pod's uid on a cluster, else the engine's name.
+        kv_tokens: its KV cache's size, 0 where unknown; block: tokens a block holds.
+        movement: how requests leave it, as `engines.protocol.Movement` says.
+        moved, recomputed: requests of this gateway that left it, with its memory copied or not.
+        problem: what is wrong with it, "" if nothing.
+    """
+
+    name: str
+    url: str
+    state: State
+    compatibility: str = ""
+    kv_tokens: int = 0
+    block: int = 0
+    movement: str = ""
+    moved: int = 0
+    recomputed: int = 0
+    problem: str = ""
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """All that one gateway knows. Attributes: gateway: its name."""
+
+    gateway: str
+    pool: str
+    instances: Sequence[InstanceEntry]
+    requests: Sequence[RequestEntry]
+
+
+class Move(msgspec.Struct, frozen=True):
+    """A proposal: let this request go on elsewhere. Attributes: reason: a word of api.Reason."""
+
+    request: str
+    source: str
+    destination: str
+    reason: str
+
+
+class Moves(msgspec.Struct, frozen=True):
+    """Proposals to one gateway."""
+
+    moves: Sequence[Move]
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """The answer. Attributes: declined: why, by request."""
+
+    taken: Sequence[str]
+    declined: dict[str, str]
+
+
+class Drains(msgspec.Struct, frozen=True):
+    """The names of the instances that drain; all others serve."""
+
+    instances: Sequence[str]
