@@ -75,6 +75,28 @@ class Reason(StrEnum):
         "Pods may land on the pool without passing Fairstow's filter, so plans need approval.",
     )
 
+    # Serving pools
+    SERVING = ("Serving", "A gateway answers, and an instance takes requests.")
+    NO_GATEWAY = ("NoGateway", "No gateway serves the pool.")
+    GATEWAY_SILENT = (
+        "GatewaySilent",
+        "A gateway of the pool doesn't answer, so nobody knows all of its requests.",
+    )
+    NO_INSTANCE = ("NoInstance", "No engine of the pool takes requests.")
+    MEMORY_MOVES = ("MemoryMoves", "Running requests go on elsewhere with their memory copied.")
+    RECOMPUTES = (
+        "Recomputes",
+        "Running requests go on elsewhere, but at least one engine has them computed again.",
+    )
+
+    # Drains
+    DRAINED = ("Drained", "No request is on the instance any more.")
+    REQUESTS_REMAIN = ("RequestsRemain", "Requests are on the instance still.")
+    DEADLINE_OVER = (
+        "DeadlineOver",
+        "The time for requests that can't be moved is over; the instance may go with them.",
+    )
+
     # Runs
     PLAN_CREATED = ("PlanCreated", "A plan was made.")
     PLAN_OBSERVED = (
