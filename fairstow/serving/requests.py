@@ -1,0 +1,158 @@
+"""What an OpenAI request asks for: can it be moved, must it stay where it runs, or is it refused?
+
+A request is *movable* only if its continuation is a function of token ids: the gateway tokenises
+it, and any engine of the same class can go on with it. Penalties over the output, grammars, forced
+tools, several choices and pictures are state that ids don't carry: such a request is *pinned* and
+passed to one engine as it is. The table `fields` says so for each field of the API, and which
+values are as if the field weren't there. A field that no table knows pins as well, and isn't
+passed on: engines act on fields that are none of a client's business (another's KV cache, another's
+request, the order of the queue), and the next version may have more. Those known are refused.
+
+So bodies that reach an engine are built here, of what tables allow. Called by the gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from fairstow.serving.request_fields import (
+    CHAT,
+    COMPLETIONS,
+    Effect,
+    Field,
+    Wrong,
+)
+from fairstow.serving.tokens import Sampling
+
+
+class Endpoint(StrEnum):
+    """Where token streams are asked for; the value is the path."""
+
+    CHAT = "/v1/chat/completions"
+    COMPLETIONS = "/v1/completions"
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a request asks for, whichever endpoint it came by.
+
+    Attributes:
+        body: what an engine may be told: the prompt's fields of a movable request, else all.
+        pinned: why it can't be moved, empty if it can.
+        ignored: fields that aren't passed on because nobody knows them.
+        sampling: for a movable one; `max_tokens` is 0 where the client named no limit.
+        usage: whether a stream ends with a chunk of it.
+    """
+
+    endpoint: Endpoint
+    model: str
+    body: Mapping[str, Any]
+    stream: bool
+    usage: bool
+    sampling: Sampling
+    stop: tuple[str, ...]
+    pinned: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A request that is wrong by itself, in the words of an OpenAI error."""
+
+    message: str
+    param: str | None = None
+
+
+FIELDS: Mapping[Endpoint, Mapping[str, Field]] = {
+    Endpoint.CHAT: CHAT,
+    Endpoint.COMPLETIONS: COMPLETIONS,
+}
+
+
+def read(endpoint: Endpoint, body: Any) -> Asked | Refusal:
+    """Return what a decoded JSON body asks for."""
+    if not isinstance(body, dict):
+        return Refusal("The body has to be a JSON object.")
+    table = FIELDS[endpoint]
+    said: dict[str, Any] = {}
+    passed: dict[str, Any] = {}
+    prompt: dict[str, Any] = {}
+    pinned: list[str] = []
+    ignored: list[str] = []
+    for name, value in body.items():
+        if value is None:
+            continue
+        field = table.get(name)
+        if field is None:
+            ignored.append(name)
+            pinned.append(f"nobody knows the field {name[:64]!r}")
+            continue
+        if field.effect is Effect.REFUSED:
+            return Refusal(f"{name} is for engines alone; leave it out.", name)
+        try:
+            said[name] = field.check(value)
+        except Wrong as wrong:
+            return Refusal(f"{name} {wrong}.", name)
+        passed[name] = value
+        if field.effect is Effect.PROMPT:
+            prompt[name] = value
+        if (why := field.pins(value)) is not None:
+            pinned.append(why)
+    for name, field in table.items():
+        if field.required and name not in said:
+            return Refusal(f"{name} is missing.", name)
+    _together(said, pinned)
+    sampling = _sampling(endpoint, said)
+    if isinstance(sampling, Refusal):
+        return sampling
+    if said.get("stream_options") is not None and not said.get("stream"):
+        return Refusal("stream_options is for streams: set stream to true.", "stream_options")
+    return Asked(
+        endpoint=endpoint,
+        model=said["model"],
+        body=passed if pinned else prompt,
+        stream=said.get("stream", False),
+        usage=said.get("stream_options", {}).get("include_usage", False),
+        sampling=sampling,
+        stop=said.get("stop", ()),
+        pinned=tuple(pinned),
+        ignored=tuple(ignored),
+    )
+
+
+def _together(said: Mapping[str, Any], pinned: list[str]) -> None:
+    """What fields mean only together: tools that may be called, by the engine's own parser."""
+    if said.get("tools") and said.get("tool_choice") != "none":
+        pinned.append("the engine makes tool calls of its text")
+    elif said.get("tool_choice", "auto") not in ("auto", "none"):
+        pinned.append("tool_choice forces a form")
+
+
+def _sampling(endpoint: Endpoint, said: Mapping[str, Any]) -> Sampling | Refusal:
+    limit = said.get("max_completion_tokens", said.get("max_tokens"))
+    if limit is None:
+        limit = 0 if endpoint is Endpoint.CHAT else 16  # OpenAI's default
+    minimum = said.get("min_tokens", 0)
+    if limit and minimum > limit:
+        return Refusal("min_tokens is more than max_tokens.", "min_tokens")
+    if endpoint is Endpoint.CHAT:
+        logprobs = said.get("top_logprobs", 0) if said.get("logprobs") else None
+        if said.get("top_logprobs") and not said.get("logprobs"):
+            return Refusal("top_logprobs needs logprobs to be true.", "top_logprobs")
+    else:
+        logprobs = said.get("logprobs")
+    return Sampling(
+        max_tokens=limit,
+        min_tokens=minimum,
+        temperature=said.get("temperature", 1.0),
+        top_p=said.get("top_p", 1.0),
+        top_k=max(0, said.get("top_k", 0)),
+        min_p=said.get("min_p", 0.0),
+        seed=said.get("seed"),
+        ignore_eos=said.get("ignore_eos", False),
+        stop_token_ids=said.get("stop_token_ids", ()),
+        logit_bias=said.get("logit_bias", {}),
+        logprobs=logprobs,
+    )
