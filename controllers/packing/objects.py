@@ -61,6 +61,11 @@ class Objects:
         """Take in an object that the API server has just answered with."""
         self._take(str(obj["kind"]), obj)
 
+    def drop(self, model: type[CustomResource], name: str) -> None:
+        """Forget an object of which the API server has just said that it isn't there."""
+        if name in self._found[model.__name__]:
+            self._drop(model.__name__, name)
+
     def upsert(self, kind: Kind, obj: msgspec.Raw | Json) -> str:
         """Take in an object that is new or changed; return its name."""
         read = msgspec.json.decode(obj) if isinstance(obj, msgspec.Raw) else obj
@@ -100,15 +105,20 @@ class Objects:
         if (
             known is not None
             and known.metadata.uid == meta.get("uid")
-            and _newer(known, str(meta.get("resourceVersion", "")))
+            and (
+                known.metadata.resource_version == (version := str(meta.get("resourceVersion", "")))
+                or _newer(known, version)
+            )
         ):
             return name
-        self.problems.pop((kind, name), None)
+        before = self.problems.pop((kind, name), None)
         try:
             self._found[kind][name] = _MODELS[kind].model_validate(obj)
         except ValidationError as error:
             self._found[kind].pop(name, None)
             said = self.problems[kind, name] = "; ".join(problems(error))
+            if said == before:
+                return name
             logger.warning("%s %s is left out, it can't be read: %s", kind, name, said)
         self._tell(kind, name)
         return name

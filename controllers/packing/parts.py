@@ -14,9 +14,11 @@ from typing import Any, Protocol
 from controllers import metrics
 from controllers.health import Turns
 from controllers.packing.objects import Objects
+from fairstow.api import PackingPolicy
 from fairstow.api.model import CustomResource, Model
 from fairstow.cluster.errors import InputError
 from fairstow.cluster.live import LiveCluster
+from fairstow.kube.aio.paths import path_of
 from fairstow.kube.problems import ApiError
 from fairstow.packing.announce import Announcement
 from fairstow.packing.planner import Solver
@@ -30,10 +32,14 @@ SHARE = 20
 """A controller rests this many times longer than it worked: a twentieth of a core at most."""
 
 _AFTER_FAILURE = 5.0
+_POLICIES = path_of("fairstow.dev/v1alpha1", "PackingPolicy")
 
 
 class Writer(Protocol):
     """What is asked of `fairstow.kube.aio.api.Api`."""
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """Return an object."""
 
     async def create(self, path: str, obj: dict[str, Any]) -> dict[str, Any]:
         """Create an object in a collection."""
@@ -74,6 +80,16 @@ class Parts:
     def now(self) -> int:
         """The moment, in whole seconds since 1970."""
         return int(self.clock())
+
+    async def policy(self, name: str) -> PackingPolicy | None:
+        """Return a policy as the API server has it now: a watch may lag, or hang for minutes."""
+        try:
+            self.objects.put(await self.api.get(f"{_POLICIES}/{name}"))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            self.objects.drop(PackingPolicy, name)
+        return next((p for p in self.objects.policies if p.metadata.name == name), None)
 
     async def report(self, obj: CustomResource, status: Model, manager: str) -> None:
         """Write an object's status; an object that is gone needs none."""

@@ -3,8 +3,8 @@
 `fairstow.packing.execution` decides; this shell reads, writes and acts. A turn that changes a
 plan's status does nothing else, so what is acted upon has been on record before.
 
-Rights used: packingplans (get), packingplans/status (patch), pods/eviction (create), nodes (patch:
-`TARGET`).
+Rights used: packingplans and packingpolicies (get), packingplans/status (patch), pods/eviction
+(create), nodes (patch: `TARGET`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from fairstow.kube.aio.paths import path_of
 from fairstow.kube.problems import ApiError
 from fairstow.packing import announce
 from fairstow.packing.execution.gate import gate
-from fairstow.packing.execution.turn import Ask, Seen, decide
+from fairstow.packing.execution.progress import Progress
+from fairstow.packing.execution.turn import Ask, Gate, Seen, decide
 from fairstow.packing.history import closed
 from fairstow.packing.reservations import holds_of, reserves
 
@@ -145,10 +146,10 @@ class PlanLoop:
         parts, now = self._parts, self._parts.now
         if not self._fresh():
             return 1.0
-        allowed = gate(plan, parts.objects.policies, now)
-        known = plan.metadata.resource_version, allowed.shut
+        known = plan.metadata.resource_version, gate(plan, parts.objects.policies, now).shut
         if not reserves(plan) and (rest := self._rests(plan, known)) > 0:
             return rest
+        allowed = await self._gate(plan)
         kept = await self._extender.enforcement(plan, now)
         with self._pace.work():
             snapshot = parts.cluster.snapshot()
@@ -171,7 +172,8 @@ class PlanLoop:
             return 0.0
 
         # 4. Act.
-        await self._evict(plan, turn.evict)
+        if turn.evict and not await self._shut(plan, turn.progress):
+            await self._evict(plan, turn.evict)
         return turn.again
 
     async def _write(self, plan: PackingPlan, status: PackingPlanStatus) -> PackingPlan | None:
@@ -195,6 +197,16 @@ class PlanLoop:
             raise
         self._parts.objects.put(reply)
         return PackingPlan.model_validate(reply)
+
+    async def _gate(self, plan: PackingPlan) -> Gate:
+        """Return what a plan's policy allows, as the API server has it now."""
+        policy = await self._parts.policy(plan.spec.policy) if plan.spec.policy else None
+        return gate(plan, [policy] if policy else [], self._parts.now)
+
+    async def _shut(self, plan: PackingPlan, progress: Progress | None) -> bool:
+        """Whether its policy has come to forbid a step that can still be left undone."""
+        untouched = progress is not None and progress.untouched
+        return untouched and (await self._gate(plan)).shut is not None
 
     async def _evict(self, plan: PackingPlan, pods: tuple[Pod, ...]) -> None:
         step = plan.status.steps_done or 0 if plan.status else 0

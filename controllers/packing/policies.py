@@ -111,12 +111,16 @@ class PolicyLoop:
         except SolverError as error:
             logger.error("policy %s: %s", name, error)
             verdict = Skip(Reason.SOLVER_FAILED, Reason.SOLVER_FAILED.sentence)
-        # 3. Whether it holds in the cluster as it is by now; if not, that was no run.
+        # 3. Whether it holds in cluster and policy as they are by now; if not, that was no run.
         if isinstance(verdict, Found):
             gone = confirm(verdict, self._parts.cluster.snapshot())
             if gone is not None:
                 logger.info("policy %s: outrun: %s", name, gone.message)
                 metrics.RUNS.labels(name, gone.reason.value).inc()
+                return self._parts.now
+            fresh = await self._parts.policy(name)
+            if fresh is None or fresh.spec != policy.spec:
+                logger.info("policy %s: changed meanwhile", name)
                 return self._parts.now
         # 4. Act, and say what came of it.
         if isinstance(verdict, Found):

@@ -1,8 +1,9 @@
 """The loop that carries plans out, against a server that plays what it must reckon with.
 
 Covered: what stops it between two evictions of one turn (the plan aborted or deleted, the Lease
-lost, a replica of the extender gone, watches behind); how often it asks; a plan that fails beside
-others; old news of a plan. Not covered: a real API server (e2e/execution).
+lost, a replica of the extender gone, watches behind); a policy that was suspended or deleted
+without a watch's word; how often it asks; a plan that fails beside others; old news of a plan. Not
+covered: a real API server (e2e/execution).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from fairstow.kube.problems import ApiError
 from fairstow.packing.execution.turn import Ask, Turn, decide
 from tests.packing.checker_clusters import Json
 from tests.packing.test_execution import approved, planned, swap
+from tests.scheduler_plugins.plans import policy
 
 PLAN = next(kind for kind in OWN if kind.name == "PackingPlan")
 NOW = 1_767_225_600
@@ -48,6 +50,8 @@ class Server:
         self.replicas = ["extender-0"]
         self.refuses: str | None = None
         self.between: Callable[[], None] = lambda: None
+        self.asks_extender: Callable[[], None] = lambda: None
+        self.policies: dict[str, Json] = {}
         self.version = 1
         live, self.objects = LiveCluster(), Objects()
         for item in swap() if cluster is None else cluster:
@@ -79,11 +83,13 @@ class Server:
 
     async def get(self, path: str) -> Json:
         name = path.rpartition("/")[2]
-        if name not in self.plans:
+        found = self.policies if "/packingpolicies/" in path else self.plans
+        if name not in found:
             raise ApiError(404, "not found")
-        return self.plans[name]
+        return found[name]
 
     async def list(self, path: str, _query: Json) -> tuple[list[Json], str]:
+        self.asks_extender()
         if path.endswith("endpointslices"):
             return [{"endpoints": [{"targetRef": {"name": r}} for r in self.replicas]}], "1"
         uids = ", ".join(f'"{plan["metadata"]["uid"]}"' for plan in self.plans.values())
@@ -179,6 +185,40 @@ def test_a_plan_without_its_policy_keeps_no_room_and_can_be_stopped() -> None:
     reasons = {c["type"]: c["reason"] for c in server.plans["swap"]["status"]["conditions"]}
     assert (reasons["Executing"], reasons["Succeeded"]) == ("PolicyGone", "PolicyGone")
     assert not server.asked
+
+
+@pytest.mark.parametrize("when", ["before", "while under way"])
+def test_a_suspended_policy_counts_before_a_watch_tells_of_it(when: str) -> None:
+    plan = raw(approved(planned(swap())))
+    plan["spec"]["policy"] = "a100"
+    server = Server(plan)
+    server.policies["a100"] = policy("a100", "Auto") | {"metadata": {"name": "a100", "uid": "u"}}
+    server.objects.put(server.policies["a100"])
+
+    def suspend() -> None:
+        suspended = policy("a100", "Auto", suspend=True)
+        suspended["metadata"] |= {"uid": "u", "resourceVersion": "9"}
+        server.policies["a100"] = suspended
+
+    if when == "before":
+        suspend()
+    else:
+        server.asks_extender = suspend
+    server.turns()
+    assert not server.asked
+    reasons = {c["type"]: c["reason"] for c in server.plans["swap"]["status"]["conditions"]}
+    assert reasons["Succeeded"] == "Suspended"
+    assert ("Executing" in reasons) == (when == "while under way"), "it is begun only then"
+
+
+def test_a_policy_that_is_gone_counts_before_a_watch_tells_of_it() -> None:
+    plan = raw(approved(planned(swap())))
+    plan["spec"]["policy"] = "a100"
+    server = Server(plan)
+    server.objects.put(policy("a100", "Auto"))
+    server.turns(3)
+    assert not server.asked
+    assert not server.objects.policies
 
 
 def test_a_plan_that_waits_is_looked_at_seldom_until_it_changes(
