@@ -335,7 +335,8 @@ def test_its_lease_names_the_plans_it_enforces(
     big = Arrival(namespace, "big", "uid-big", nodes[0], WHOLE, "ReplicaSet/big")
     plan = Plan(f"plan-{namespace}", ((big,),))
     carry_out(plan)
-    uid = cluster.get("packingplan", plan.name)["metadata"]["uid"]
+    made = cluster.get("packingplan", plan.name)
+    name = f"{made['metadata']['uid']}@{made['status']['conditions'][0]['lastTransitionTime']}"
 
     def listed() -> Any:
         return cluster.get("-n", NAMESPACE, "lease", "fairstow-extender-extender-0")
@@ -346,13 +347,13 @@ def test_its_lease_names_the_plans_it_enforces(
         )
         return plans
 
-    cluster.wait(lambda: uid in enforced(), "the acknowledgement")
+    cluster.wait(lambda: name in enforced(), "the acknowledgement")
     assert listed()["spec"]["holderIdentity"] == "extender-0"
     assert listed()["metadata"]["labels"]["app.kubernetes.io/component"] == "extender"
     before = listed()["spec"]["renewTime"]
     cluster.wait(lambda: listed()["spec"]["renewTime"] > before, "a renewal")
     report(cluster, plan, executing=False)
-    cluster.wait(lambda: uid not in enforced(), "the end of it")
+    cluster.wait(lambda: name not in enforced(), "the end of it")
 
 
 def test_health_is_open_and_the_rest_is_as_the_api_server_decides(own: Beside) -> None:

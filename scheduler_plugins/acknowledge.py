@@ -1,10 +1,11 @@
 """Tells the operator which plans' room this replica keeps: a Lease of our own.
 
 The operator evicts nobody for a plan before every ready replica has listed it here, and stops when
-one no longer does. So the Lease is renewed only while our watches are whole, and when the plans
-change: at once when one goes, and a second after one has come. For a pod that was answered just
-before may be on its way to room that is kept now; a second later the watches show it, also to the
-operator, which looks at the cluster once more before it evicts. Run by `service.py`.
+one no longer does. One that was paused and begins again is named anew (`PlanHolds.reservation`).
+The Lease is renewed only while our watches are whole, and when the plans change: at once when one
+goes, and a second after one has come. For a pod that was answered just before may be on its way to
+room that is kept now; a second later the watches show it, also to the operator, which looks at the
+cluster once more before it evicts. Run by `service.py`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 
 def lease(replica: str, namespace: str, plans: Sequence[str], moment: datetime) -> dict[str, Any]:
-    """Return the Lease of a replica that keeps the room of these plans, by uid."""
+    """Return the Lease of a replica that keeps these reservations."""
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -68,7 +69,7 @@ class Acknowledgement:
         whole: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Args: plans: uids of those kept now; whole: whether our watches are up to date."""
+        """Args: plans: reservations kept now; whole: whether our watches are up to date."""
         self._clock = clock
         self._since: dict[str, float] = {}
         self._released = False
@@ -93,8 +94,8 @@ class Acknowledgement:
     def settled(self) -> tuple[list[str], bool]:
         """Return the plans that have been kept for long enough, and whether there are others."""
         now, kept = self._clock(), self._plans()
-        self._since = {uid: self._since.get(uid, now) for uid in kept}
-        ready = [uid for uid in kept if now - self._since[uid] >= SETTLE_SECONDS]
+        self._since = {each: self._since.get(each, now) for each in kept}
+        ready = [each for each in kept if now - self._since[each] >= SETTLE_SECONDS]
         return ready, len(ready) < len(kept)
 
     async def release(self) -> None:

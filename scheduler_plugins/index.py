@@ -52,9 +52,9 @@ class Plans:
         return tuple(self._plans[name] for name in sorted(self._plans))
 
     @property
-    def uids(self) -> tuple[str, ...]:
-        """Their uids, sorted."""
-        return tuple(sorted(plan.holds.plan for plan in self._plans.values()))
+    def names(self) -> tuple[str, ...]:
+        """What their reservations are acknowledged by, sorted."""
+        return tuple(sorted(plan.holds.reservation for plan in self._plans.values()))
 
     def upsert(self, _kind: Kind, obj: Object) -> str:
         """Take in a plan that is new or changed."""
@@ -208,8 +208,8 @@ class Index:
 
     @property
     def enforced(self) -> tuple[str, ...]:
-        """The uids of the plans whose room is kept now."""
-        return self.plans.uids if self.operator.alive else ()
+        """The reservations kept now, as they are acknowledged."""
+        return self.plans.names if self.operator.alive else ()
 
     @property
     def reservations(self) -> Reservations:

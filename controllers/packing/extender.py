@@ -13,7 +13,7 @@ from fairstow.api import PackingPlan
 from fairstow.kube.aio.api import Api
 from fairstow.packing.execution.gate import enforcement
 from fairstow.packing.execution.turn import Enforcement
-from fairstow.packing.reservations import reserves
+from fairstow.packing.reservations import holds_of, reserves
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Extender:
                        f"kubernetes.io/service-name={self.service}"),
             self._list("coordination.k8s.io/v1", "leases", "app.kubernetes.io/component=extender"),
         )  # fmt: skip
-        return enforcement(plan.metadata.uid or "", slices, leases, now)
+        return enforcement(holds_of(plan).reservation, slices, leases, now)
 
     async def _list(self, version: str, resource: str, selector: str) -> list[dict[str, Any]]:
         path = f"/apis/{version}/namespaces/{self.namespace}/{resource}"

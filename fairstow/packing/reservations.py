@@ -119,6 +119,7 @@ class PlanHolds:
             nobody has arrived.
         holds: of this step and those after it, in the order of the plan.
         leaving: steps by uid of the pods that are to be evicted in them.
+        began: since when it has been under way without a pause, as a timestamp; "" if it isn't.
         until: when it keeps nothing any more, in seconds since 1970; None: not under way.
     """
 
@@ -128,7 +129,13 @@ class PlanHolds:
     known: frozenset[str] | None
     holds: tuple[Hold, ...]
     leaving: Mapping[str, int]
+    began: str = ""
     until: int | None = None
+
+    @property
+    def reservation(self) -> str:
+        """What replicas of the extender acknowledge: a plan that begins again is another one."""
+        return f"{self.plan}@{self.began}"
 
     @cached_property
     def nodes(self) -> frozenset[str]:
@@ -173,17 +180,23 @@ def holds_of(plan: PackingPlan) -> PlanHolds:
         known=frozenset(step.known) if step is not None and begun else None,
         holds=tuple(holds),
         leaving=leaving,
+        began=_began(plan),
         until=_until(plan),
     )
 
 
-def _until(plan: PackingPlan) -> int | None:
+def _began(plan: PackingPlan) -> str:
     executing = condition(conditions_of(plan), "Executing")
-    if executing is None or executing.status != "True":
+    under_way = executing is not None and executing.status == "True"
+    return executing.last_transition_time if executing and under_way else ""
+
+
+def _until(plan: PackingPlan) -> int | None:
+    if not (began := _began(plan)):
         return None
     step = plan.status.step if plan.status else None
-    began = seconds(step.started_at if step else executing.last_transition_time) or 0
-    return began + duration_milliseconds(plan.spec.step_timeout) // 1000 + LATE_SECONDS
+    since = seconds(step.started_at if step else began) or 0
+    return since + duration_milliseconds(plan.spec.step_timeout) // 1000 + LATE_SECONDS
 
 
 def arrived(plan: PlanHolds, world: World) -> tuple[list[Hold], list[Hold]]:

@@ -2,15 +2,17 @@
 
 Covered: what stops it between two evictions of one turn (the plan aborted or deleted, the Lease
 lost, a replica of the extender gone, watches behind); a policy that was suspended or deleted
-without a watch's word; how often it asks; a plan that fails beside others; old news of a plan. Not
-covered: a real API server (e2e/execution).
+without a watch's word; a plan that begins again; how often it asks; a plan that fails beside
+others; old news of a plan. Not covered: a real API server (e2e/execution).
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -25,6 +27,7 @@ from fairstow.cluster.live import LiveCluster
 from fairstow.kube.aio.api import Eviction, Outcome
 from fairstow.kube.problems import ApiError
 from fairstow.packing.execution.turn import Ask, Turn, decide
+from fairstow.packing.reservations import holds_of
 from tests.packing.checker_clusters import Json
 from tests.packing.test_execution import approved, planned, swap
 from tests.scheduler_plugins.plans import policy
@@ -52,6 +55,8 @@ class Server:
         self.between: Callable[[], None] = lambda: None
         self.asks_extender: Callable[[], None] = lambda: None
         self.policies: dict[str, Json] = {}
+        self.hears = True
+        self.kept: list[str] = []
         self.version = 1
         live, self.objects = LiveCluster(), Objects()
         for item in swap() if cluster is None else cluster:
@@ -92,14 +97,16 @@ class Server:
         self.asks_extender()
         if path.endswith("endpointslices"):
             return [{"endpoints": [{"targetRef": {"name": r}} for r in self.replicas]}], "1"
-        uids = ", ".join(f'"{plan["metadata"]["uid"]}"' for plan in self.plans.values())
+        if self.hears:
+            self.kept = [holds_of(PackingPlan.model_validate(p)).reservation
+                         for p in self.plans.values()]  # fmt: skip
         return [
             {
-                "metadata": {"annotations": {"fairstow.dev/enforced-plans": f"[{uids}]"}},
+                "metadata": {"annotations": {"fairstow.dev/enforced-plans": json.dumps(self.kept)}},
                 "spec": {
                     "holderIdentity": "extender-0",
                     "leaseDurationSeconds": 15,
-                    "renewTime": "2026-01-01T00:00:00.000000Z",
+                    "renewTime": datetime.fromtimestamp(self.now, UTC).isoformat(),
                 },
             }
         ], "1"
@@ -219,6 +226,40 @@ def test_a_policy_that_is_gone_counts_before_a_watch_tells_of_it() -> None:
     server.turns(3)
     assert not server.asked
     assert not server.objects.policies
+
+
+def test_a_plan_that_begins_again_is_acknowledged_again() -> None:
+    """The extender's watch hangs, so it still names the plan as it was before the pause."""
+    plan = raw(approved(planned(swap())))
+    plan["spec"]["policy"] = "a100"
+    server = Server(plan)
+
+    def allow(version: str, *, suspend: bool) -> None:
+        found = policy("a100", "Auto", suspend=suspend)
+        found["metadata"] |= {"uid": "u", "resourceVersion": version}
+        server.policies["a100"] = found
+
+    def executing() -> str:
+        conditions = server.plans["swap"]["status"]["conditions"]
+        return str(next(c["status"] for c in conditions if c["type"] == "Executing"))
+
+    allow("1", suspend=False)
+    server.turns(1)
+    assert executing() == "True"
+    server.asks_extender = lambda: allow("2", suspend=True)
+    server.turns(3)
+    assert executing() == "False"
+    assert server.kept
+    server.hears, server.asks_extender = False, lambda: None
+    server.now += 10
+    allow("3", suspend=False)
+    server.objects.put(server.policies["a100"])
+    server.turns()
+    assert executing() == "True"
+    assert not server.asked
+    server.hears = True
+    server.turns(2)
+    assert server.asked
 
 
 def test_a_plan_that_waits_is_looked_at_seldom_until_it_changes(

@@ -173,7 +173,7 @@ def test_a_plan_that_is_over_keeps_nothing(world: World) -> None:
 
 def test_a_plan_that_cannot_be_read_keeps_nothing_and_is_not_acknowledged(world: World) -> None:
     plan = world.enforce((placed(),)).to_object()
-    assert [*world.index.enforced] == ["uid-of-the-plan"]
+    assert [*world.index.enforced] == ["uid-of-the-plan@2026-01-01T00:00:00Z"]
     plan["spec"]["steps"] = "nonsense"
     world.index.plans.upsert(PLAN, plan)
     assert not world.index.enforced

@@ -13,7 +13,7 @@ from fairstow.packing.execution.turn import Enforcement, Gate
 from fairstow.packing.policy.schedules import opening
 
 ENFORCED_PLANS = "fairstow.dev/enforced-plans"
-"""Annotation of an extender replica's Lease: JSON list of the UIDs of plans whose room it keeps."""
+"""Annotation of an extender replica's Lease: JSON list of each `PlanHolds.reservation` it keeps."""
 
 Json = Mapping[str, Any]
 
@@ -41,11 +41,13 @@ def gate(plan: PackingPlan, policies: Iterable[PackingPolicy], now: int) -> Gate
     return Gate(shut, None if opens is None else float(opens - now))
 
 
-def enforcement(uid: str, slices: Sequence[Json], leases: Sequence[Json], now: int) -> Enforcement:
+def enforcement(
+    reservation: str, slices: Sequence[Json], leases: Sequence[Json], now: int
+) -> Enforcement:
     """Return which replicas of the extender don't keep a plan's room.
 
     Args:
-        uid: of the plan.
+        reservation: the plan's `PlanHolds.reservation`.
         slices: EndpointSlices of the extender's Service.
         leases: of its replicas.
         now: seconds since 1970.
@@ -61,7 +63,7 @@ def enforcement(uid: str, slices: Sequence[Json], leases: Sequence[Json], now: i
     keeping = {
         (lease.get("spec") or {}).get("holderIdentity")
         for lease in leases
-        if _alive(lease, now) and uid in _plans(lease)
+        if _alive(lease, now) and reservation in _kept(lease)
     }
     return Enforcement(True, tuple(sorted(ready - keeping)))
 
@@ -78,7 +80,7 @@ def _alive(lease: Json, now: int) -> bool:
     return renewed is not None and now <= renewed + int(spec.get("leaseDurationSeconds") or 0)
 
 
-def _plans(lease: Json) -> Sequence[str]:
+def _kept(lease: Json) -> Sequence[str]:
     text = ((lease.get("metadata") or {}).get("annotations") or {}).get(ENFORCED_PLANS, "[]")
     try:
         found = json.loads(text)
