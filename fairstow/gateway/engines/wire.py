@@ -1,0 +1,170 @@
+"""HTTP with an engine: one way to ask, to stream and to pass on; used by the adapters beside it.
+
+A request carries what the adapter put in it and the engine's key, nothing of a client's headers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from fairstow.gateway.engines.protocol import EngineError, Reply
+
+# A stream may pause for as long as the engine's queue is; only connecting is bounded.
+STREAM = aiohttp.ClientTimeout(total=None, sock_connect=5)
+ANSWER = aiohttp.ClientTimeout(total=60, sock_connect=5)
+LONGEST_COMPLAINT = 2_000
+BROKEN = (aiohttp.ClientError, TimeoutError, ConnectionError)
+PASSED_BACK = ("content-type", "retry-after")
+
+
+class Wire:
+    """One engine's HTTP server."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, key: str | None) -> None:
+        self.url = url.rstrip("/")
+        self._session = session
+        self._headers = {"Content-Type": "application/json"}
+        if key is not None:
+            self._headers["Authorization"] = f"Bearer {key}"
+
+    async def get(self, path: str) -> bytes:
+        """Return what is there. Raises EngineError, also for a status that isn't 200."""
+        try:
+            async with self._session.get(
+                self.url + path, headers=self._headers, timeout=ANSWER
+            ) as response:
+                return await _good(response)
+        except BROKEN as error:
+            raise EngineError(None, f"{path}: {_words(error)}") from error
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> bytes:
+        """Return the answer to a body. Raises EngineError, also for a status that isn't 200."""
+        try:
+            async with self._session.post(
+                self.url + path,
+                data=msgspec.json.encode(body),
+                headers=self._headers,
+                timeout=ANSWER,
+            ) as response:
+                return await _good(response)
+        except BROKEN as error:
+            raise EngineError(None, f"{path}: {_words(error)}") from error
+
+    @asynccontextmanager
+    async def events(
+        self, path: str, body: Mapping[str, Any]
+    ) -> AsyncGenerator[AsyncIterator[bytes], None]:
+        """Give the data of server-sent events as they come, up to [DONE] or the end.
+
+        The connection closes with the context, and with it ends what the engine does for it.
+        """
+        async with self._streamed(path, body) as response:
+            if response.status != 200:
+                await _good(response)
+            async with aclosing_iterator(_data(response)) as events:
+                yield events
+
+    @asynccontextmanager
+    async def passed(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Reply, None]:
+        """Give the engine's answer as it is, whatever its status."""
+        async with self._streamed(path, body) as response:
+            yield PassedReply(response)
+
+    @asynccontextmanager
+    async def _streamed(
+        self, path: str, body: Mapping[str, Any]
+    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
+        try:
+            response = await self._session.post(
+                self.url + path,
+                data=msgspec.json.encode(body),
+                headers=self._headers,
+                timeout=STREAM,
+            )
+        except BROKEN as error:
+            raise EngineError(None, f"{path}: {_words(error)}") from error
+        try:
+            yield response
+        finally:
+            # Not `release`, which keeps a connection whose answer has been read: an answer that
+            # is still under way has to break off.
+            response.close() if not response.content.at_eof() else response.release()
+
+
+class PassedReply:
+    """A forwarded request's answer."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers: Mapping[str, str] = {
+            name: response.headers[name] for name in PASSED_BACK if name in response.headers
+        }
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """Yield it as it comes. Raises EngineError where the engine breaks off."""
+        try:
+            async for chunk in self._response.content.iter_any():
+                yield chunk
+        except BROKEN as error:
+            raise EngineError(None, _words(error)) from error
+
+
+@asynccontextmanager
+async def aclosing_iterator(
+    iterator: AsyncGenerator[bytes, None],
+) -> AsyncGenerator[AsyncIterator[bytes], None]:
+    """Close a generator with the context, not when it is collected."""
+    try:
+        yield iterator
+    finally:
+        await iterator.aclose()
+
+
+async def _data(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    rest = b""
+    try:
+        async for chunk in response.content.iter_any():
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                if not line.startswith(b"data:"):
+                    continue
+                data = line[5:].strip()
+                if data == b"[DONE]":
+                    return
+                yield data
+    except BROKEN as error:
+        raise EngineError(None, _words(error)) from error
+
+
+async def _good(response: aiohttp.ClientResponse) -> bytes:
+    body = await response.read()
+    if response.status != 200:
+        raise EngineError(response.status, _complaint(body))
+    return body
+
+
+def _complaint(body: bytes) -> str:
+    """Return an engine's own message, from OpenAI's shape of errors where it has that."""
+    try:
+        said = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        said = None
+    match said:
+        case {"error": {"message": str(message)}} | {"error": str(message)}:
+            return message
+        case {"message": str(message)} | {"detail": str(message)}:
+            return message
+    return body[:LONGEST_COMPLAINT].decode(errors="replace")
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+        return "no answer in time"
+    return str(error) or type(error).__name__
