@@ -6,12 +6,20 @@ Source: k8s.io/apimachinery/pkg/labels and component-helpers/scheduling/corev1/n
 import re
 from collections.abc import Mapping
 
+from fairstow.api import LabelSelector
 from fairstow.cluster.model import NodeTerm, Requirement, Selector
 
 NAME_FIELD = "metadata.name"
 LABEL_OPERATORS = frozenset({"In", "NotIn", "Exists", "DoesNotExist"})
 NODE_OPERATORS = LABEL_OPERATORS | {"Gt", "Lt"}
 _INTEGER = re.compile(r"[-+]?[0-9]{1,30}\Z")
+
+
+def selector(given: LabelSelector) -> Selector:
+    """Return a label selector of our API in the form that decisions read."""
+    equal = [Requirement(k, "In", (v,)) for k, v in sorted(given.match_labels.items())]
+    rest = [Requirement(e.key, e.operator, e.values) for e in given.match_expressions]
+    return Selector((*equal, *rest))
 
 
 def requirement_holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:

@@ -34,6 +34,8 @@ PLURALS = {
     ("fairstow.dev/v1alpha1", "GpuPool"): "gpupools",
     ("fairstow.dev/v1alpha1", "PackingPolicy"): "packingpolicies",
     ("fairstow.dev/v1alpha1", "PackingPlan"): "packingplans",
+    ("fairstow.dev/v1alpha1", "ServingPool"): "servingpools",
+    ("fairstow.dev/v1alpha1", "InstanceDrain"): "instancedrains",
 }
 
 

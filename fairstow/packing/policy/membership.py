@@ -6,17 +6,10 @@ an empty one takes every node that has the accelerator.
 
 from collections.abc import Iterable
 
-from fairstow.api import GpuPoolSpec, LabelSelector
-from fairstow.cluster.model import Node, Pod, Requirement, Selector
+from fairstow.api import GpuPoolSpec
+from fairstow.cluster.model import Node, Pod
 from fairstow.cluster.rules import affinity_mismatch, untolerated
-from fairstow.cluster.selectors import selects
-
-
-def selector(given: LabelSelector) -> Selector:
-    """Return a label selector of our API in the form that decisions read."""
-    equal = [Requirement(k, "In", (v,)) for k, v in sorted(given.match_labels.items())]
-    rest = [Requirement(e.key, e.operator, e.values) for e in given.match_expressions]
-    return Selector((*equal, *rest))
+from fairstow.cluster.selectors import selector, selects
 
 
 def members(pool: GpuPoolSpec, nodes: Iterable[Node]) -> tuple[Node, ...]:

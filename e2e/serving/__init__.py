@@ -1,0 +1,1 @@
+"""Serving on a real API server: gateways, drains, scaling."""

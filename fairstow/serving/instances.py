@@ -1,0 +1,96 @@
+"""Which pods of a namespace are a pool's engines, and which of them drain.
+
+Called by gateways, which watch the pods, InstanceDrains and the ServingPool of their namespace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fairstow.api import InstanceDrain, LabelSelector, ServingPool
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """An engine's pod.
+
+    Attributes:
+        name: the pod's uid: what everything else calls the instance.
+        address: its IP, "" until it has one.
+        node: "" until it is bound.
+        ready: the pod is Ready.
+        terminating: it was deleted and has its grace period left.
+        draining: it hands its requests over: somebody asked for that, or it is terminating.
+    """
+
+    name: str
+    pod: str
+    address: str
+    node: str
+    ready: bool
+    terminating: bool
+    draining: bool
+
+    def url(self, port: int) -> str:
+        """Return where it answers."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"http://{host}:{port}"
+
+
+def instances(pods: Iterable[Json], drains: Iterable[InstanceDrain]) -> tuple[Instance, ...]:
+    """Return the engines among pods that match a pool's selector, by the pods' names.
+
+    Pods that have ended are none; one that is terminating serves until its containers stop.
+    """
+    draining = {drain.spec.pod_uid for drain in drains}
+    found = [_instance(pod, draining) for pod in pods if not _ended(pod)]
+    return tuple(sorted(found, key=lambda each: (each.pod, each.name)))
+
+
+def _ended(pod: Json) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def _instance(pod: Json, draining: set[str]) -> Instance:
+    meta, status = pod["metadata"], pod.get("status") or {}
+    terminating = "deletionTimestamp" in meta
+    conditions = status.get("conditions") or ()
+    return Instance(
+        name=meta["uid"],
+        pod=meta["name"],
+        address=status.get("podIP") or "",
+        node=(pod.get("spec") or {}).get("nodeName") or "",
+        ready=any(c["type"] == "Ready" and c["status"] == "True" for c in conditions),
+        terminating=terminating,
+        draining=terminating or meta["uid"] in draining,
+    )
+
+
+def of_pool(drains: Iterable[InstanceDrain], pool: ServingPool) -> tuple[InstanceDrain, ...]:
+    """Return a pool's drains; a namespace has those of several."""
+    meta = pool.metadata
+    return tuple(
+        drain
+        for drain in drains
+        if drain.spec.pool == meta.name and drain.metadata.namespace == meta.namespace
+    )
+
+
+def query(selector: LabelSelector) -> str:
+    """Write a selector as the API server's labelSelector parameter takes it."""
+    parts = [f"{key}={value}" for key, value in sorted(selector.match_labels.items())]
+    for each in selector.match_expressions:
+        match each.operator:
+            case "Exists":
+                parts.append(each.key)
+            case "DoesNotExist":
+                parts.append(f"!{each.key}")
+            case "In":
+                parts.append(f"{each.key} in ({','.join(each.values)})")
+            case "NotIn":
+                parts.append(f"{each.key} notin ({','.join(each.values)})")
+    return ",".join(parts)
