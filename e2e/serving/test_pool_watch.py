@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -133,7 +134,7 @@ def test_pods_drains_and_secrets_are_told_as_they_change(
             await kubectl(api, namespace, *patch, "-p", status)
             await kubectl(api, namespace, "delete", "servingpool/llama")
             await eventually(lambda: "there is no ServingPool" in watch.problem, "the pool's end")
-            assert all(a != b for a, b in zip(told, told[1:], strict=False))
+            assert all(a != b for a, b in pairwise(told))
 
     try:
         asyncio.run(scenario())

@@ -69,6 +69,7 @@ SILENCE_SECONDS = 90.0
 """A watch that says nothing for so long is dead: an API server sends bookmarks every minute."""
 WATCH_SECONDS = 300
 RELOAD_SECONDS = 30.0
+CLOSE_SECONDS = 0.25
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -415,6 +416,8 @@ class Api:
         for client in (self._client, self._retired):
             if client is not None:
                 await client.close()
+        # aiohttp returns before its TLS connections have said goodbye.
+        await asyncio.sleep(CLOSE_SECONDS)
 
     async def _load(self) -> None:
         from kubernetes.aio import client
