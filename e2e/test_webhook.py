@@ -30,7 +30,7 @@ from e2e.controlplane.tls import Authority
 from e2e.crds import install_crds
 from e2e.helm import rendered
 from e2e.plans import plan_for
-from e2e.rights import bind, grant, granted, role_for, writer
+from e2e.rights import RBAC, bind, grant, granted, role_for, writer
 from fairstow.kube.permissions import WEBHOOK
 
 if TYPE_CHECKING:
@@ -196,6 +196,40 @@ def test_a_plan_cannot_be_created_approved_by_who_may_not(
         make(approved, f"--as={ANA}")
 
 
+POLICIES = {
+    "apiGroups": ["fairstow.dev"],
+    "resources": ["packingpolicies"],
+    "verbs": ["get", "create", "patch"],
+}
+
+
+def test_what_is_done_unasked_needs_the_right_to_approve(
+    webhook: Webhook, make: Callable[..., str], nodes: list[str]
+) -> None:
+    """A policy that comes into mode Auto, and a plan in a policy's name."""
+    cluster = webhook.cluster
+    with pytest.raises(KubectlError, match="in the name of PackingPolicy main: that needs"):
+        make(plan_for(nodes[0], policy="main"), f"--as={ANA}")
+    make(plan_for(nodes[0], policy="main"))
+    policy = {"apiVersion": "fairstow.dev/v1alpha1", "kind": "PackingPolicy"}
+    spec = {"poolRef": {"name": "nowhere"}, "limits": {"maxMovesPerHour": 1}}
+
+    def change(name: str, user: str, **to: Any) -> None:
+        patch = json.dumps({"spec": to})
+        cluster.kubectl("patch", name, "--type=merge", "-p", patch, f"--as={user}")
+
+    users = [{"apiGroup": RBAC, "kind": "User", "name": user} for user in (ANA, BEA)]
+    rights = [role_for(f"e2e-policies-{i}", POLICIES, user) for i, user in enumerate(users)]
+    with granted(cluster, *rights[0], *rights[1]):
+        with pytest.raises(KubectlError, match="act unasked"):
+            make(policy | {"spec": spec | {"mode": "Auto"}}, f"--as={ANA}")
+        name = make(policy | {"spec": spec}, f"--as={ANA}")
+        with pytest.raises(KubectlError, match="needs the verb 'approve' on packingplans"):
+            change(name, ANA, mode="Auto")
+        change(name, BEA, mode="Auto")
+        change(name, ANA, limits={"maxMovesPerHour": 2})
+
+
 def test_a_plan_of_another_cluster_is_warned_of_and_cannot_be_approved(
     webhook: Webhook, make: Callable[..., str], nodes: list[str]
 ) -> None:
@@ -346,11 +380,20 @@ REVIEW = {
 }
 
 
+def malformed(resource: str) -> bytes:
+    """A review of an object that the API server would never have."""
+    ours = {"group": "fairstow.dev", "version": "v1alpha1", "resource": resource}
+    about = {"resource": ours, "object": {"spec": {"approval": 1, "limits": 1}}}
+    return json.dumps(REVIEW | {"request": REVIEW["request"] | about}).encode()  # type: ignore[operator]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "said"),
     [
         ("/stamp", b"not JSON", 400, "isn't an AdmissionReview"),
         ("/stamp", json.dumps(REVIEW).encode(), 400, "/stamp takes no reviews of secrets"),
+        ("/decisions", malformed("packingplans"), 400, "object whose spec is malformed"),
+        ("/advice", malformed("packingpolicies"), 400, "object whose spec is malformed"),
         ("/pods", b"x" * (9 << 20), 413, "at most"),
         ("/anything", b"{}", 404, "Not Found"),
         ("/stamp", None, 405, "Method Not Allowed"),

@@ -23,7 +23,14 @@ from fairstow.packing.planner import decide
 from fairstow.packing.policy.enforcement import unenforced
 from fairstow.packing.policy.overlap import overlaps
 from fairstow.packing.policy.pool_status import PoolView, survey
-from fairstow.packing.policy.report import Outcome, adopted, early, plan_object, policy_status
+from fairstow.packing.policy.report import (
+    Outcome,
+    adopted,
+    early,
+    plan_object,
+    policy_status,
+    same,
+)
 from fairstow.packing.policy.retention import deletable
 from fairstow.packing.policy.run import Case, Found, Question, Skip, answer, ask, confirm, held
 from fairstow.packing.policy.standing import Standing
@@ -160,8 +167,13 @@ class PolicyLoop:
         except ApiError as error:
             if error.status in _REFUSED:
                 return Outcome(Reason.PLAN_REFUSED, error.said)
-            if error.status != 409:  # there already: the plan's name is its content
+            if error.status != 409:
                 raise
+            there = await parts.api.get(f"{PLANS}/{plan.metadata.name}")
+            if not same(body, there):
+                said = f"there is another {plan.metadata.name}, made by hand or of other content"
+                return Outcome(Reason.PLAN_REFUSED, said)
+            parts.objects.put(there)
         for change, count in (
             ("placement", len(plan.spec.placements)),
             ("move", len(plan.spec.moves)),

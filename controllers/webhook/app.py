@@ -19,7 +19,7 @@ from fairstow.cluster.errors import InputError
 from fairstow.kube.aio.api import Api
 from fairstow.kube.problems import ApiError
 from fairstow.packing.admission import advice, approvals, pods, review
-from fairstow.packing.admission.review import Reply
+from fairstow.packing.admission.review import MalformedError, Reply
 from fairstow.packing.admission.world import World
 
 MAX_BODY = 8 << 20
@@ -50,8 +50,10 @@ def build(api: Api, known: Known) -> FastAPI:
         if question is None:
             return Reply()
         allowed, said = await may_decide(api, question)
-        judged = approvals.judge(request, allowed=allowed, said=said)
-        return judged if judged.denied else advice.advise_plan(request, known.world())
+        judged = approvals.judge(request, question, allowed=allowed, said=said)
+        if judged.denied or request.plural != PLANS:
+            return judged
+        return advice.advise_plan(request, known.world())
 
     async def advise(request: review.Request) -> Reply:
         if request.plural == PLANS:
@@ -63,7 +65,7 @@ def build(api: Api, known: Known) -> FastAPI:
 
     paths: dict[str, tuple[frozenset[str], Decide]] = {
         "/stamp": (frozenset({PLANS}), stamp),
-        "/decisions": (frozenset({PLANS}), decisions),
+        "/decisions": (frozenset({PLANS, POLICIES}), decisions),
         "/advice": (frozenset({PLANS, POLICIES}), advise),
         "/pods": (frozenset({PODS}), admit_pod),
     }
@@ -95,12 +97,11 @@ async def _answer(http: Request, kinds: frozenset[str], decide: Decide) -> tuple
         return "refused", _problem(413, f"a review has at most {MAX_BODY:,} bytes")
     try:
         request = review.read(body)
-    except InputError as error:
+        if request.plural not in kinds:
+            return "refused", _problem(400, f"{path} takes no reviews of {request.plural}")
+        name, reply = review.name_of(request), await decide(request)
+    except MalformedError as error:
         return "refused", _problem(400, str(error))
-    if request.plural not in kinds:
-        return "refused", _problem(400, f"{path} takes no reviews of {request.plural}")
-    try:
-        reply = await decide(request)
     except (ApiError, InputError) as error:
         log.error("can't decide", path=path, error=str(error))
         return "failed", _problem(500, f"can't ask the API server: {error}")
@@ -109,7 +110,7 @@ async def _answer(http: Request, kinds: frozenset[str], decide: Decide) -> tuple
         "reviewed",
         path=path,
         operation=request.operation,
-        name=review.name_of(request),
+        name=name,
         user=request.user_info.username,
         outcome=outcome,
     )

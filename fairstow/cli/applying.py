@@ -67,6 +67,8 @@ def create(made: Made, live: Live, *, dry_run: bool) -> None:
             name, new = twin, False
         else:
             new = api.create(PLANS, made.wire, dry_run=dry_run)
+            if not new:
+                refuse_another(name, made.wire, read(api.get(PLANS, name), Plan))
     if dry_run and new:
         terminal.note(f"plan/{name} would be created (dry run: nothing was changed)")
         return
@@ -80,6 +82,20 @@ def create(made: Made, live: Live, *, dry_run: bool) -> None:
         f"  {program} approve plan/{name}\n"
         f"  {program} describe plan/{name}"
     )
+
+
+def refuse_another(name: str, wire: Mapping[str, Any], there: Plan) -> None:
+    """Refuse to take another plan of the new one's name for the new one.
+
+    Raises:
+        InputError: it does something else.
+    """
+    if _deeds(there) != _deeds(read(msgspec.json.encode(wire), Plan)):
+        raise InputError(
+            f"plan/{name}",
+            "is there already and does something else: nothing was created",
+            "Names are digests, and these two are alike by chance: ask again in a minute.",
+        )
 
 
 def _twin(api: Objects, wire: Mapping[str, Any]) -> str | None:

@@ -344,7 +344,7 @@ ROLES = (
     ),
     Role(
         name="approver",
-        what="Approves, rejects and stops plans.",
+        what="Approves, rejects and stops plans; has policies act unasked, beside admin.",
         aggregated_to=("admin",),
         grants=(
             Grant(
@@ -357,7 +357,7 @@ ROLES = (
     ),
     Role(
         name="admin",
-        what="Writes pools and policies; a policy in mode Auto acts unasked.",
+        what="Writes pools and policies; for mode Auto, which acts unasked, beside approver.",
         aggregated_to=("admin",),
         grants=(
             Grant(

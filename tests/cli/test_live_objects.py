@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fairstow.api import PackingPlan
+from fairstow.cli.applying import refuse_another
 from fairstow.cli.deciding import Answer, Verb, answer, change, consequence
 from fairstow.cli.describing import page
 from fairstow.cli.listing import history_table, plan_table, policy_table
@@ -226,3 +227,12 @@ def test_what_names_no_plan(words: tuple[str, ...]) -> None:
 )  # fmt: skip
 def test_spans_are_written_as_kubectl_does(seconds: int, said: str) -> None:
     assert span(seconds) == said
+
+
+def test_a_plan_of_the_same_name_is_the_same_only_if_it_does_the_same() -> None:
+    new = raw_plan()
+    refuse_another(
+        "plan-3f9a1c07", new, plan(spec__approval={"decision": "Approved", "by": "jane"})
+    )
+    with pytest.raises(InputError, match="is there already and does something else"):
+        refuse_another("plan-3f9a1c07", new, plan(spec__moves=[]))

@@ -7,9 +7,12 @@ of the replies and who may approve there (e2e/test_webhook.py).
 import copy
 import json
 from base64 import b64decode
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fairstow.api import GpuPool, PackingPolicy
 from fairstow.cluster.errors import InputError
@@ -132,7 +135,6 @@ class TestApprovals:
         asked = request(new, old)
         assert approvals.stamp(asked) == Reply()
         assert approvals.question(asked) is None
-        assert approvals.judge(asked, allowed=False) == Reply()
 
     def test_the_right_is_asked_for_the_user_and_that_plan(self) -> None:
         asked = approvals.question(request(plan(approval=self.APPROVED), plan()))
@@ -149,7 +151,7 @@ class TestApprovals:
     )
     def test_a_refusal_says_what_is_missing_and_how_to_get_it(self, user: str, grant: str) -> None:
         asked = request(plan(approval=self.APPROVED | {"by": user}), plan(), user=user)
-        reply = approvals.judge(asked, allowed=False, said="no RBAC rule matched")
+        reply = judged(asked, allowed=False, said="no RBAC rule matched")
         assert "verb 'approve' on packingplans.fairstow.dev" in reply.denied
         assert f"--clusterrole=fairstow-approver {grant}" in reply.denied
         assert reply.denied.endswith("(no RBAC rule matched)")
@@ -157,8 +159,76 @@ class TestApprovals:
     def test_with_the_right_it_passes_under_ones_own_name_only(self) -> None:
         own = request(plan(approval=self.APPROVED | {"by": ANA}), plan())
         other = request(plan(approval=self.APPROVED | {"by": "bea"}), plan())
-        assert approvals.judge(own, allowed=True) == Reply()
-        assert "leave the field out" in approvals.judge(other, allowed=True).denied
+        assert judged(own, allowed=True) == Reply()
+        assert "leave the field out" in judged(other, allowed=True).denied
+
+    def test_a_plan_in_a_policys_name_needs_the_right_and_no_decision(self) -> None:
+        """Else whoever may make plans has room kept, and pods moved, as if the policy had."""
+        of_policy = plan(policy="main")
+        assert (
+            "in the name of PackingPolicy main" in judged(request(of_policy), allowed=False).denied
+        )
+        assert judged(request(of_policy), allowed=True) == Reply()
+        assert approvals.question(request(plan(policy=None))) is None
+        later = changed(of_policy, {"metadata.labels": {"a": "b"}})
+        assert approvals.question(request(later, of_policy)) is None
+
+    @pytest.mark.parametrize("before", [None, {}, {"mode": "Recommend"}])
+    def test_a_policy_that_comes_into_mode_auto_needs_the_right(self, before: Json | None) -> None:
+        old = None if before is None else policy(**before)
+        asked = request(policy(mode="Auto"), old, resource="packingpolicies")
+        question = approvals.question(asked)
+        assert question is not None
+        assert question.plan == "", "it is about any plan"
+        assert "PackingPolicy main act unasked" in judged(asked, allowed=False).denied
+        assert judged(asked, allowed=True) == Reply()
+
+    def test_what_a_policy_does_otherwise_needs_none(self) -> None:
+        auto, told = policy(mode="Auto"), policy(mode="Auto", suspend=True)
+        for new, old in ((told, auto), (policy(mode="Observe"), auto), (policy(), None)):
+            asked = request(new, old, resource="packingpolicies")
+            assert approvals.question(asked) is None
+
+
+def judged(asked: Request, *, allowed: bool, said: str = "") -> Reply:
+    question = approvals.question(asked)
+    assert question is not None
+    return approvals.judge(asked, question, allowed=allowed, said=said)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text("a* 0", max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(
+        st.sampled_from(["start", "schedule", "name", "decision", "by", "limits", "x"]), inner,
+        max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(st.sampled_from(["packingplans", "packingpolicies", "pods"]), st.booleans(), st.data())
+def test_an_object_of_any_shape_is_answered_or_called_malformed(
+    resource: str, known: bool, data: st.DataObject
+) -> None:
+    """Not even what the API server would never send ends in a fault of ours."""
+    fields = ("metadata", "spec", "status")
+    spec = st.dictionaries(
+        st.sampled_from(["policy", "approval", "abort", "moves", "placements", "mode", "triggers",
+                         "maintenanceWindows", "limits", "poolRef", "nodeName", "containers"]),
+        JSON, max_size=4)  # fmt: skip
+    shapes = st.none() | st.fixed_dictionaries({}, optional=dict.fromkeys(fields, JSON | spec))
+    asked = request(data.draw(shapes), data.draw(shapes), resource=resource)
+    there = world(node(), pools=(pool(),)) if known else World()
+    decisions = (
+        approvals.stamp,
+        lambda r: approvals.judge(r, q, allowed=True) if (q := approvals.question(r)) else Reply(),
+        lambda r: advice.advise_plan(r, there),
+        lambda r: advice.advise_policy(r, there),
+        lambda r: pods.admit_pod(r, there),
+        review.name_of,
+    )
+    for decide in decisions:
+        with suppress(review.MalformedError):
+            decide(asked)
 
 
 def world(

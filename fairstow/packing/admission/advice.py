@@ -5,13 +5,13 @@ since other objects come and go, but for one thing: a plan of another cluster is
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from pydantic import ValidationError
 
 from fairstow.api import PackingPolicy
 from fairstow.packing.admission.approvals import decided
 from fairstow.packing.admission.review import Json, Reply, Request
+from fairstow.packing.admission.seen import PlanSpec, PlanStatus, PolicySpec, spec, status
 from fairstow.packing.admission.world import World, joined
 from fairstow.packing.policy.overlap import overlaps
 from fairstow.packing.policy.schedules import problem
@@ -23,14 +23,8 @@ def advise_policy(request: Request, world: World) -> Reply:
     """Return the reply to the creation or change of a PackingPolicy, with warnings alone."""
     if request.object is None:
         return Reply()
-    spec = request.object["spec"]
-    return Reply(
-        warnings=(
-            *_pool(request.object, world),
-            *_times(spec),
-            *_idle(spec),
-        )
-    )
+    found = spec(request.object, PolicySpec)
+    return Reply(warnings=(*_pool(request.object, world), *_times(found), *_idle(found)))
 
 
 def _pool(raw: Json, world: World) -> Iterator[str]:
@@ -59,26 +53,26 @@ def _pool(raw: Json, world: World) -> Iterator[str]:
             )
 
 
-def _times(spec: Json) -> Iterator[str]:
+def _times(policy: PolicySpec) -> Iterator[str]:
     """Warn of schedules that never fire: the policy's condition Ready then is False."""
-    schedule = (spec.get("triggers") or {}).get("schedule")
+    schedule = policy.triggers.schedule if policy.triggers else None
     if schedule and (said := problem(schedule)):
         yield f"spec.triggers.schedule: {said}; the policy does nothing until that is corrected"
-    for index, window in enumerate(spec.get("maintenanceWindows") or ()):
-        if said := problem(window["start"], window.get("timeZone") or "UTC"):
+    for index, window in enumerate(policy.maintenance_windows or ()):
+        if said := problem(window.start, window.time_zone or "UTC"):
             yield (
                 f"spec.maintenanceWindows[{index}]: {said}; the policy does nothing until that is "
                 "corrected"
             )
 
 
-def _idle(spec: Json) -> Iterator[str]:
-    limits = spec.get("limits") or {}
-    if spec.get("mode") != "Auto":
+def _idle(policy: PolicySpec) -> Iterator[str]:
+    limits = policy.limits
+    if policy.mode != "Auto" or limits is None:
         return
-    if limits.get("maxMovesPerHour") == 0:
+    if limits.max_moves_per_hour == 0:
         yield "spec.limits.maxMovesPerHour is 0: no plan is made"
-    if limits.get("maxMovesPerPlan") == 0 and not limits.get("maxEvictionsPerPlan"):
+    if limits.max_moves_per_plan == 0 and not limits.max_evictions_per_plan:
         yield "spec.limits.maxMovesPerPlan is 0: no plan is made"
 
 
@@ -87,9 +81,10 @@ def advise_plan(request: Request, world: World) -> Reply:
     if request.object is None:
         return Reply()
     warnings: list[str] = []
-    spec, status = request.object["spec"], request.object.get("status") or {}
-    approving = "approval" in decided(request) and spec["approval"]["decision"] == "Approved"
-    absent, named = _absent(spec, world)
+    plan = spec(request.object, PlanSpec)
+    approval = decided(request).get("approval")
+    approving = approval is not None and approval.decision == "Approved"
+    absent, named = _absent(plan, world)
     if absent and len(absent) == len(named):
         said = f"none of its nodes is in this cluster ({joined(absent)})"
         if approving:
@@ -97,29 +92,22 @@ def advise_plan(request: Request, world: World) -> Reply:
         warnings.append(f"the plan seems to be of another cluster: {said}")
     elif absent:
         warnings.append(f"nodes of the plan are gone ({joined(absent)}): it will stop as Stale")
-    warnings += _policy(spec, world)
-    if approving and (over := _over(status)):
+    warnings += _policy(plan, world)
+    if approving and (over := _over(status(request.object))):
         warnings.append(f"the plan is over ({over}): approving it does nothing; make a new one")
     return Reply(warnings=tuple(warnings))
 
 
-def _absent(spec: Json, world: World) -> tuple[list[str], set[str]]:
+def _absent(plan: PlanSpec, world: World) -> tuple[list[str], set[str]]:
     """Return which of the plan's nodes don't exist, and all of them."""
-    named = {str(entry[key]) for entry, key in _nodes(spec) if entry.get(key)}
+    named = {name for entry in plan.entries for name in entry.nodes}
     if world.nodes is None:
         return [], named
     return sorted(named - world.nodes.keys()), named
 
 
-def _nodes(spec: Json) -> Iterator[tuple[Json, str]]:
-    for field, keys in (("placements", ("node",)), ("moves", ("from", "to")),
-                        ("evictions", ("from",))):  # fmt: skip
-        for entry in spec.get(field) or ():
-            yield from ((entry, key) for key in keys)
-
-
-def _policy(spec: Json, world: World) -> Iterator[str]:
-    name = spec.get("policy")
+def _policy(plan: PlanSpec, world: World) -> Iterator[str]:
+    name = plan.policy
     if not name or world.policies is None:
         return
     policy = world.policies.get(name)
@@ -129,9 +117,8 @@ def _policy(spec: Json, world: World) -> Iterator[str]:
         yield f"PackingPolicy {name} is suspended: nothing is carried out until it isn't"
 
 
-def _over(status: Json) -> str:
-    conditions: list[dict[str, Any]] = status.get("conditions") or []
-    for condition in conditions:
-        if condition.get("type") in _OVER and condition.get("status") == "True":
-            return f"{condition['type']}: {condition.get('reason')}"
+def _over(seen: PlanStatus) -> str:
+    for condition in seen.conditions or ():
+        if condition.type in _OVER and condition.status == "True":
+            return f"{condition.type}: {condition.reason}"
     return ""

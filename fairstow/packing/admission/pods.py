@@ -17,7 +17,7 @@ from fairstow.cluster.model import Node, Shape
 from fairstow.cluster.quantity import render
 from fairstow.cluster.rules import Rule, deficits, node_refusals
 from fairstow.cluster.shapes import read_shape
-from fairstow.packing.admission.review import Json, Reply, Request
+from fairstow.packing.admission.review import Json, Reply, Request, name_of
 from fairstow.packing.admission.world import World, joined
 
 SCHEDULER = "fairstow"
@@ -30,6 +30,7 @@ _CLAIMS = "resource claims (DRA)"
 
 def admit_pod(request: Request, world: World) -> Reply:
     """Return the reply to the creation of a pod; it is never refused."""
+    name_of(request)  # or the review is malformed
     spec = (request.object or {}).get("spec")
     if not isinstance(spec, dict) or spec.get("nodeName"):
         return Reply()

@@ -6,7 +6,7 @@ Called by controllers/webhook. Source: admission.k8s.io/v1; patches are JSONPatc
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,6 +20,11 @@ LONGEST_WARNING = 256
 """Characters of a warning beyond which the API server may cut it off."""
 
 _FORBIDDEN = 403
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class MalformedError(InputError):
+    """The request's body isn't what the API server sends."""
 
 
 class User(msgspec.Struct, frozen=True):
@@ -57,6 +62,10 @@ class Request(msgspec.Struct, frozen=True, rename="camel"):
         return self.resource.resource + part + group
 
 
+class _Metadata(msgspec.Struct, frozen=True):
+    name: str | None = None
+
+
 class _Review(msgspec.Struct, frozen=True, rename="camel"):
     api_version: str
     kind: str
@@ -82,16 +91,16 @@ def read(body: bytes) -> Request:
     """Return the request in a POST's body.
 
     Raises:
-        InputError: it isn't an AdmissionReview of a version known here, or not complete.
+        MalformedError: it isn't an AdmissionReview of a version known here, or not complete.
     """
     try:
         review = msgspec.json.decode(body, type=_Review)
     except (ValueError, RecursionError) as error:
         problem = f"isn't an AdmissionReview ({sentence(error)})"
-        raise InputError("request body", problem) from error
+        raise MalformedError("request body", problem) from error
     if (review.api_version, review.kind) != (VERSION, "AdmissionReview"):
         found = printable(f"{review.api_version} {review.kind}")
-        raise InputError("request body", f"is {found}, not {VERSION} AdmissionReview")
+        raise MalformedError("request body", f"is {found}, not {VERSION} AdmissionReview")
     return review.request
 
 
@@ -112,5 +121,17 @@ def write(request: Request, reply: Reply) -> bytes:
 
 def name_of(request: Request) -> str:
     """Return the object's name, "" where the API server is yet to generate it."""
-    metadata = (request.object or {}).get("metadata") or {}
-    return str(metadata.get("name") or "")
+    return read_part(request.object, "metadata", _Metadata).name or ""
+
+
+def read_part(obj: Json | None, name: str, of: type[T]) -> T:
+    """Return a part of an object, an empty one where there is none.
+
+    Raises:
+        MalformedError: it isn't what it should be.
+    """
+    try:
+        return msgspec.convert((obj or {}).get(name) or {}, of)
+    except (ValueError, RecursionError) as error:
+        problem = f"shows an object whose {name} is malformed ({sentence(error)})"
+        raise MalformedError("request body", problem) from error

@@ -67,6 +67,18 @@ def policy_status(
     return new.model_copy(update=update | {"last_handled_request": request(policy) or None})
 
 
+def same(body: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
+    """Whether an object of the API server is the plan that `plan_object` made.
+
+    A plan is named by a digest of its content, so another one of the same name is unlikely, not
+    impossible; and a person may have made the same plan under no policy.
+    """
+    undecided = {"approval": None, "abort": None}
+    plans = (PackingPlan.model_validate(each).spec for each in (body, there))
+    new, old = (spec.model_copy(update=undecided) for spec in plans)
+    return new == old
+
+
 def plan_object(
     plan: PackingPlan, policy: PackingPolicy, approved_by: str = ""
 ) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ kept, conditions and their times, plan objects, early outcomes, plans taken up a
 plans are deleted. Not covered: the API server's part (e2e/test_policies.py).
 """
 
+import json
 from typing import Any
 
 import pytest
@@ -14,7 +15,14 @@ from hypothesis import strategies as st
 from fairstow.api import PackingPlan, PackingPolicy, Reason
 from fairstow.packing.policy.enforcement import unenforced
 from fairstow.packing.policy.overlap import overlaps
-from fairstow.packing.policy.report import Outcome, adopted, early, plan_object, policy_status
+from fairstow.packing.policy.report import (
+    Outcome,
+    adopted,
+    early,
+    plan_object,
+    policy_status,
+    same,
+)
 from fairstow.packing.policy.retention import deletable
 from fairstow.packing.policy.run import Skip
 from fairstow.packing.policy.standing import Standing, conditions
@@ -193,3 +201,16 @@ def test_old_plans_are_deleted_that_nobody_reads_any_more() -> None:
     gone = {plan.metadata.name for plan in deletable(plans, NOON)}
     assert gone == {*(f"s{i}" for i in range(20, 25)), "aged"}
     assert deletable([acted, aged, going], NOON) == []
+
+
+def test_a_plan_that_is_there_already_is_told_from_another_of_its_name() -> None:
+    plan = past("plan-1", made=NOON, moves=[("team", "a", "b")])
+    made = plan_object(plan, policy())
+    there = json.loads(json.dumps(made))
+    decided = there["spec"] | {"approval": {"decision": "Approved", "by": "jane"}}
+    assert same(made, there)
+    assert same(plan_object(plan, policy(), "operator"), there)
+    assert same(made, there | {"spec": decided, "status": {"stepsDone": 1}})
+    assert not same(made, there | {"spec": {k: v for k, v in decided.items() if k != "policy"}})
+    other = plan_object(past("plan-1", made=NOON, moves=[("team", "a", "c")]), policy())
+    assert not same(made, other)
