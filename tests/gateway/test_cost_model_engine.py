@@ -224,12 +224,16 @@ def test_any_length_continues_from_held_cache(length: int) -> None:
     run(test)
 
 
-def test_ids_that_are_not_those_held_are_corruption_and_refused_by_the_adapter() -> None:
+def test_ids_that_are_not_those_held_are_refused_and_would_be_corruption() -> None:
     async def test(engines: Engines) -> None:
         source, destination = await engines.start(), await engines.start()
         hold = await source.hold(PROMPT, SALT)
-        with pytest.raises(ValueError, match="ids are held"):
-            await destination.pull([*PROMPT, 1], SALT, hold)
+        for pull in (
+            destination.pull([*PROMPT, 1], SALT, hold),
+            whole(destination, order(PROMPT[:-1], 5, hold=hold)),
+        ):
+            with pytest.raises(EngineError, match="ids is held"):
+                await pull
         altered = [*PROMPT[:-1], 1]
         rest, _ = await whole(destination, order(altered, 20, hold=hold))
         assert rest != text.expected("1", altered, 20)
@@ -248,18 +252,24 @@ def test_cache_of_other_weights_shows_in_the_text() -> None:
     run(test)
 
 
-def test_what_expired_or_was_consumed_is_an_error() -> None:
+def test_a_hold_serves_once_and_while_it_lasts() -> None:
     async def test(engines: Engines) -> None:
         source, destination = await engines.start(lease=0.1), await engines.start()
         hold = await source.hold(PROMPT, SALT)
         await destination.pull(PROMPT, SALT, hold)
+        with pytest.raises(EngineError, match="has been used"):
+            await destination.pull(PROMPT, SALT, hold)
+        unknowing = engines.adapter(engines.servers[1])
         with pytest.raises(EngineError, match="KV load failed") as consumed:
-            await destination.pull(PROMPT[::-1], SALT, hold)
+            await unknowing.pull(PROMPT, SALT, hold)
         assert consumed.value.status == 500
         late = await source.hold(PROMPT, SALT)
         await asyncio.sleep(0.15)
         with pytest.raises(EngineError, match="KV load failed"):
             await whole(destination, order(PROMPT, 20, hold=late))
+        known = msgspec.structs.replace(late, expires=asyncio.get_running_loop().time())
+        with pytest.raises(EngineError, match="has expired"):
+            await whole(destination, order(PROMPT, 20, hold=known))
         assert (await whole(destination, order(PROMPT, 20)))[0] == text.expected("1", PROMPT, 20)
 
     run(test)

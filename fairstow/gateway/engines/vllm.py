@@ -2,8 +2,9 @@
 
 A leg is a request to `/inference/v1/generate`, token ids in and out. A hold is one more of one
 token with `do_remote_decode`: it hits the prefix cache of the leg that runs on, and its blocks stay
-leased. A pull is the same on the destination with what the hold answered. vLLM matches blocks by
-their place from the end, so that both have to carry exactly the same ids.
+leased. A pull is the same on the destination with what the hold answered. vLLM checks nothing of
+it: blocks are matched by their place from the end, whatever the ids, one block too many ends the
+destination's engine process, and blocks let go of are read all the same. So `_spend` checks.
 
 vLLM says nothing of its weights nor of how it schedules. Who starts it knows (`Declared`).
 """
@@ -43,7 +44,8 @@ ABORT = "/inference/v1/abort_requests"
 PREFIX = "generate-tokens-"  # what it puts before the ids that abort wants
 OLDEST = (0, 32)
 LEASE_S = 30.0
-LEASE_MARGIN_S = 3.0  # a pull has to reach the source before the lease ends
+# The destination renews the lease while it waits, for the first time after a sixth of it.
+USABLE = 0.75
 ABORT_TIMEOUT_S = 5.0
 URGENT = -(1 << 40)  # before whatever a gateway asks for; smaller is sooner
 COST_MODEL_BYTES = "CostModelBytes"
@@ -135,6 +137,7 @@ class VllmEngine:
         self._declared = declared or Declared()
         self._vocabulary = vocabulary
         self._aborts: set[asyncio.Task[None]] = set()
+        self._spent: dict[str, float] = {}
 
     async def probe(self) -> Capabilities:
         """Ask what it is and can; checked against the running server, nothing assumed."""
@@ -198,7 +201,7 @@ class VllmEngine:
         body["stream"] = True
         body["priority"] = order.priority
         if order.hold is not None:
-            body["kv_transfer_params"] = order.hold.ticket
+            body["kv_transfer_params"] = self._spend(order.hold, order.tokens)
             # It may not wait behind a queue; among those that were moved the order stays.
             body["priority"] += URGENT
         leg = _Leg()
@@ -219,18 +222,30 @@ class VllmEngine:
         )
         if ticket is None or not ticket.get("remote_block_ids"):
             raise EngineError(None, "it holds no KV cache: it runs without a connector for it")
-        until = asyncio.get_running_loop().time() + self._declared.lease - LEASE_MARGIN_S
+        until = asyncio.get_running_loop().time() + USABLE * self._declared.lease
         return Hold(tokens=len(tokens), expires=until, ticket=ticket)
 
     async def pull(self, tokens: Sequence[int], salt: str, hold: Hold) -> None:
         """Take held blocks of these ids into this engine's prefix cache."""
-        if len(tokens) != hold.tokens:
-            raise ValueError(f"{hold.tokens} ids are held, not {len(tokens)}")
-        await self._ask_one(tokens, salt, hold.ticket)
+        await self._ask_one(tokens, salt, self._spend(hold, tokens))
 
     def forward(self, path: str, body: Mapping[str, Any]) -> AbstractAsyncContextManager[Reply]:
         """Pass a request that can't be moved; leaving the context aborts it."""
         return self._wire.passed(path, body)
+
+    def _spend(self, hold: Hold, tokens: Sequence[int]) -> Mapping[str, Any]:
+        """Return a hold's ticket, once and while it lasts. Raises EngineError."""
+        now = asyncio.get_running_loop().time()
+        self._spent = {ticket: until for ticket, until in self._spent.items() if until > now}
+        ticket = str(hold.ticket.get("remote_request_id"))
+        if hold.tokens != len(tokens):
+            raise EngineError(None, f"KV of {hold.tokens} ids is held, not of {len(tokens)}")
+        if hold.expires <= now:
+            raise EngineError(None, "the hold has expired")
+        if ticket in self._spent:
+            raise EngineError(None, "the hold has been used")
+        self._spent[ticket] = hold.expires
+        return hold.ticket
 
     async def _ask_one(
         self, tokens: Sequence[int], salt: str, transfer: Mapping[str, Any]

@@ -83,7 +83,7 @@ def read(path: Path) -> Vocabulary:
         raise VocabularyError(f"{file} can't be read: {error}.") from error
     try:
         return _of(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise VocabularyError(
             f"{file} isn't a tokenizer that Fairstow can decode ({error}); "
             "byte-level and SentencePiece ones are."
