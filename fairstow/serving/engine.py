@@ -35,6 +35,7 @@ import msgspec
 
 from fairstow.serving.cost_model import Profile
 from fairstow.serving.kv_cache import Key, KvCache
+from fairstow.serving.model import Phase
 
 NEVER = math.inf
 
@@ -73,14 +74,6 @@ class Event(NamedTuple):
     id: str
 
 
-class Phase(StrEnum):
-    """Where a sequence is."""
-
-    QUEUED = "queued"
-    PREFILL = "prefill"
-    DECODE = "decode"
-
-
 class _Sequence:
     __slots__ = ("ends", "found", "generated", "job", "keys", "offset", "order", "phase", "rank")
 
@@ -116,6 +109,7 @@ class Engine:
         self._private = 0
         self._all: dict[str, _Sequence] = {}
         self._waiting: list[_Sequence] = []
+        self._wanted = 0
         self._prefilling: list[_Sequence] = []
         self._running: dict[str, _Sequence] = {}
         self._ending: list[tuple[int, int, _Sequence]] = []
@@ -153,7 +147,7 @@ class Engine:
         sequence = _Sequence(job, self._orders)
         self._orders += 1
         self._all[job.id] = sequence
-        insort(self._waiting, sequence)
+        self._queue(sequence)
         if self._waiting[0] is sequence:
             self._reconsider(now)
 
@@ -171,6 +165,7 @@ class Engine:
         sequence = self._all.pop(job)
         if sequence.phase is Phase.QUEUED:
             self._waiting.remove(sequence)
+            self._wanted -= self._needs(sequence)
         elif sequence.phase is Phase.PREFILL:
             self._prefilling.remove(sequence)
             self._free(sequence, sequence.job.prompt + sequence.generated)
@@ -283,11 +278,21 @@ class Engine:
         return len(self._waiting)
 
     @property
+    def wanted(self) -> int:
+        """Blocks that all in the queue need."""
+        return self._wanted
+
+    @property
+    def next_wants(self) -> int:
+        """Blocks that the next in the queue needs."""
+        return self._needs(self._waiting[0]) if self._waiting else 0
+
+    @property
     def leases(self) -> int:
         """Tickets that are neither released nor expired."""
         return self._cache.leased
 
-    def queue(self) -> Iterator[str]:
+    def queued(self) -> Iterator[str]:
         """Yield the jobs that wait, the next first."""
         return (sequence.job.id for sequence in self._waiting)
 
@@ -310,11 +315,6 @@ class Engine:
     def cached(self, keys: Sequence[Key]) -> int:
         """Return how many leading tokens of a sequence need not be computed."""
         return self._cache.match(keys) * self.profile.block
-
-    def demand(self, job: str) -> int:
-        """Return how many blocks a job takes, or will when it is admitted."""
-        sequence = self._all[job]
-        return self.profile.blocks_of(sequence.job.prompt + self.generated(job))
 
     # How it runs.
 
@@ -429,10 +429,17 @@ class Engine:
         sequence.phase = Phase.QUEUED
         self._orders += 1
         sequence.rank = (sequence.job.priority, -self._orders)
-        insort(self._waiting, sequence)
+        self._queue(sequence)
         self.preemptions += 1
         self.recomputed += length
         self._events.append(Event(at, Change.PREEMPT, sequence.job.id))
+
+    def _queue(self, sequence: _Sequence) -> None:
+        insort(self._waiting, sequence)
+        self._wanted += self._needs(sequence)
+
+    def _needs(self, sequence: _Sequence) -> int:
+        return self.profile.blocks_of(sequence.job.prompt + sequence.generated)
 
     def _begin(self, at: float) -> None:
         """Choose the next iteration."""
@@ -486,6 +493,7 @@ class Engine:
             if computed and computed + length - known > profile.prefill_tokens:
                 break
             del self._waiting[0]
+            self._wanted -= need + found
             self._cache.use(keys)
             self._private += need
             self._make_room()

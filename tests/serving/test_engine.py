@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from fairstow.serving.cost_model import A10_7B
-from fairstow.serving.engine import NEVER, Change, Engine, Event, Job, Phase
+from fairstow.serving.engine import NEVER, Change, Engine, Event, Job
+from fairstow.serving.model import Phase
 from tests.serving.slow_engine import SlowEngine
 
 SMALL = replace(A10_7B, blocks=40, block=4, batch=6, prefill_tokens=64, scale=1.0)
@@ -117,7 +118,7 @@ def test_one_that_does_not_fit_holds_up_those_behind_it() -> None:
     engine.submit(0.0, job("runs", 100, 20))
     engine.submit(0.1, job("large", 100, 2))
     engine.submit(0.2, job("tiny", 1, 1))
-    assert list(engine.queue()) == ["large", "tiny"]
+    assert list(engine.queued()) == ["large", "tiny"]
     assert [e.id for e in drain(engine)] == [*("runs", "runs", "large", "tiny", "tiny", "large")]
 
 
@@ -132,7 +133,7 @@ def test_the_more_urgent_waits_less_and_is_preempted_last() -> None:
     engine.submit(0.0, job("runs", 100, 20))
     engine.submit(0.1, job("low", 100, 2, priority=1))
     engine.submit(0.2, job("high", 100, 2, priority=0))
-    assert list(engine.queue()) == ["high", "low"]
+    assert list(engine.queued()) == ["high", "low"]
 
 
 def test_the_preempted_goes_on_where_it_was() -> None:
