@@ -16,6 +16,7 @@ import yaml
 
 from e2e.controlplane.build import BuildError
 from e2e.helm import CHART, HelmError, helm, rendered
+from fairstow.api import KINDS
 
 if TYPE_CHECKING:
     from e2e.controlplane.client import Cluster
@@ -167,7 +168,7 @@ def test_definitions_are_kept_when_told_to(keep: bool) -> None:
     found = [
         o for o in rendered({"crds": {"keep": keep}}) if o["kind"] == "CustomResourceDefinition"
     ]
-    assert len(found) == 3
+    assert len(found) == len(KINDS)
     for each in found:
         notes = each["metadata"].get("annotations") or {}
         assert (notes.get("helm.sh/resource-policy") == "keep") is keep

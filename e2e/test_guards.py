@@ -1,6 +1,7 @@
 """The chart's admission policies on a real API server: what RBAC can't say.
 
-Covered: who may use the PriorityClass, what the operator may change of nodes, by its own rights.
+Covered: who may use the PriorityClass, what the operator may change of nodes, which Leases the
+extender may write, by their own rights.
 Not covered: API servers before 1.30, which have no such policies; the chart then leaves them out.
 """
 
@@ -15,7 +16,7 @@ from e2e.controlplane.build import BuildError
 from e2e.controlplane.client import KubectlError
 from e2e.helm import helm, rendered
 from e2e.rights import bind
-from fairstow.kube.permissions import OPERATOR
+from fairstow.kube.permissions import EXTENDER, OPERATOR, OPERATOR_LEASE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +38,7 @@ def guarded(cluster: Cluster, namespace: str) -> Iterator[str]:
     objects = [o for o in rendered(namespace=namespace) if o["kind"] in KINDS]
     cluster.apply(objects)
     try:
-        with bind(cluster, OPERATOR, namespace):
+        with bind(cluster, OPERATOR, namespace), bind(cluster, EXTENDER, namespace):
             yield namespace
     finally:
         for obj in objects:
@@ -99,3 +100,29 @@ def test_the_operator_marks_nodes_and_changes_nothing_else(
     assert patched(metadata=marks) == ""
     cluster.kubectl("label", "node", node, "fairstow.dev/plan-target=a.0")
     assert patched(metadata={"labels": {"fairstow.dev/plan-target": None}}) == ""
+
+
+def test_the_extender_writes_its_own_leases_and_no_others(cluster: Cluster, guarded: str) -> None:
+    """Else whoever has its token could say that the operator lives, or be the leader."""
+    extender = f"--as=system:serviceaccount:{guarded}:fairstow-extender"
+
+    def lease(name: str) -> str:
+        metadata = {"name": name, "namespace": guarded}
+        spec = {"holderIdentity": "x", "leaseDurationSeconds": 15}
+        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+        return json.dumps(body | {"metadata": metadata, "spec": spec})
+
+    said = "the Leases of its own replicas"
+    create = ("create", extender, "-f", "-")
+    cluster.wait(
+        lambda: said in refused(cluster, *create, stdin=lease(OPERATOR_LEASE)),
+        "the policy to be in force",
+    )
+    cluster.apply(json.loads(lease(name)) for name in (OPERATOR_LEASE, "fairstow-extender-1"))
+    where = ("-n", guarded, extender)
+    steal = ("--type=merge", "-p", json.dumps({"spec": {"holderIdentity": "y"}}))
+    assert said in refused(cluster, "patch", "lease", OPERATOR_LEASE, *where, *steal)
+    assert said in refused(cluster, "delete", "lease", OPERATOR_LEASE, *where)
+    assert refused(cluster, *create, stdin=lease("fairstow-extender-0")) == ""
+    assert refused(cluster, "patch", "lease", "fairstow-extender-1", *where, *steal) == ""
+    assert refused(cluster, "delete", "lease", "fairstow-extender-1", *where) == ""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from controllers import metrics
@@ -263,15 +263,26 @@ class PlanLoop:
         for name in sorted(wanted.keys() | marked.keys()):
             if wanted.get(name) == marked.get(name):
                 continue
-            body: dict[str, Any] = {"name": name}
-            if name in wanted:
-                body |= {"labels": {TARGET: wanted[name]}, "annotations": _KEPT}
             try:
-                await self._api.apply(
-                    {"apiVersion": "v1", "kind": "Node", "metadata": body}, MANAGER
-                )
+                await self._mark(name, wanted.get(name))
             except ApiError as error:  # plans are carried out, and end, whatever nodes say
                 logger.warning("node %s can't be labelled: %s", name, error)
+
+    async def _mark(self, name: str, step: str | None) -> None:
+        """Have a node say that a plan's step needs it, or take that back; others' words stay."""
+
+        def node(annotations: Mapping[str, str]) -> dict[str, Any]:
+            marks = {"labels": {TARGET: step}, "annotations": annotations} if step else {}
+            return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, **marks}}
+
+        try:
+            await self._api.apply(node(_KEPT), MANAGER, force=False)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            ours = {key: value for key, value in _KEPT.items() if key not in error.said}
+            logger.warning("node %s: somebody else decides on it: %s", name, error.said)
+            await self._api.apply(node(ours), MANAGER)
 
     def _tell(self, announcements: Iterable[announce.Announcement]) -> None:
         for each in announcements:

@@ -26,6 +26,10 @@ pytestmark = pytest.mark.e2e
 
 def test_small_pods_move_so_that_a_big_one_fits(scene: Scene) -> None:
     before = scene.stuck()
+    # What somebody has told an autoscaler is theirs, before and after.
+    theirs = {"cluster-autoscaler.kubernetes.io/scale-down-disabled": "false"}
+    told = [f"{key}={value}" for key, value in theirs.items()]
+    scene.cluster.kubectl("annotate", "node", *scene.names, *told)
     plan = scene.plan_by_hand()
     scene.await_reason(plan, "WaitingForApproval")
     assert scene.uids("small") == before
@@ -35,6 +39,9 @@ def test_small_pods_move_so_that_a_big_one_fits(scene: Scene) -> None:
     scene.await_running("small", 20)
     assert len(before - scene.uids("small")) == 2
     scene.wait(scene.unclaimed, "the room to be released")
+    for node in (scene.cluster.get("node", name) for name in scene.names):
+        assert theirs.items() <= node["metadata"]["annotations"].items()
+        assert "karpenter.sh/do-not-disrupt" not in node["metadata"]["annotations"]
 
 
 def test_what_is_carried_out_is_measured(scene: Scene) -> None:

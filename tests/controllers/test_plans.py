@@ -3,7 +3,7 @@
 Covered: what stops it between two evictions of one turn (the plan aborted or deleted, the Lease
 lost, a replica of the extender gone, watches behind); a policy that was suspended or deleted
 without a watch's word; a plan that begins again; how often it asks; a plan that fails beside
-others; old news of a plan. Not covered: a real API server (e2e/execution).
+others; old news of a plan; what users say of nodes. Not covered: a real API server (e2e/execution).
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ class Server:
         self.between: Callable[[], None] = lambda: None
         self.asks_extender: Callable[[], None] = lambda: None
         self.policies: dict[str, Json] = {}
+        self.annotations: dict[str, dict[str, str]] = {}
+        self.marks: dict[str, dict[str, str]] = {}
         self.hears = True
         self.kept: list[str] = []
         self.version = 1
@@ -111,15 +113,27 @@ class Server:
             }
         ], "1"
 
-    async def apply(self, obj: Json, _manager: str, *, subresource: str | None = None) -> Json:
+    async def apply(
+        self, obj: Json, _manager: str, *, subresource: str | None = None, force: bool = True
+    ) -> Json:
         if subresource is None:
-            return obj
+            return self.mark(obj["metadata"], force)
         name = obj["metadata"]["name"]
         if name == self.refuses:
             raise ApiError(422, "it is invalid")
         if obj["metadata"]["resourceVersion"] != self.plans[name]["metadata"]["resourceVersion"]:
             raise ApiError(409, "it was modified")
         return self.change(name, "status", obj["status"])
+
+    def mark(self, node: Json, force: bool) -> Json:
+        """As server-side apply does it, of a node with a user's own annotations."""
+        own = self.annotations.get(node["name"], {})
+        wanted = node.get("annotations", {})
+        conflicts = [f".metadata.annotations.{k}" for k, v in own.items() if wanted.get(k, v) != v]
+        if conflicts and not force:
+            raise ApiError(409, f'conflict with "kubectl-annotate": {", ".join(conflicts)}')
+        self.marks[node["name"]] = wanted
+        return node
 
     async def evict(self, _namespace: str, name: str, _uid: str) -> Eviction:
         self.asked.append(name)
@@ -155,6 +169,16 @@ def test_a_turn_ends_between_two_evictions_if_anything_changed(what: str) -> Non
     server.between = change
     server.turns()
     assert len(server.asked) == 1
+
+
+def test_what_a_user_says_of_a_node_stays() -> None:
+    scale_down = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
+    server = Server(raw(approved(planned(swap()))))
+    server.annotations["a"] = {scale_down: "false", "team": "x"}
+    server.annotations["b"] = {scale_down: "true"}
+    server.turns(3)
+    assert server.marks["a"] == {"karpenter.sh/do-not-disrupt": "true"}
+    assert server.marks["b"] == {"karpenter.sh/do-not-disrupt": "true", scale_down: "true"}
 
 
 def test_old_news_of_a_plan_is_left_out() -> None:
