@@ -3,12 +3,14 @@
 Served by the operator's metrics port.
 """
 
-from collections.abc import Callable, Mapping
+from collections import Counter as Counted
+from collections.abc import Callable, Mapping, Set
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from fairstow.api import GpuPoolStatus
+from fairstow.api import GpuPoolStatus, ServingPoolStatus
 from fairstow.cluster.kinds import Kind
+from fairstow.serving.wire import Ledger, Phase
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 
@@ -114,6 +116,28 @@ CERTIFICATE_EXPIRES = Gauge(
     ("secret",),
 )
 
+SERVING_INSTANCES = Gauge(
+    "fairstow_serving_pool_instances",
+    "Engine pods of a ServingPool by state; one that drains may be counted as ready, too.",
+    ("pool", "state"),
+)
+SERVING_REQUESTS = Gauge(
+    "fairstow_serving_pool_requests",
+    "Requests of a ServingPool by where they are, as its gateways say.",
+    ("pool", "phase"),
+)
+SERVING_GATEWAYS = Gauge(
+    "fairstow_serving_pool_gateways",
+    "Gateway replicas of a ServingPool by whether they answer.",
+    ("pool", "state"),
+)
+DRAINS_ENDED = Counter(
+    "fairstow_serving_drains_ended_total",
+    "Drains after which the instance may go, by why.",
+    ("pool", "reason"),
+)
+
+_SERVING_GAUGES = (SERVING_INSTANCES, SERVING_REQUESTS, SERVING_GATEWAYS)
 _POOL_GAUGES = (POOL_NODES, POOL_GPUS, POOL_LARGEST, POOL_FRAGMENTATION, POOL_PENDING)
 
 
@@ -150,6 +174,31 @@ def show_pool(name: str, status: GpuPoolStatus) -> None:
 def forget_pools(there: frozenset[str]) -> None:
     """Drop the gauges of pools that are gone."""
     for gauge in _POOL_GAUGES:
+        for labels in _labels(gauge):
+            if labels[0] not in there:
+                gauge.remove(*labels)
+
+
+def show_serving_pool(
+    name: str, ledgers: Mapping[str, Ledger | None], status: ServingPoolStatus
+) -> None:
+    """Set a ServingPool's gauges; its name is NAMESPACE/NAME."""
+    SERVING_INSTANCES.labels(name, "all").set(status.instances or 0)
+    SERVING_INSTANCES.labels(name, "ready").set(status.ready or 0)
+    SERVING_INSTANCES.labels(name, "draining").set(status.draining or 0)
+    phases = Counted(
+        request.phase for ledger in ledgers.values() if ledger for request in ledger.requests
+    )
+    for phase in Phase:
+        SERVING_REQUESTS.labels(name, phase.value).set(phases[phase])
+    silent = sum(ledger is None for ledger in ledgers.values())
+    SERVING_GATEWAYS.labels(name, "answering").set(len(ledgers) - silent)
+    SERVING_GATEWAYS.labels(name, "silent").set(silent)
+
+
+def forget_serving_pools(there: Set[str]) -> None:
+    """Drop the gauges of ServingPools that are gone."""
+    for gauge in _SERVING_GAUGES:
         for labels in _labels(gauge):
             if labels[0] not in there:
                 gauge.remove(*labels)

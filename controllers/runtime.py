@@ -28,6 +28,9 @@ from controllers.packing.parts import Parts
 from controllers.packing.plans import PlanLoop
 from controllers.packing.policies import PolicyLoop
 from controllers.packing.pools import PoolLoop
+from controllers.serving.gateways import Gateways
+from controllers.serving.objects import ServingObjects
+from controllers.serving.pools import ServingLoop
 from controllers.watching import Watching
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.leadership import Leadership
@@ -188,6 +191,17 @@ async def operate(settings: Settings) -> None:
                 PolicyLoop(parts).run(),
                 PlanLoop(parts, api, extender, watching.fresh, lambda: leadership.held).run(),
             ]
+            serving = ServingObjects(api)
+            loops.append(
+                ServingLoop(
+                    api,
+                    watching.cluster,
+                    serving,
+                    Gateways(api, user),
+                    clock=parts.clock,
+                    turns=parts.turns,
+                ).run()
+            )
             if settings.certificates == "Fairstow":
                 whose = secrets.Settings(namespace=settings.namespace)
                 turned = partial(parts.turns.finished, "certificates")
@@ -199,6 +213,7 @@ async def operate(settings: Settings) -> None:
             work = [
                 *beside,
                 *watching.tasks(),
+                *serving.tasks(),
                 recorder.run(),
                 _kopf(watching, stop),
                 _lead(leadership, watching, worker, loops),

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from controllers import metrics
+from controllers.pace import SHARE, Pace
 from controllers.packing.extender import Extender
 from controllers.packing.measure import Measure
-from controllers.packing.parts import SHARE, Pace, Parts
+from controllers.packing.parts import Parts
 from fairstow.api import PackingPlan, PackingPlanStatus, Reason
 from fairstow.api.status import condition, conditions_of
 from fairstow.cluster.errors import InputError

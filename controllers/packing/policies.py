@@ -11,7 +11,8 @@ import time
 from collections.abc import Mapping
 
 from controllers import metrics
-from controllers.packing.parts import Pace, Parts
+from controllers.pace import Pace
+from controllers.packing.parts import Parts
 from fairstow.api import PackingPlan, PackingPolicy, PackingPolicyStatus, Reason
 from fairstow.cluster.kinds import Kind
 from fairstow.kube.aio.paths import path_of

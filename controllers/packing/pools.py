@@ -6,7 +6,8 @@ Run by `controllers.runtime` under the operator's Lease. Decides nothing and cha
 import asyncio
 
 from controllers import metrics
-from controllers.packing.parts import Pace, Parts
+from controllers.pace import Pace
+from controllers.packing.parts import Parts
 from fairstow.cluster.kinds import Kind
 from fairstow.packing.policy.pool_status import pool_status, survey
 

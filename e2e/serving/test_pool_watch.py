@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from e2e.crds import install_crds
+from e2e.serving.scene import drain, engine, kubectl, pool
 from e2e.watching import eventually
 from fairstow.gateway.cluster import Known, PoolWatch
 from fairstow.kube.aio.api import Api
@@ -34,30 +35,6 @@ def api(cluster: Cluster) -> Cluster:
     return cluster
 
 
-def pool(namespace: str, *, app: str = "llama", **engines: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "fairstow.dev/v1alpha1",
-        "kind": "ServingPool",
-        "metadata": {"name": "llama", "namespace": namespace},
-        "spec": {"engines": {"selector": {"matchLabels": {"app": app}}} | engines},
-    }
-
-
-def engine(namespace: str, name: str, app: str = "llama") -> dict[str, Any]:
-    """A pod that takes a while to go."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            "labels": {"app": app},
-            "finalizers": ["example.com/stays"],
-        },
-        "spec": {"containers": [{"name": "engine", "image": "none"}]},
-    }
-
-
 @asynccontextmanager
 async def watching(
     cluster: Cluster, namespace: str
@@ -75,10 +52,6 @@ async def watching(
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-
-async def kubectl(cluster: Cluster, namespace: str, *args: str, stdin: str | None = None) -> str:
-    return await asyncio.to_thread(cluster.kubectl, "-n", namespace, *args, stdin=stdin)
 
 
 def test_pods_drains_and_secrets_are_told_as_they_change(
@@ -109,13 +82,7 @@ def test_pods_drains_and_secrets_are_told_as_they_change(
             assert first.url(8000) == f"http://{first.address}:8000"
             assert [i.draining for i in (first, second)] == [False, False]
 
-            drain = {
-                "apiVersion": "fairstow.dev/v1alpha1",
-                "kind": "InstanceDrain",
-                "metadata": {"name": "a", "namespace": namespace},
-                "spec": {"pool": "llama", "podName": "a", "podUid": first.name},
-            }
-            await asyncio.to_thread(api.apply, [drain])
+            await asyncio.to_thread(api.apply, [drain(namespace, "a", first.name)])
             await eventually(
                 lambda: [i.draining for i in told[-1].instances] == [True, False], "a drains"
             )

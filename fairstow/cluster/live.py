@@ -181,6 +181,10 @@ class LiveCluster:
         """Return the pods of a `Pod.workload`."""
         return self._of.get(workload, _NONE).values()
 
+    def pods_in(self, namespace: str) -> Iterator[Pod]:
+        """Yield the pods of a namespace, in no order; looks at every pod there is."""
+        return (pod for pod in self._pods.values() if pod.namespace == namespace)
+
     def waiting(self) -> Iterator[Pod]:
         """Yield the pods that wait for a node, in no order."""
         for uid, pod in self._unbound.items():

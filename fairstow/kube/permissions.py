@@ -10,7 +10,7 @@ from fairstow.cluster.kinds import READ
 
 WATCH = ("get", "list", "watch")
 GROUP = "fairstow.dev"
-KINDS = ("gpupools", "packingpolicies", "packingplans")
+KINDS = ("gpupools", "packingpolicies", "packingplans", "servingpools", "instancedrains")
 
 OPERATOR_LEASE = "fairstow-operator"
 WEBHOOKS = "fairstow"
@@ -129,6 +129,18 @@ OPERATOR = Program(
             why="Reports.",
         ),
         Grant(
+            group=GROUP,
+            resources=("instancedrains",),
+            verbs=("create", "delete"),
+            why="Drains engines on cordoned nodes; removes drains whose pod is gone.",
+        ),
+        Grant(
+            group="discovery.k8s.io",
+            resources=("endpointslices",),
+            verbs=("list",),
+            why="Knows the gateways of serving pools, and which replicas of the extender answer.",
+        ),
+        Grant(
             resources=("pods/eviction",),
             verbs=("create",),
             why="Carries a plan's evictions out, within disruption budgets.",
@@ -154,10 +166,10 @@ OPERATOR = Program(
             why="Reads which plans each replica of the extender enforces.",
         ),
         Grant(
-            group="discovery.k8s.io",
-            resources=("endpointslices",),
-            verbs=("list",),
-            why="Knows which replicas of the extender are in service.",
+            resources=("serviceaccounts/token",),
+            verbs=("create",),
+            names=("fairstow-operator",),
+            why="Shows each gateway a token that is good for nothing else.",
         ),
     ),
     issues=Issues(
@@ -325,15 +337,21 @@ PROGRAMS = (OPERATOR, WEBHOOK, EXTENDER, SCHEDULER, TEST)
 ROLES = (
     Role(
         name="viewer",
-        what="Sees pools, policies and plans.",
+        what="Sees pools, policies, plans and drains.",
         aggregated_to=("view", "edit", "admin"),
         grants=(Grant(group=GROUP, resources=KINDS, verbs=WATCH, why="Reads."),),
     ),
     Role(
         name="editor",
-        what="Submits plans for approval and deletes them.",
+        what="Submits plans for approval and deletes them; has serving pools and drains.",
         aggregated_to=("edit", "admin"),
         grants=(
+            Grant(
+                group=GROUP,
+                resources=("servingpools", "instancedrains"),
+                verbs=("create", "update", "patch", "delete"),
+                why="Whoever may delete an engine's pod may have it drained as well.",
+            ),
             Grant(
                 group=GROUP,
                 resources=("packingplans",),

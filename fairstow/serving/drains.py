@@ -9,7 +9,7 @@ be moved are waited for, never for good.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fairstow.api import InstanceDrain, InstanceDrainSpec, InstanceDrainStatus, ObjectMeta, Reason
@@ -186,6 +186,8 @@ def drained(drain: InstanceDrain) -> bool:
     return found is not None and found.status == "True"
 
 
-def waiting(drains: tuple[InstanceDrain, ...]) -> Iterator[InstanceDrain]:
-    """Yield the drains that aren't over."""
-    return (drain for drain in drains if not drained(drain))
+def ended(before: InstanceDrain, after: InstanceDrainStatus) -> str | None:
+    """Return why a drain's instance may go now, None if it may not or could before."""
+    found = condition(after.conditions, "Drained")
+    over = found is not None and found.status == "True" and not drained(before)
+    return found.reason if found and over else None

@@ -118,3 +118,8 @@ class Drains(msgspec.Struct, frozen=True):
     """The names of the instances that drain; all others serve."""
 
     instances: Sequence[str]
+
+
+def audience(namespace: str, pool: str) -> str:
+    """Return whom the tokens are for that a pool's gateways accept on their admin port."""
+    return f"gateway.fairstow.dev/{namespace}/{pool}"

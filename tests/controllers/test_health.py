@@ -12,10 +12,11 @@ from typing import Any, cast
 
 import pytest
 
+from controllers import pace
 from controllers.health import LONGEST_TURN, Turns
-from controllers.packing import parts
+from controllers.pace import Pace
 from controllers.packing.objects import Objects
-from controllers.packing.parts import Pace, Parts
+from controllers.packing.parts import Parts
 from fairstow.cluster.errors import InputError
 from fairstow.cluster.live import LiveCluster
 
@@ -53,7 +54,7 @@ def test_loops_that_wait_for_the_lease_are_well() -> None:
 def test_a_turn_that_fails_is_finished_and_one_that_hangs_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(parts, "_AFTER_FAILURE", 0.0)
+    monkeypatch.setattr(pace, "_AFTER_FAILURE", 0.0)
     clock = Clock()
     turns = Turns(clock)
     hang = asyncio.Event()
@@ -67,8 +68,8 @@ def test_a_turn_that_fails_is_finished_and_one_that_hangs_is_not(
 
     async def scenario() -> None:
         own = Parts(LiveCluster(), Objects(), cast(Any, None), cast(Any, None), turns=turns)
-        pace = Pace(own, least=0.0)
-        task = asyncio.create_task(pace.run("plans", turn))
+        paced = Pace(own, least=0.0)
+        task = asyncio.create_task(paced.run("plans", turn))
         await hang.wait()
         assert turns.stuck() == ""  # two turns have failed, the third is under way
         clock.now += 2

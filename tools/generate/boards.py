@@ -364,4 +364,46 @@ WEBHOOK = Board(
     ),
 )
 
-BOARDS = (PACKING, EXTENDER, WEBHOOK)
+SERVING = Board(
+    uid="fairstow-serving",
+    title="Fairstow: serving",
+    says="Engines and requests of each ServingPool, and how drains end.",
+    variables=(("pool", "fairstow_serving_pool_instances"),),
+    rows=(
+        Row(
+            "Pools",
+            (
+                Panel(
+                    "Instances",
+                    "All should be ready; those that drain hand their requests over.",
+                    "short",
+                    (Query('fairstow_serving_pool_instances{pool=~"$pool"}',
+                           "{{pool}} {{state}}"),),
+                ),
+                Panel(
+                    "Requests",
+                    "Parked ones wait in the gateways: no instance has room.",
+                    "short",
+                    (Query('fairstow_serving_pool_requests{pool=~"$pool"}', "{{pool}} {{phase}}"),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Gateways",
+                    "A silent one may have requests that nobody knows of, and drains wait for it.",
+                    "short",
+                    (Query('fairstow_serving_pool_gateways{pool=~"$pool"}', "{{pool}} {{state}}"),),
+                ),
+                Panel(
+                    "Drains by how they ended",
+                    "DeadlineOver: requests that can't be moved were cut off with their instance.",
+                    "short",
+                    (_increase("fairstow_serving_drains_ended_total", "pool, reason",
+                               '{pool=~"$pool"}'),),
+                    stacked=True,
+                ),
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+BOARDS = (PACKING, EXTENDER, WEBHOOK, SERVING)

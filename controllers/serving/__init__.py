@@ -1,0 +1,1 @@
+"""Serving on a cluster: drains, statuses and proposals for the gateways of each ServingPool."""

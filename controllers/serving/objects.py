@@ -1,0 +1,81 @@
+"""ServingPools and InstanceDrains as the API server last showed them.
+
+Fed by two reflectors; read by the serving controller, which puts in what it has just written.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from pydantic import ValidationError
+
+from fairstow.api import InstanceDrain, ServingPool, problems
+from fairstow.api.model import GROUP, VERSION, CustomResource
+from fairstow.cluster.kinds import Kind
+from fairstow.kube.aio.api import Api
+from fairstow.kube.aio.reflector import Reflector, Store
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T", bound=CustomResource)
+
+
+def _kind(of: type[CustomResource]) -> Kind:
+    return Kind(of.__name__, f"{GROUP}/{VERSION}", of.resource.plural)
+
+
+POOL, DRAIN = _kind(ServingPool), _kind(InstanceDrain)
+
+
+class ServingObjects:
+    """See the module. Attributes: reflectors: what keeps it up to date."""
+
+    def __init__(self, api: Api) -> None:
+        self._store = Store()
+        self._said: dict[str, str] = {}
+        self.reflectors = tuple(Reflector(api, kind, self._store) for kind in (POOL, DRAIN))
+
+    def tasks(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Return what has to run."""
+        return tuple(each.run() for each in self.reflectors)
+
+    async def synced(self) -> None:
+        """Return once both kinds have been listed."""
+        for each in self.reflectors:
+            await each.synced.wait()
+
+    async def changes(self, told: Callable[[], None]) -> None:
+        """Tell of every change, until cancelled."""
+        while True:
+            await self._store.changed.wait()
+            self._store.changed.clear()
+            told()
+
+    def put(self, obj: Mapping[str, Any]) -> None:
+        """Take in an object that the API server has just answered with."""
+        kind = POOL if obj["kind"] == POOL.name else DRAIN
+        self._store.upsert(kind, msgspec.Raw(msgspec.json.encode(obj)))
+
+    @property
+    def pools(self) -> tuple[ServingPool, ...]:
+        """All pools, by namespace and name."""
+        return self._read(POOL, ServingPool)
+
+    @property
+    def drains(self) -> tuple[InstanceDrain, ...]:
+        """All drains, by namespace and name."""
+        return self._read(DRAIN, InstanceDrain)
+
+    def _read(self, kind: Kind, model: type[T]) -> tuple[T, ...]:
+        found = []
+        for name, obj in sorted(self._store.of(kind).items()):
+            try:
+                found.append(model.model_validate(obj))
+            except ValidationError as error:  # an object of another version
+                said = "; ".join(problems(error))
+                if self._said.get(name) != said:
+                    logger.warning("%s %s is left out, it can't be read: %s", kind.name, name, said)
+                    self._said[name] = said
+        return tuple(found)

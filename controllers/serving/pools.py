@@ -1,0 +1,173 @@
+"""Keeps drains and statuses of every ServingPool as the pods and their gateways are.
+
+Run by `controllers.runtime` under the operator's Lease. `fairstow.serving` decides; gateways carry
+drains out by themselves, whether or not anybody runs here.
+
+Rights used: servingpools/status, instancedrains/status (patch), instancedrains (create, delete).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from controllers import metrics
+from controllers.health import Turns
+from controllers.pace import Pace
+from controllers.serving.gateways import Gateway, Gateways
+from controllers.serving.objects import ServingObjects
+from fairstow.api import ServingPool
+from fairstow.api.model import CustomResource, Model
+from fairstow.cluster.errors import InputError
+from fairstow.cluster.kinds import Kind
+from fairstow.cluster.live import LiveCluster
+from fairstow.cluster.selectors import selector, selects
+from fairstow.kube.aio.api import Api
+from fairstow.kube.aio.paths import path_of
+from fairstow.kube.problems import ApiError
+from fairstow.serving.drains import EnginePod, Seen, decide, ended
+from fairstow.serving.instances import of_pool
+from fairstow.serving.pool_status import pool_status
+from fairstow.serving.wire import Ledger
+
+logger = logging.getLogger(__name__)
+
+MANAGER = "fairstow-serving"
+_LEAST = 1.0
+"""Seconds between turns while a drain waits; a status is written when it changed."""
+_IDLE = 5
+_DRAIN_API = ("fairstow.dev/v1alpha1", "InstanceDrain")
+
+
+class ServingLoop:
+    """See the module.
+
+    Args:
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        cluster: LiveCluster,
+        objects: ServingObjects,
+        gateways: Gateways,
+        *,
+        clock: Callable[[], float],
+        turns: Turns,
+    ) -> None:
+        self.clock, self.turns = clock, turns
+        self._api, self._cluster = api, cluster
+        self._objects, self._gateways = objects, gateways
+        self._pace = Pace(self, _LEAST)
+        cluster.listeners.append(self._changed)
+
+    async def run(self) -> None:
+        """Take turns until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._objects.changes(self._pace.wake))
+                group.create_task(self._pace.run("serving", self.turn))
+        finally:
+            await self._gateways.close()
+
+    async def turn(self) -> int | None:
+        """See to every pool once; return when the next turn is due."""
+        pools = self._objects.pools
+        metrics.forget_serving_pools({_ref(pool) for pool in pools})
+        if not pools:
+            return None
+        there = await self._gateways.find()
+        for pool in pools:
+            await self._see_to(
+                pool, there.get((pool.metadata.namespace or "", pool.metadata.name), ())
+            )
+        return int(self.clock()) + _IDLE
+
+    async def _see_to(self, pool: ServingPool, gateways: Iterable[Gateway]) -> None:
+        # 1. Its pods, its drains and what its gateways know.
+        seen = Seen(
+            pool=pool,
+            pods=self._pods(pool),
+            drains=of_pool(self._objects.drains, pool),
+            ledgers=await self._ledgers(pool, gateways),
+            now=int(self.clock()),
+        )
+        # 2. Drains: those that begin, those that are over, how far the others are.
+        decision = decide(seen)
+        for drain in decision.delete:
+            await self._api.delete(self._path(drain), uid=drain.metadata.uid)
+        for drain in decision.create:
+            await self._create(drain)
+        for drain, progress in decision.report:
+            await self._report(drain, progress)
+            if (reason := ended(drain, progress)) is not None:
+                metrics.DRAINS_ENDED.labels(_ref(pool), reason).inc()
+        # 3. The pool itself.
+        status = pool_status(seen)
+        metrics.show_serving_pool(_ref(pool), seen.ledgers, status)
+        if status != pool.status:
+            await self._report(pool, status)
+
+    async def _ledgers(
+        self, pool: ServingPool, gateways: Iterable[Gateway]
+    ) -> dict[str, Ledger | None]:
+        try:
+            return await self._gateways.ledgers(pool, gateways)
+        except InputError as error:  # no token to ask with
+            logger.warning("%s: %s", _ref(pool), error)
+            return {gateway.name: None for gateway in gateways}
+
+    def _pods(self, pool: ServingPool) -> tuple[EnginePod, ...]:
+        wanted = selector(pool.spec.engines.selector)
+        pods = self._cluster.pods_in(pool.metadata.namespace or "")
+        found = [pod for pod in pods if selects(wanted, dict(pod.labels))]
+        nodes = self._cluster.nodes
+        return tuple(
+            EnginePod(
+                name=pod.name,
+                uid=pod.uid,
+                ready=pod.ready,
+                terminating=pod.terminating,
+                cordoned=pod.node in nodes and nodes[pod.node].unschedulable,
+            )
+            for pod in sorted(found, key=lambda each: (each.name, each.uid))
+        )
+
+    async def _create(self, drain: CustomResource) -> None:
+        """Make a drain; one of its name is this very drain, begun a moment ago."""
+        path = path_of(*_DRAIN_API, namespace=drain.metadata.namespace or "")
+        try:
+            await self._api.create(path, drain.to_object())
+        except ApiError as error:
+            if error.status != 409:
+                raise
+
+    async def _report(self, obj: CustomResource, status: Model) -> None:
+        """Write a status; an object that is gone needs none."""
+        meta = obj.metadata
+        body = {
+            "apiVersion": obj.api_version,
+            "kind": obj.kind,
+            "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
+            "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
+        }
+        try:
+            self._objects.put(await self._api.apply(body, MANAGER, subresource="status"))
+        except ApiError as error:
+            if error.status not in (404, 409):  # gone, or made anew under its name
+                raise
+
+    @staticmethod
+    def _path(drain: CustomResource) -> str:
+        meta = drain.metadata
+        return path_of(*_DRAIN_API, namespace=meta.namespace or "", name=meta.name)
+
+    def _changed(self, kind: Kind, _name: str) -> None:
+        if kind.name == "Node":
+            self._pace.wake()
+
+
+def _ref(pool: ServingPool) -> str:
+    return f"{pool.metadata.namespace}/{pool.metadata.name}"

@@ -1,0 +1,85 @@
+"""A ServingPool's status: what is in the pool now, in numbers a person reads.
+
+Called by the serving controller each turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fairstow.api import Reason, ServingPoolStatus
+from fairstow.api.status import Condition, conditions_of, with_condition
+from fairstow.cluster.times import written
+from fairstow.serving.drains import Seen
+from fairstow.serving.wire import InstanceEntry, Ledger, Phase, State
+
+_RECOMPUTE = "Recompute"
+
+
+def pool_status(seen: Seen) -> ServingPoolStatus:
+    """Return a pool's status; conditions keep their times where they still hold."""
+    ledgers = [ledger for ledger in seen.ledgers.values() if ledger is not None]
+    requests = [request for ledger in ledgers for request in ledger.requests]
+    there = {pod.uid for pod in seen.pods}
+    draining = {drain.spec.pod_uid for drain in seen.drains}
+    draining |= {pod.uid for pod in seen.pods if pod.terminating}
+    conditions = conditions_of(seen.pool)
+    for each in _conditions(seen, ledgers):
+        conditions = with_condition(conditions, each)
+    return ServingPoolStatus(
+        instances=len(there),
+        ready=len(_serving(ledgers) & there),
+        draining=len(draining & there),
+        gateways=len(ledgers),
+        running=sum(request.phase is Phase.RUNNING for request in requests),
+        waiting=sum(request.phase is not Phase.RUNNING for request in requests),
+        conditions=conditions,
+        observed_generation=seen.pool.metadata.generation,
+    )
+
+
+def _serving(ledgers: list[Ledger]) -> set[str]:
+    return {e.name for ledger in ledgers for e in ledger.instances if e.state is State.SERVING}
+
+
+def _conditions(seen: Seen, ledgers: list[Ledger]) -> Iterator[Condition]:
+    silent = sorted(name for name, ledger in seen.ledgers.items() if ledger is None)
+    if not seen.ledgers:
+        ready = Reason.NO_GATEWAY, "the chart's values gateways[] name the pools that have one"
+    elif not ledgers:
+        ready = Reason.GATEWAY_SILENT, f"no answer from {', '.join(silent)}"
+    elif not _serving(ledgers):
+        ready = (
+            Reason.NO_INSTANCE,
+            _troubles(ledgers) or "its selector matches no pod that is ready",
+        )
+    else:
+        ready = Reason.SERVING, Reason.SERVING.sentence
+    yield _condition(seen, "Ready", ready[0] is Reason.SERVING, *ready)
+    entries = [e for ledger in ledgers for e in ledger.instances if e.state is State.SERVING]
+    if entries:
+        slow = [e for e in entries if e.movement == _RECOMPUTE]
+        said = f"{slow[0].url}: {slow[0].problem}" if slow else Reason.MEMORY_MOVES.sentence
+        reason = Reason.RECOMPUTES if slow else Reason.MEMORY_MOVES
+        yield _condition(seen, "Migrating", not slow, reason, said)
+
+
+def _troubles(ledgers: list[Ledger]) -> str:
+    """Say what keeps engines from serving, each thing once."""
+    said: dict[str, InstanceEntry] = {}
+    for ledger in ledgers:
+        for entry in ledger.instances:
+            if entry.problem:
+                said.setdefault(entry.problem, entry)
+    return "; ".join(f"{entry.url}: {problem}" for problem, entry in list(said.items())[:3])
+
+
+def _condition(seen: Seen, kind: str, holds: bool, reason: Reason, said: str) -> Condition:
+    return Condition(
+        type=kind,
+        status="True" if holds else "False",
+        observed_generation=seen.pool.metadata.generation,
+        last_transition_time=written(seen.now),
+        reason=reason.value,
+        message=said[:1024],
+    )
