@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from fairstow.cli import options, terminal, verbs
+from fairstow.cli import options, simulations, terminal, verbs
 from fairstow.cli.command import Command, Group
 from fairstow.cluster.errors import InputError
 
@@ -329,6 +329,7 @@ def snapshot(
 
 
 verbs.register(app)
+app.add_typer(simulations.app, name="simulate", short_help="Simulate without a cluster.")
 
 
 @app.command(cls=Command, short_help="Print the version.")

@@ -138,10 +138,10 @@ class Engine:
             raise ValueError(f"job {job.id} is here already")
         if len(job.keys) > job.prompt // self.profile.block:
             raise ValueError(f"job {job.id}: keys are of full blocks of its prompt")
-        if not self.admits(job.prompt + job.output):
+        if job.prompt + job.output > self.longest:
             raise ValueError(
                 f"job {job.id} grows to {job.prompt + job.output} tokens; at most "
-                f"{(self.profile.blocks - self._reserve) * self.profile.block} fit"
+                f"{self.longest} fit"
             )
         self._roll(now)
         sequence = _Sequence(job, self._orders)
@@ -151,9 +151,10 @@ class Engine:
         if self._waiting[0] is sequence:
             self._reconsider(now)
 
-    def admits(self, tokens: int) -> bool:
-        """Whether a sequence of so many tokens fits at all."""
-        return self.profile.blocks_of(tokens) <= self.profile.blocks - self._reserve
+    @property
+    def longest(self) -> int:
+        """Tokens that a sequence may grow to."""
+        return (self.profile.blocks - self._reserve) * self.profile.block
 
     def abort(self, now: float, job: str) -> int:
         """End a job, wherever it is; return how many tokens it had generated.

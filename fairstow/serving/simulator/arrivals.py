@@ -8,7 +8,7 @@ Arrivals: Poisson, or Gamma with a coefficient of variation for bursts.
 """
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 
 import msgspec
 import numpy as np
@@ -20,6 +20,9 @@ ALPHAS = {128: 2.0, 256: 1.5, 512: 1.15, 1024: 1.0005}
 
 MEANS = {"S": 128, "M": 256, "L": 512}
 LONGEST = 6_144
+HASHED = 512
+"""Tokens that one of a trace's hashes stands for."""
+
 LENGTHS_SEED = 0xCADE
 
 
@@ -30,7 +33,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         at: seconds from the beginning.
         prompt: tokens.
         output: tokens until it ends by itself; only the simulator knows.
-        keys: of the prompt's leading blocks, for prefix caches.
+        hashes: of the prompt's leading runs of 512 tokens, each with all before it.
         deadline: seconds from its arrival.
         pace: longest time between tokens, of the latency kind.
     """
@@ -39,10 +42,15 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     prompt: int
     output: int
     priority: int = 0
-    keys: tuple[Hashable, ...] = ()
+    hashes: tuple[int, ...] = ()
     kind: Kind = Kind.LATENCY
     deadline: float = math.inf
     pace: float = math.inf
+
+    def keys(self, block: int) -> tuple[Hashable, ...]:
+        """Name the prompt's full blocks of so many tokens, as far as their hashes are known."""
+        full = min(self.prompt, len(self.hashes) * HASHED) // block
+        return tuple((self.hashes[i * block // HASHED], i) for i in range(full))
 
 
 def lengths(names: str, count: int, *, seed: int = LENGTHS_SEED) -> list[tuple[int, int]]:
@@ -93,12 +101,6 @@ def drawn(
     ]
 
 
-def retimed(arrivals: Sequence[Arrival], rate: float, *, seed: int, cv: float) -> list[Arrival]:
-    """Give requests other arrival times, at a mean rate per second."""
-    at = times(len(arrivals), rate, seed=seed, cv=cv)
-    return [msgspec.structs.replace(a, at=t) for a, t in zip(arrivals, at, strict=True)]
-
-
 def urgent(arrivals: Sequence[Arrival], share: float, *, seed: int) -> list[Arrival]:
     """Let a share of the requests, drawn at random, be of priority −1."""
     chosen = np.random.default_rng(seed).random(len(arrivals)) < share
@@ -108,6 +110,7 @@ def urgent(arrivals: Sequence[Arrival], share: float, *, seed: int) -> list[Arri
     ]
 
 
-def too_long(arrivals: Sequence[Arrival], fit: int) -> Iterator[int]:
-    """Yield which requests would never fit an engine of so many tokens."""
-    return (i for i, a in enumerate(arrivals) if a.prompt + a.output > fit)
+def split(arrivals: Sequence[Arrival], fit: int) -> tuple[list[Arrival], int]:
+    """Return the requests that fit an engine of so many tokens, and how many don't."""
+    able = [a for a in arrivals if a.prompt + a.output <= fit]
+    return able, len(arrivals) - len(able)

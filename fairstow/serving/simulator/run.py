@@ -110,6 +110,7 @@ class Simulation:
         self._arrivals = deque(enumerate(arrivals))
         slowest = max((p.scale for p in setup.profiles), default=1.0)
         self._slowest = slowest
+        self._block = setup.profiles[0].block
         self._numbers = itertools.count()
         self._instances: list[Instance] = []
         self._pool = PoolView(instances=[])
@@ -210,6 +211,7 @@ class Simulation:
         served.finished = at
         served.view.generated = served.arrival.output
         instance.forget(served)
+        served.keys = served.view.keys = ()
         self._outputs.append(served.arrival.output)
         self._alive -= 1
         if self._watch is not None:
@@ -227,9 +229,9 @@ class Simulation:
             kind=arrival.kind,
             deadline=now + arrival.deadline,
             pace=arrival.pace,
-            keys=arrival.keys,
+            keys=arrival.keys(self._block) if arrival.hashes else (),
         )
-        served = Served(arrival, view, keys=arrival.keys)
+        served = Served(arrival, view, keys=tuple(view.keys))
         self._result.served.append(served)
         self._sync_all(now)
         self._pool.waiting = self._waiting
