@@ -39,6 +39,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from benchmarks import extender_report
+from benchmarks.closing import verdict
 from benchmarks.provenance import provenance
 from e2e.controlplane.build import KUBERNETES, KWOK
 from e2e.controlplane.cluster import LocalCluster
@@ -302,10 +303,7 @@ def main() -> int:
     Console(width=120).print(Markdown(extender_report.table(record)))
     if asked.page:
         extender_report.write(record)
-    missed = judge(summary)
-    for sentence in missed:
-        sys.stderr.write(sentence + "\n")
-    return 1 if missed else 0
+    return verdict(judge(summary))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from benchmarks.closing import rewrite
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "extender.json"
 PAGE = ROOT / "docs" / "benchmarks" / "extender.md"
-BEGIN, END = "<!-- extender: begin -->\n", "<!-- extender: end -->\n"
+MARKS = "<!-- extender: begin -->\n", "<!-- extender: end -->\n"
 
 Json = dict[str, Any]
 TITLES = {
@@ -108,7 +110,4 @@ def _cpu_table(record: Json) -> list[str]:
 def write(record: Json) -> None:
     """Write the record and the page's table."""
     RESULTS.write_text(json.dumps(record, indent=1) + "\n")
-    text = PAGE.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{table(record)}\n{END}{after}")
+    rewrite(PAGE, MARKS, table(record))

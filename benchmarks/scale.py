@@ -30,6 +30,7 @@ from rich.markdown import Markdown
 from rich.progress import track
 
 from benchmarks import scale_report
+from benchmarks.closing import verdict
 from benchmarks.provenance import provenance
 from fairstow.cluster.items import item
 from fairstow.cluster.project import Builder
@@ -182,12 +183,10 @@ def main() -> int:
         done = subprocess.run([sys.executable, *command], check=True, stdout=subprocess.PIPE)
         results.append(json.loads(done.stdout))
     Console(width=120).print(Markdown(scale_report.table(results)))
-    missed = judge(results)
-    for bound in missed:
-        sys.stderr.write(f"{bound['bound']}: {bound['measured']}, at most {bound['at_most']}\n")
     if asked.page:
         scale_report.write({"provenance": about, "windowSeconds": asked.window, "sizes": results})
-    return 1 if missed else 0
+    missed = judge(results)
+    return verdict(f"{b['bound']}: {b['measured']}, at most {b['at_most']}" for b in missed)
 
 
 if __name__ == "__main__":

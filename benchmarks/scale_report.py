@@ -5,11 +5,13 @@ from math import log10
 from pathlib import Path
 from typing import Any
 
+from benchmarks.closing import rewrite
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
 PAGE = ROOT / "docs" / "benchmarks" / "packing.md"
 CURVE = PAGE.with_name("packing-growth.svg")
-BEGIN, END = "<!-- growth: begin -->\n", "<!-- growth: end -->\n"
+MARKS = "<!-- growth: begin -->\n", "<!-- growth: end -->\n"
 
 Json = dict[str, Any]
 
@@ -102,8 +104,6 @@ def write(record: Json) -> None:
         f"{about['python']}, ortools {about['ortools']}; a window of {record['windowSeconds']:g} s."
     )
     RESULTS.write_text(json.dumps(record, indent=1) + "\n")
-    before, rest = PAGE.read_text().split(BEGIN)
-    _, behind = rest.split(END)
     text = f"{head}\n\n{table(record['sizes'])}\n![What grows with the cluster]({CURVE.name})\n"
-    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{behind}")
+    rewrite(PAGE, MARKS, text)
     CURVE.write_text(curve(record["sizes"]))

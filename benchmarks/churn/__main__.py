@@ -30,6 +30,7 @@ from rich.markdown import Markdown
 from benchmarks.churn import report
 from benchmarks.churn.arms import play
 from benchmarks.churn.day import NODES, read
+from benchmarks.closing import verdict
 from benchmarks.fragmentation.trace import HINT, folder
 from benchmarks.provenance import provenance
 
@@ -106,10 +107,7 @@ def main() -> int:
     Console(width=120).print(Markdown(report.tables(record)))
     if asked.page:
         report.write(record)
-    missed = judge(record)
-    for sentence in missed:
-        sys.stderr.write(sentence + "\n")
-    return 1 if missed else 0
+    return verdict(judge(record))
 
 
 if __name__ == "__main__":

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.fragmentation.statistics import STUDENT
+from benchmarks.closing import rewrite
+from benchmarks.paired import paired
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "churn.json"
 PAGE = ROOT / "docs" / "benchmarks" / "churn.md"
-BEGIN, END = "<!-- churn: begin -->\n", "<!-- churn: end -->\n"
+MARKS = "<!-- churn: begin -->\n", "<!-- churn: end -->\n"
 
 ARMS = ("stock", "score", "auto")
 TITLES = {
@@ -56,23 +56,12 @@ def summary(runs: list[Json]) -> Json:
                 name: paired(
                     [figure(run, name) for run in by_arm[one]],
                     [figure(run, name) for run in by_arm[other]],
+                    digits=2,
                 )
                 for name in _FIGURES
             }
             for one, other in PAIRS
         },
-    }
-
-
-def paired(ours: list[float], theirs: list[float]) -> Json:
-    """Return the mean difference by seed and its 95 % interval (Student's t)."""
-    apart = [a - b for a, b in zip(ours, theirs, strict=True)]
-    half = STUDENT[len(apart)] * stdev(apart) / sqrt(len(apart))
-    middle = fmean(apart)
-    return {
-        "mean": round(middle, 2),
-        "low": round(middle - half, 2),
-        "high": round(middle + half, 2),
     }
 
 
@@ -143,6 +132,4 @@ def _auto(found: Json, runs: list[Json]) -> str:
 def write(record: Json) -> None:
     """Write the record and the page's tables."""
     RESULTS.write_text(json.dumps(record | {"summary": summary(record["runs"])}, indent=1) + "\n")
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{tables(record)}\n{END}{after}")
+    rewrite(PAGE, MARKS, tables(record))

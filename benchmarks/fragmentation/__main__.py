@@ -32,9 +32,10 @@ from benchmarks.fragmentation.policies import (
 )
 from benchmarks.fragmentation.rehearse import rehearse
 from benchmarks.fragmentation.simulate import Cluster, Outcome, simulate
-from benchmarks.fragmentation.statistics import mean, paired
+from benchmarks.fragmentation.statistics import mean, values
 from benchmarks.fragmentation.trace import HINT, WORKLOADS, Workload, arrivals, folder, load
 from benchmarks.fragmentation.trace import published as read_published
+from benchmarks.paired import paired
 from benchmarks.provenance import provenance
 
 BOUNDS = Path(__file__).resolve().parents[1] / "bounds.yaml"
@@ -90,7 +91,8 @@ def run(workload: Workload, seeds: range, *, quick: bool, console: Console) -> J
         ]
         found["policies"][name] = runs
         console.print(f"{workload.name:12} {name:26} {mean(runs):7.3f}", style="dim")
-    found["against_fgd"] = paired(found["policies"][OURS], found["policies"][FGD])
+    ours, theirs = (values(found["policies"][name]) for name in (OURS, FGD))
+    found["against_fgd"] = paired(ours, theirs, digits=4)
     if workload.name != "default":
         return found
     for name, limits in LIMITS.items():

@@ -13,10 +13,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from benchmarks.closing import rewrite
 from benchmarks.fragmentation.statistics import mean, spread
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks" / "fragmentation.md"
-BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->\n"
+MARKS = "<!-- results: begin -->\n", "<!-- results: end -->\n"
 FGD, OURS = "06-FGD", "07-Fairstow"
 COLOURS = {FGD: "#b45309", OURS: "#1d4ed8"}
 LABELS = {FGD: "placed by FGD", OURS: "placed by Fairstow"}
@@ -165,9 +166,7 @@ def curve(found: Json) -> str:
 def main() -> int:
     """Write the page's parts."""
     results = json.loads(Path(sys.argv[1]).read_text())
-    before, rest = PAGE.read_text().split(BEGIN)
-    _, behind = rest.split(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{tables(results)}\n{END}{behind}")
+    rewrite(PAGE, MARKS, tables(results))
     PAGE.with_suffix(".svg").write_text(curve(results["workloads"]["default"]))
     return 0
 

@@ -34,6 +34,7 @@ import yaml
 from rich.console import Console
 from rich.markdown import Markdown
 
+from benchmarks.closing import verdict
 from benchmarks.operator_scale import objects, report
 from benchmarks.operator_scale.load import collection, path
 from benchmarks.operator_scale.meter import (
@@ -327,10 +328,7 @@ def main() -> int:
     Console(width=140).print(Markdown(report.table(record)))
     if asked.page:
         report.write(record)
-    missed = judge(sizes)
-    for sentence in missed:
-        sys.stderr.write(sentence + "\n")
-    return 1 if missed else 0
+    return verdict(judge(sizes))
 
 
 if __name__ == "__main__":

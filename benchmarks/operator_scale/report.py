@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.closing import rewrite
 from benchmarks.operator_scale.meter import quantile
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "operator_scale.json"
 PAGE = ROOT / "docs" / "benchmarks" / "operator.md"
-BEGIN, END = "<!-- operator: begin -->\n", "<!-- operator: end -->\n"
+MARKS = "<!-- operator: begin -->\n", "<!-- operator: end -->\n"
 
 Json = dict[str, Any]
 
@@ -70,6 +71,4 @@ def table(record: Json) -> str:
 def write(record: Json) -> None:
     """Write the record and the page's table."""
     RESULTS.write_text(json.dumps(record, indent=1) + "\n")
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{table(record)}\n{END}{after}")
+    rewrite(PAGE, MARKS, table(record))

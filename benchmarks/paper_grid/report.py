@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks.closing import rewrite, verdict
 from benchmarks.paper_grid.instances import Cell
 from benchmarks.paper_grid.outcome import (
     BETTER_OPTIMAL,
@@ -33,7 +34,7 @@ WORK = ROOT / "benchmarks" / "work"
 RESULTS = ROOT / "benchmarks" / "results" / "paper_grid.json"
 PAGE = ROOT / "docs" / "benchmarks" / "packing.md"
 BOUNDS = ROOT / "benchmarks" / "bounds.yaml"
-BEGIN, END = "<!-- grid: begin -->\n", "<!-- grid: end -->\n"
+MARKS = "<!-- grid: begin -->\n", "<!-- grid: end -->\n"
 
 Json = dict[str, Any]
 Group = tuple[int, int]
@@ -226,12 +227,8 @@ def main() -> int:
     bounds = judge(outcomes)
     record = {"provenance": about, "bounds": bounds, "cells": by_cell(outcomes)}
     RESULTS.write_text(json.dumps(record, indent=1) + "\n")
-    before, rest = PAGE.read_text().split(BEGIN)
-    _, behind = rest.split(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{page(outcomes, about)}\n{END}{behind}")
-    failed = missed(bounds)
-    sys.stderr.writelines(f"{line}\n" for line in failed)
-    return 1 if failed else 0
+    rewrite(PAGE, MARKS, page(outcomes, about))
+    return verdict(missed(bounds))
 
 
 if __name__ == "__main__":

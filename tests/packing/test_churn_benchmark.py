@@ -6,6 +6,7 @@ intervals, bounds and tables. Not covered: openb itself, and the figures.
 """
 
 import random
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -15,8 +16,10 @@ from benchmarks.churn.__main__ import judge
 from benchmarks.churn.cluster import BEGAN, Scheduler, pod_object, stock_score
 from benchmarks.churn.day import Arrival, Ask, Host, Trace, arrivals
 from benchmarks.churn.packer import Packer, policy
-from benchmarks.churn.report import paired, tables
+from benchmarks.churn.report import tables
 from benchmarks.churn.simulate import RESTART, Day
+from benchmarks.closing import rewrite, verdict
+from benchmarks.paired import paired
 from fairstow.cluster.state import State
 
 HOUR = 3600.0
@@ -161,9 +164,25 @@ def record(**auto: Any) -> dict[str, Any]:
 
 
 def test_differences_are_paired_by_seed() -> None:
-    assert paired([2.0, 3.0, 4.0], [1.0, 2.0, 3.0]) == {"mean": 1.0, "low": 1.0, "high": 1.0}
-    found = paired([1.0, 2.0, 4.0], [0.0, 0.0, 0.0])
-    assert found["low"] < found["mean"] < found["high"]
+    even = paired([2.0, 3.0, 4.0], [1.0, 2.0, 3.0], digits=2)
+    assert even == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    found = paired([1.0, 2.0, 4.0], [0.0, 0.0, 0.0], digits=2)
+    assert found == {"mean": 2.33, "low": -1.46, "high": 6.13}
+
+
+def test_a_benchmark_ends_with_its_page_and_what_it_missed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- a -->\nold\n<!-- b -->\nbehind\n")
+    marks = "<!-- a -->\n", "<!-- b -->\n"
+    for _ in range(2):
+        rewrite(page, marks, "new\n")
+    assert page.read_text() == "before\n<!-- a -->\n\nnew\n\n<!-- b -->\nbehind\n"
+    with pytest.raises(AssertionError, match="lacks the marks"):
+        rewrite(page, ("<!-- c -->\n", marks[1]), "lost")
+    assert (verdict([]), verdict(["too slow"])) == (0, 1)
+    assert capsys.readouterr().err == "too slow\n"
 
 
 def test_bounds_and_tables() -> None:
