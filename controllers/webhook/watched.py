@@ -13,7 +13,8 @@ from fairstow.api import GpuPool, PackingPolicy
 from fairstow.api.model import GROUP, VERSION, CustomResource
 from fairstow.cluster.kinds import NODE, Kind
 from fairstow.cluster.live import LiveCluster
-from fairstow.kube.aio.api import Api, Json
+from fairstow.kube.aio.api import Api
+from fairstow.kube.aio.connection import Json
 from fairstow.kube.aio.reflector import Reflector, Store
 from fairstow.packing.admission.world import World
 

@@ -11,22 +11,10 @@ from fairstow.api.gpu_pool import GpuPool, GpuPoolSpec, GpuPoolStatus
 from fairstow.api.instance_drain import InstanceDrain, InstanceDrainSpec, InstanceDrainStatus
 from fairstow.api.model import GROUP, VERSION, ObjectMeta, problems
 from fairstow.api.packing_plan import (
-    OWNER_TEXT,
     PLAN_MAX_BYTES,
-    PLAN_MAX_ENTRIES,
     WHAT_IF,
-    Approval,
-    Bind,
-    Evict,
-    Eviction,
-    Move,
     PackingPlan,
     PackingPlanSpec,
-    PackingPlanStatus,
-    Placement,
-    PlanSummary,
-    Step,
-    Tier,
     what_if_plan,
 )
 from fairstow.api.packing_policy import (
@@ -38,6 +26,20 @@ from fairstow.api.packing_policy import (
     PackingPolicyStatus,
     PoolReference,
     Triggers,
+)
+from fairstow.api.plan_parts import (
+    OWNER_TEXT,
+    PLAN_MAX_ENTRIES,
+    Approval,
+    Bind,
+    Evict,
+    Eviction,
+    Move,
+    PackingPlanStatus,
+    Placement,
+    PlanSummary,
+    Step,
+    Tier,
 )
 from fairstow.api.reasons import Reason
 from fairstow.api.selectors import LabelSelector, LabelSelectorRequirement

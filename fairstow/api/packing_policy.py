@@ -20,7 +20,8 @@ from fairstow.api.fields import (
     duration,
 )
 from fairstow.api.model import Column, CustomResource, Model, Resource
-from fairstow.api.packing_plan import PLAN_MAX_ENTRIES, Order
+from fairstow.api.packing_plan import Order
+from fairstow.api.plan_parts import PLAN_MAX_ENTRIES
 from fairstow.api.rules import Rule
 from fairstow.api.status import Conditions
 

@@ -51,7 +51,7 @@ from fairstow.cluster.times import seconds
 
 if TYPE_CHECKING:
     from fairstow.api import PackingPlan
-    from fairstow.api.packing_plan import Move, Placement
+    from fairstow.api.plan_parts import Move, Placement
     from fairstow.cluster.model import Pod, Resources
     from fairstow.cluster.snapshot import Snapshot
 

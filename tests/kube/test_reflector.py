@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fairstow.cluster.kinds import Kind
-from fairstow.kube.aio import api as api_module
+from fairstow.kube.aio import connection
 from fairstow.kube.aio import reflector as reflector_module
 from fairstow.kube.aio.reflector import Reflector, Store, behind
 from tests.kube.scripted import (
@@ -135,7 +135,7 @@ def test_a_watch_that_ends_is_taken_up_where_it_was(tmp_path: Path, then: str) -
 def test_a_silent_watch_is_given_up_and_taken_up_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_module, "SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "SILENCE_SECONDS", 0.3)
     _, _, script = follow(tmp_path, Listed([], "7"), Watched([bookmark("8")], then="silence"))
     assert script.versions()[:2] == ["7", "8"]
 

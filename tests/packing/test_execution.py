@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from fairstow.api import Approval, PackingPlan, Reason
-from fairstow.api.packing_plan import PLAN_MAX_ENTRIES, Abort
+from fairstow.api.plan_parts import PLAN_MAX_ENTRIES, Abort
 from fairstow.cluster.model import Pod
 from fairstow.packing.execution.progress import known
 from fairstow.packing.execution.turn import Ask, Enforcement, Gate, decide

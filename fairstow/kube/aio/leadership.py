@@ -31,7 +31,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from fairstow.cluster.errors import InputError
-from fairstow.kube.aio.api import Api, Json, jittered
+from fairstow.kube.aio.api import Api
+from fairstow.kube.aio.connection import Json, jittered
 from fairstow.kube.aio.paths import path_of
 from fairstow.kube.problems import ApiError
 

@@ -26,7 +26,8 @@ from hashlib import blake2b
 from typing import TypeVar
 
 from fairstow.cluster.errors import InputError
-from fairstow.kube.aio.api import Api, Json
+from fairstow.kube.aio.api import Api
+from fairstow.kube.aio.connection import Json
 from fairstow.kube.aio.paths import path_to
 from fairstow.kube.problems import ApiError
 

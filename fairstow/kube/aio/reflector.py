@@ -28,7 +28,8 @@ import msgspec
 
 from fairstow.cluster.errors import InputError
 from fairstow.cluster.kinds import Kind
-from fairstow.kube.aio.api import Api, jittered
+from fairstow.kube.aio.api import Api
+from fairstow.kube.aio.connection import jittered
 from fairstow.kube.problems import ApiError
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ it is Stale or Succeeded; a turn on an unchanged world changes nothing; steps ar
 from dataclasses import dataclass, replace
 
 from fairstow.api import Condition, PackingPlan, PackingPlanStatus, Reason, duration_milliseconds
-from fairstow.api.packing_plan import PLAN_MAX_ENTRIES, StepProgress
+from fairstow.api.plan_parts import PLAN_MAX_ENTRIES, StepProgress
 from fairstow.api.status import holds as holds_true
 from fairstow.api.status import with_condition
 from fairstow.cluster.model import Pod
