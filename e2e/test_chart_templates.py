@@ -234,7 +234,9 @@ def test_webhooks_touch_nothing_but_what_they_are_for() -> None:
         for rule in webhook["rules"]:
             if rule["apiGroups"] != ["fairstow.dev"]:
                 selector = webhook["namespaceSelector"]
-                assert selector["matchLabels"] == {"fairstow.dev/scheduler": "enabled"}
+                if rule["resources"] == ["pods"]:
+                    assert selector["matchLabels"] == {"fairstow.dev/scheduler": "enabled"}
+                assert rule["resources"] in (["pods"], ["pods/eviction"])
                 (excluded,) = selector["matchExpressions"]
                 assert excluded["values"] == ["kube-system", "gpu"]
 

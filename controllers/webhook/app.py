@@ -15,23 +15,26 @@ from starlette.requests import ClientDisconnect
 
 from controllers.webhook import metrics
 from controllers.webhook.access import may_decide
+from controllers.webhook.evicting import Serving, hold_back
+from fairstow.cluster import review
 from fairstow.cluster.errors import InputError
+from fairstow.cluster.review import MalformedError, Reply
 from fairstow.kube.aio.api import Api
 from fairstow.kube.problems import ApiError
-from fairstow.packing.admission import advice, approvals, pods, review
-from fairstow.packing.admission.review import MalformedError, Reply
+from fairstow.packing.admission import advice, approvals, pods
 from fairstow.packing.admission.world import World
 
 MAX_BODY = 8 << 20
 """Most bytes of a review: a plan before and after, 1.5 MiB each as the API server stores them."""
 
 PLANS, POLICIES, PODS = "packingplans.fairstow.dev", "packingpolicies.fairstow.dev", "pods"
+EVICTIONS = "pods/eviction"
 
 Decide = Callable[[review.Request], Awaitable[Reply]]
 log = structlog.get_logger(__name__)
 
 
-class Known(Protocol):
+class Known(Serving, Protocol):
     """Who knows the cluster."""
 
     def world(self) -> World:
@@ -63,11 +66,15 @@ def build(api: Api, known: Known) -> FastAPI:
     async def admit_pod(request: review.Request) -> Reply:
         return pods.admit_pod(request, known.world())
 
+    async def hold(request: review.Request) -> Reply:
+        return await hold_back(api, known, request)
+
     paths: dict[str, tuple[frozenset[str], Decide]] = {
         "/stamp": (frozenset({PLANS}), stamp),
         "/decisions": (frozenset({PLANS, POLICIES}), decisions),
         "/advice": (frozenset({PLANS, POLICIES}), advise),
         "/pods": (frozenset({PODS}), admit_pod),
+        "/evictions": (frozenset({EVICTIONS}), hold),
     }
     for path, (kinds, decide) in paths.items():
         app.add_api_route(path, _endpoint(kinds, decide), methods=["POST"])

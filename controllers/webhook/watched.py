@@ -1,4 +1,4 @@
-"""What the webhook knows of the cluster, kept by watches of nodes, pools and policies.
+"""What the webhook knows of the cluster, kept by watches of nodes, pools, policies and drains.
 
 Run by `serve`. Pods aren't watched: whether one can ever run doesn't depend on who runs now.
 """
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from fairstow.api import GpuPool, PackingPolicy
+from fairstow.api import GpuPool, InstanceDrain, PackingPolicy, ServingPool
 from fairstow.api.model import GROUP, VERSION, CustomResource
 from fairstow.cluster.kinds import NODE, Kind
 from fairstow.cluster.live import LiveCluster
@@ -27,6 +27,7 @@ def _kind(of: type[CustomResource]) -> Kind:
 
 
 POOL, POLICY = _kind(GpuPool), _kind(PackingPolicy)
+SERVING, DRAIN = _kind(ServingPool), _kind(InstanceDrain)
 
 
 class Watched:
@@ -36,7 +37,9 @@ class Watched:
         self._cluster = LiveCluster()
         self._store = Store()
         self._nodes = Reflector(api, NODE, self._cluster)
-        self._others = {kind: Reflector(api, kind, self._store) for kind in (POOL, POLICY)}
+        self._others = {
+            kind: Reflector(api, kind, self._store) for kind in (POOL, POLICY, SERVING, DRAIN)
+        }
 
     def tasks(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Return what has to run for it to stay true."""
@@ -54,6 +57,12 @@ class Watched:
             pools=self._read(POOL, GpuPool.model_validate),
             policies=self._read(POLICY, PackingPolicy.model_validate),
         )
+
+    def serving(self) -> tuple[list[ServingPool], list[InstanceDrain]]:
+        """Return serving pools and drains; none where they aren't known."""
+        pools = self._read(SERVING, ServingPool.model_validate) or {}
+        drains = self._read(DRAIN, InstanceDrain.model_validate) or {}
+        return list(pools.values()), list(drains.values())
 
     def _known(self, reflector: Reflector) -> bool:
         return reflector.synced.is_set() and not (reflector.problem and not reflector.lists)

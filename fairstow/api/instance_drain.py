@@ -13,6 +13,8 @@ from fairstow.api.model import Column, CustomResource, Model, Resource
 from fairstow.api.rules import Rule
 from fairstow.api.status import Conditions
 
+Cause = Literal["User", "Cordon", "Eviction", "Scaling"]
+
 
 class InstanceDrainSpec(Model):
     """Which instance, and for how long its requests are waited for. It never changes."""
@@ -30,10 +32,9 @@ class InstanceDrainSpec(Model):
         Field(description="Its metadata.uid: a pod made anew under the same name isn't drained."),
     ]
     cause: Annotated[
-        Literal["User", "Plan", "Cordon", "Eviction", "Termination", "Scaling"],
+        Cause,
         Field(
-            description="Who asked: a person, a PackingPlan, a cordoned node, an eviction, the "
-            "pod's own end, or the pool's scaling."
+            description="Who asked: a person, a cordoned node, an eviction, or the pool's scaling."
         ),
     ] = "User"
     deadline: Annotated[

@@ -215,7 +215,7 @@ OPERATOR = Program(
 
 WEBHOOK = Program(
     name="webhook",
-    what="Answers the API server: approvals, advice, the scheduler of opted-in pods.",
+    what="Answers the API server: approvals, advice, evictions, the scheduler of opted-in pods.",
     cluster=(
         Grant(resources=("nodes",), verbs=WATCH, why="Warns of pods that fit no node."),
         Grant(
@@ -223,6 +223,19 @@ WEBHOOK = Program(
             resources=("gpupools", "packingpolicies"),
             verbs=WATCH,
             why="Warns of policies that overlap or whose pool is missing.",
+        ),
+        Grant(
+            group=GROUP,
+            resources=("servingpools", "instancedrains"),
+            verbs=WATCH,
+            why="Knows which pods are engines, and which of them have handed their requests over.",
+        ),
+        Grant(resources=("pods",), verbs=("get",), why="Looks at a pod that is being evicted."),
+        Grant(
+            group=GROUP,
+            resources=("instancedrains",),
+            verbs=("create",),
+            why="Has an engine that is being evicted hand its requests over.",
         ),
     ),
     borrowed=(

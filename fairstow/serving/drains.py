@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from fairstow.api import InstanceDrain, InstanceDrainSpec, InstanceDrainStatus, ObjectMeta, Reason
 from fairstow.api import ServingPool as Pool
 from fairstow.api.fields import duration_milliseconds
+from fairstow.api.instance_drain import Cause
 from fairstow.api.status import Condition, condition, conditions_of, with_condition
 from fairstow.cluster.times import seconds, written
 from fairstow.serving.wire import Ledger, State
@@ -75,7 +76,7 @@ def decide(seen: Seen) -> Decision:
     kept = tuple(drain for drain in seen.drains if drain not in gone)
     known = {drain.spec.pod_uid for drain in kept}
     create = tuple(
-        cordon_drain(seen.pool, pod)
+        begin(seen.pool, pod.name, pod.uid, "Cordon")
         for pod in seen.pods
         if pod.cordoned and not pod.terminating and pod.uid not in known
     )
@@ -92,19 +93,15 @@ def _wanted(drain: InstanceDrain, there: Mapping[str, EnginePod]) -> bool:
     return drain.spec.cause != "Cordon" or pod.cordoned or pod.terminating
 
 
-def cordon_drain(pool: Pool, pod: EnginePod) -> InstanceDrain:
-    """Return the drain of a pod whose node was cordoned: one name for each pod, so it is made once.
+def begin(pool: Pool, pod: str, uid: str, cause: Cause) -> InstanceDrain:
+    """Return a drain of a pod to be made: one name for each pod, so that it is made once.
 
     A pod's uid ends its name, since a StatefulSet makes pods of the same name anew.
     """
     return InstanceDrain(
         kind="InstanceDrain",
-        metadata=ObjectMeta(
-            name=f"{pod.name[:240]}-{pod.uid[:8]}", namespace=pool.metadata.namespace
-        ),
-        spec=InstanceDrainSpec(
-            pool=pool.metadata.name, pod_name=pod.name, pod_uid=pod.uid, cause="Cordon"
-        ),
+        metadata=ObjectMeta(name=f"{pod[:240]}-{uid[:8]}", namespace=pool.metadata.namespace),
+        spec=InstanceDrainSpec(pool=pool.metadata.name, pod_name=pod, pod_uid=uid, cause=cause),
     )
 
 
@@ -154,7 +151,7 @@ def _judged(drain: InstanceDrain, counted: _Count, seen: Seen) -> tuple[str, boo
     if not seen.ledgers:
         return Reason.NO_GATEWAY, True, "no gateway serves the pool, so none has requests there"
     if seen.now >= deadline(drain, seen.pool, seen.now):
-        left = _requests(counted.remaining)
+        left = requests(counted.remaining)
         return Reason.DEADLINE_OVER, True, f"the deadline is over; {left} were on the instance"
     if counted.silent:
         said = f"gateways don't answer: {', '.join(counted.silent)}; asking again"
@@ -164,12 +161,13 @@ def _judged(drain: InstanceDrain, counted: _Count, seen: Seen) -> tuple[str, boo
         return Reason.REQUESTS_REMAIN, False, said
     if counted.remaining:
         pinned = f", {counted.pinned} of them can't be moved and have to end"
-        said = f"{_requests(counted.remaining)} on the instance"
+        said = f"{requests(counted.remaining)} on the instance"
         return Reason.REQUESTS_REMAIN, False, said + (pinned if counted.pinned else "")
     return Reason.DRAINED, True, "no request is on the instance"
 
 
-def _requests(number: int) -> str:
+def requests(number: int) -> str:
+    """Return `1 request`, `2 requests`."""
     return f"{number} request{'' if number == 1 else 's'}"
 
 

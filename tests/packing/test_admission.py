@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairstow.api import GpuPool, PackingPolicy
+from fairstow.cluster import review
 from fairstow.cluster.errors import InputError
-from fairstow.packing.admission import advice, approvals, pods, review
-from fairstow.packing.admission.review import Json, Reply, Request
+from fairstow.cluster.review import Json, Reply, Request
+from fairstow.packing.admission import advice, approvals, pods
 from fairstow.packing.admission.world import World
 from tests.api.objects import EXAMPLES, changed
 from tests.cluster.objects import GPU, node, pod, snapshot

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from fairstow.api import PackingPolicy
+from fairstow.cluster.review import Json, Reply, Request
 from fairstow.packing.admission.approvals import decided
-from fairstow.packing.admission.review import Json, Reply, Request
 from fairstow.packing.admission.seen import PlanSpec, PlanStatus, PolicySpec, spec, status
 from fairstow.packing.admission.world import World, joined
 from fairstow.packing.policy.overlap import overlaps

@@ -8,7 +8,7 @@ decision as well: a policy that comes into mode Auto, and a plan made in a polic
 
 from dataclasses import dataclass
 
-from fairstow.packing.admission.review import Reply, Request, User, name_of
+from fairstow.cluster.review import Reply, Request, User, name_of
 from fairstow.packing.admission.seen import Decision, PlanSpec, PolicySpec, spec
 
 PLANS, POLICIES = "packingplans", "packingpolicies"

@@ -15,9 +15,9 @@ from fairstow.api import GpuPool
 from fairstow.cluster import wire
 from fairstow.cluster.model import Node, Shape
 from fairstow.cluster.quantity import render
+from fairstow.cluster.review import Json, Reply, Request, name_of
 from fairstow.cluster.rules import Rule, deficits, node_refusals
 from fairstow.cluster.shapes import read_shape
-from fairstow.packing.admission.review import Json, Reply, Request, name_of
 from fairstow.packing.admission.world import World, joined
 
 SCHEDULER = "fairstow"

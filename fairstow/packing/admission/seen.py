@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from fairstow.packing.admission.review import Json, read_part
+from fairstow.cluster.review import Json, read_part
 
 T = TypeVar("T", bound=msgspec.Struct)
 

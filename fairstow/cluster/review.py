@@ -19,7 +19,7 @@ VERSION = "admission.k8s.io/v1"
 LONGEST_WARNING = 256
 """Characters of a warning beyond which the API server may cut it off."""
 
-_FORBIDDEN = 403
+_REASONS = {403: "Forbidden", 429: "TooManyRequests"}
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -51,6 +51,7 @@ class Request(msgspec.Struct, frozen=True, rename="camel"):
     user_info: User = User()
     namespace: str = ""
     sub_resource: str = ""
+    dry_run: bool = False
     object: Json | None = None
     old_object: Json | None = None
 
@@ -78,11 +79,13 @@ class Reply:
 
     Attributes:
         denied: why the request is refused; "" lets it pass.
+        status: the HTTP status of a refusal, 403 or 429.
         warnings: what the user is shown beside, a sentence each.
         patch: JSONPatch operations on the object.
     """
 
     denied: str = ""
+    status: int = 403
     warnings: tuple[str, ...] = ()
     patch: tuple[Json, ...] = ()
 
@@ -108,7 +111,8 @@ def write(request: Request, reply: Reply) -> bytes:
     """Return the body that answers `request`."""
     response: Json = {"uid": request.uid, "allowed": not reply.denied}
     if reply.denied:
-        response["status"] = {"code": _FORBIDDEN, "reason": "Forbidden", "message": reply.denied}
+        reason = _REASONS[reply.status]
+        response["status"] = {"code": reply.status, "reason": reason, "message": reply.denied}
     if reply.warnings:
         response["warnings"] = [printable(text, LONGEST_WARNING - 1) for text in reply.warnings]
     if reply.patch:
