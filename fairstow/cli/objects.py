@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 GROUP = "fairstow.dev"
 ROOT = f"/apis/{GROUP}/v1alpha1"
 PLANS, POLICIES, POOLS = "packingplans", "packingpolicies", "gpupools"
+SERVING_POOLS, DRAINS = "servingpools", "instancedrains"
 
 _PAGE = "100"
 T = TypeVar("T", bound=View)
@@ -75,6 +76,25 @@ class Objects:
                 return items, page.metadata.resource_version
             query = {"limit": _PAGE, "continue": page.metadata.continue_}
 
+    def core(self, path: str, what: str, query: Mapping[str, str] | None = None) -> Any:
+        """Return what Kubernetes' own API has at a path below /api/v1; `what` names it.
+
+        Raises:
+            InputError: there is no such object.
+            ClusterError: as `get`.
+        """
+        from fairstow.kube.client import ApiError
+
+        try:
+            return msgspec.json.decode(self.connection.get(f"/api/v1/{path}", query))
+        except InputError as error:
+            raise ClusterError(error) from error
+        except ApiError as error:
+            if error.status == 404:
+                raise InputError(what, "there is no such object") from error
+            said = f"the API server refuses it ({error.status}): {error.said}"
+            raise ClusterError(InputError(what, said)) from error
+
     def plans(self) -> list[Plan]:
         """Return all plans, oldest first. Raises as `get`."""
         return in_order(read(item, Plan) for item in self.listed(PLANS)[0])
@@ -88,10 +108,12 @@ class Objects:
         """Create an object; False if one of that name is there. Raises as `get`."""
         from fairstow.kube.client import ApiError
 
-        name = content["metadata"]["name"]
-        with self._refusals(resource, name, "create"):
+        meta = content["metadata"]
+        within = f"/namespaces/{meta['namespace']}" if meta.get("namespace") else ""
+        path = f"{ROOT}{within}/{resource}"
+        with self._refusals(resource, meta["name"], "create"):
             try:
-                self.connection.create(f"{ROOT}/{resource}", content, DRY_RUN if dry_run else None)
+                self.connection.create(path, content, DRY_RUN if dry_run else None)
             except ApiError as error:
                 if error.status == 409:
                     return False

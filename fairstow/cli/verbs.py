@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command(cls=Command, short_help="Have a policy look for a better placement now.")(run)
     app.command(cls=Command, short_help="Stop a policy from acting.")(suspend)
     app.command(cls=Command, short_help="Let a suspended policy act again.")(resume)
+    app.command(cls=Command, short_help="Have LLM engines hand their requests over.")(drain)
     app.command(cls=Command, short_help="Examine an installation of Fairstow.")(doctor)
 
 
@@ -251,6 +252,50 @@ def resume(
     from fairstow.cli import steering
 
     steering.suspend(what, options.live(kubeconfig, context), on=False, dry_run=dry_run)
+
+
+def drain(
+    what: Annotated[
+        list[str], typer.Argument(metavar="pod/NAME|node/NAME", help="The engine, or its node.")
+    ],
+    namespace: Annotated[
+        str | None,
+        typer.Option("-n", "--namespace", help="The pod's namespace.", show_default=False),
+    ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            "--deadline",
+            metavar="DURATION",
+            help="How long to wait for requests that can't be moved; by default as the pool says.",
+            show_default=False,
+        ),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until the engines may go.")
+    ] = True,
+    dry_run: options.DryRun = False,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """Have LLM engines hand their requests over, so that their pods can go.
+
+    They get no new requests, and those that run go on elsewhere. The pods themselves stay; delete
+    the InstanceDrain to have an engine serve again. Exit code 0: no request is on them any more;
+    1: some were, when the deadline was over.
+
+    Examples:
+      # Before deleting a pod
+      {program} drain pod/llama-7d9c5-x2x4k -n chat
+
+      # All engines of a node, for five minutes at most
+      {program} drain node/gpu-7 --deadline 5m
+    """
+    from fairstow.cli import draining
+
+    live = options.live(kubeconfig, context)
+    draining.drain(what, live, namespace, deadline, wait=wait, dry_run=dry_run)
 
 
 def doctor(

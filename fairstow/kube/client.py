@@ -13,6 +13,7 @@ import logging
 import re
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode
 
@@ -183,6 +184,9 @@ class Connection:
         self._api.rest_client.close()
 
 
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
 def connect(kubeconfig: str | None = None, context: str | None = None) -> Connection:
     """Return a connection as kubectl would choose it: arguments, $KUBECONFIG, ~/.kube/config.
 
@@ -205,6 +209,24 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> Connec
                 source.files, context, client_configuration=settings, persist_config=False
             )
     return Connection(ApiClient(settings), f"cluster {context or settings.host}")
+
+
+def namespace_of(kubeconfig: str | None = None, context: str | None = None) -> str:
+    """Return the namespace that kubectl would take without -n.
+
+    Raises:
+        InputError: there is no usable configuration.
+    """
+    from kubernetes import config as untyped
+
+    config: Any = untyped
+    source = choose(kubeconfig, context)
+    if source.files is None:
+        return _POD_NAMESPACE.read_text(encoding="utf-8").strip()
+    with explained(source, logging.getLogger()):
+        every, active = config.list_kube_config_contexts(source.files)
+    chosen = next((each for each in every if each["name"] == context), active)
+    return str((chosen.get("context") or {}).get("namespace") or "default")
 
 
 def _never_sent(error: Exception) -> bool:
