@@ -254,22 +254,23 @@ def test_cache_of_other_weights_shows_in_the_text() -> None:
 
 def test_a_hold_serves_once_and_while_it_lasts() -> None:
     async def test(engines: Engines) -> None:
-        source, destination = await engines.start(lease=0.1), await engines.start()
+        source, destination = await engines.start(), await engines.start()
+        forgetful = await engines.start(lease=0.01)
         hold = await source.hold(PROMPT, SALT)
         await destination.pull(PROMPT, SALT, hold)
         with pytest.raises(EngineError, match="has been used"):
             await destination.pull(PROMPT, SALT, hold)
-        unknowing = engines.adapter(engines.servers[1])
+        unknowing = engines.adapter(engines.servers[1])  # of another gateway
         with pytest.raises(EngineError, match="KV load failed") as consumed:
             await unknowing.pull(PROMPT, SALT, hold)
         assert consumed.value.status == 500
-        late = await source.hold(PROMPT, SALT)
-        await asyncio.sleep(0.15)
+        late = await forgetful.hold(PROMPT, SALT)
+        await asyncio.sleep(0.02)
         with pytest.raises(EngineError, match="KV load failed"):
             await whole(destination, order(PROMPT, 20, hold=late))
         known = msgspec.structs.replace(late, expires=asyncio.get_running_loop().time())
         with pytest.raises(EngineError, match="has expired"):
-            await whole(destination, order(PROMPT, 20, hold=known))
+            await destination.pull(PROMPT, SALT, known)
         assert (await whole(destination, order(PROMPT, 20)))[0] == text.expected("1", PROMPT, 20)
 
     run(test)
@@ -404,7 +405,7 @@ def test_openai_s_requests_pass_as_they_are() -> None:
         engine = await engines.start()
         expected = text.decode(text.expected("1", PROMPT, 40))
         asked = {"prompt": PROMPT, "max_tokens": 40, "n": 2}
-        async with engine.forward("/v1/completions", asked) as reply:
+        async with engine.forward("/v1/completions", asked, salt=SALT, priority=0) as reply:
             assert reply.status == 200
             said = msgspec.json.decode(b"".join([part async for part in reply.body()]))
         assert said["choices"][0]["text"] == expected != said["choices"][1]["text"]
@@ -415,11 +416,12 @@ def test_openai_s_requests_pass_as_they_are() -> None:
         }
         stop = expected[10:12]
         streamed = asked | {"n": 1, "stop": stop, "stream": True}
-        async with engine.forward("/v1/completions", streamed) as reply:
+        async with engine.forward("/v1/completions", streamed, salt=SALT, priority=0) as reply:
             assert reply.headers["content-type"].startswith("text/event-stream")
             events = [event async for event in _events(reply.body())]
         written = "".join(event["choices"][0]["text"] for event in events)
         assert written == expected[: expected.index(stop)]
+        assert engines.servers[0].runner.cached(PROMPT, SALT) > 0
         assert events[-1]["choices"][0]["finish_reason"] == "stop"
         await idle(engines.servers[0])
 

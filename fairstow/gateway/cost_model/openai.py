@@ -36,7 +36,8 @@ class Wanted(msgspec.Struct, frozen=True):
     stop: Sequence[str]
     stream: bool
     usage: bool
-    logprobs: bool
+    salt: str
+    priority: int
 
     @property
     def prefix(self) -> str:
@@ -103,7 +104,8 @@ def wanted(path: str, body: Mapping[str, Any]) -> Wanted:
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
         stream=bool(body.get("stream")),
         usage=bool((body.get("stream_options") or {}).get("include_usage")),
-        logprobs=bool(body.get("logprobs")),
+        salt=str(body.get("cache_salt") or ""),
+        priority=int(body.get("priority") or 0),
     )
 
 

@@ -294,6 +294,8 @@ class Server:
                 tokens=ids,
                 limit=limit,
                 at_least=wanted.min_tokens,
+                priority=wanted.priority,
+                salt=wanted.salt,
                 ends=not wanted.ignore_eos,
                 variant=number,
             )

@@ -229,9 +229,12 @@ class VllmEngine:
         """Take held blocks of these ids into this engine's prefix cache."""
         await self._ask_one(tokens, salt, self._spend(hold, tokens))
 
-    def forward(self, path: str, body: Mapping[str, Any]) -> AbstractAsyncContextManager[Reply]:
+    def forward(
+        self, path: str, body: Mapping[str, Any], *, salt: str, priority: int
+    ) -> AbstractAsyncContextManager[Reply]:
         """Pass a request that can't be moved; leaving the context aborts it."""
-        return self._wire.passed(path, body)
+        ours = {"cache_salt": salt} if salt else {}
+        return self._wire.passed(path, {**body, **ours, "priority": priority})
 
     def _spend(self, hold: Hold, tokens: Sequence[int]) -> Mapping[str, Any]:
         """Return a hold's ticket, once and while it lasts. Raises EngineError."""

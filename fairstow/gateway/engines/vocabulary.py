@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ class Vocabulary:
 
     def __init__(self, tokens: Sequence[bytes]) -> None:
         self.tokens = tokens
+
+    @cached_property
+    def spelled(self) -> Mapping[bytes, int]:
+        """The first token of each spelling."""
+        return {content: token for token, content in reversed([*enumerate(self.tokens)]) if content}
 
     def decoder(self) -> Utf8Decoder:
         """Return a new decoder of what follows a prompt."""
