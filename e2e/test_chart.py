@@ -20,6 +20,8 @@ from e2e.controlplane.client import KubectlError
 from e2e.helm import CHART, NAMESPACE
 from e2e.plans import plan_for
 from e2e.rights import grant, granted, writer
+from e2e.serving.scene import drain as instance_drain
+from e2e.serving.scene import pool as engine_pool
 from fairstow.kube.permissions import AUTHORITY_SECRET, LEAF_SECRETS, PROGRAMS, grants
 
 if TYPE_CHECKING:
@@ -29,9 +31,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.real_node
 
-# Carrying plans out is e2e/execution's.
+# Carrying plans out is e2e/execution's; gateways and evictions are e2e/serving's.
 NOT_USED_HERE = {
     ("fairstow-operator", "", "pods/eviction"),
+    ("fairstow-operator", "", "serviceaccounts/token"),
+    ("fairstow-webhook", "", "pods"),
     ("fairstow-operator", "discovery.k8s.io", "endpointslices"),
 }
 COMPONENTS = ("operator", "webhook", "extender", "scheduler")
@@ -263,13 +267,25 @@ def test_an_upgrade_keeps_certificates_and_trust(
     assert state() == before
 
 
-def test_rights_are_enough_and_hardly_more(installed: RealCluster) -> None:
+def test_rights_are_enough_and_hardly_more(
+    installed: RealCluster, namespace: str, nodes: list[str]
+) -> None:
     """By the audit log: nobody was refused, and what nobody used here is used in other tests."""
-    installed.apply(pool_and_policy("audited"))
+    serving = engine_pool(namespace) | {"metadata": {"name": "audited", "namespace": namespace}}
+    labels = {"labels": {"app": "llama"}, "namespace": namespace, "name": "audited"}
+    pod = gpu_pod(namespace, "audited", 1) | {"metadata": labels}
+    installed.apply([*pool_and_policy("audited"), serving, pod])
+    uid = installed.get("-n", namespace, "pod", "audited")["metadata"]["uid"]
+    drain = instance_drain(namespace, "audited", uid)
+    drain["spec"]["pool"] = "audited"
+    installed.apply([drain])
+    cluster_wide = ("gpupool", "packingpolicy")
+    namespaced = ("servingpool", "instancedrain")
 
     def reported() -> bool:
-        kinds = ("gpupool", "packingpolicy")
-        return all("status" in installed.get(kind, "audited") for kind in kinds)
+        found = [installed.get(kind, "audited") for kind in cluster_wide]
+        found += [installed.get("-n", namespace, kind, "audited") for kind in namespaced]
+        return all("status" in each for each in found)
 
     installed.wait(reported, "pool and policy to be reported on", timeout=120)
     asked = list(installed.audit.of(NAMESPACE))
