@@ -32,7 +32,7 @@ SHORTEST = 48  # of engines whose blocks are a token or a few
 WRITTEN = 8
 TOP = 5
 TIE = 0.1  # apart in log-probability: bfloat16 computes no closer where the order differs
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 BEST_FIRST = tuple(Movement)
 
 
@@ -71,7 +71,7 @@ class Canary:
                     async with asyncio.timeout(PATIENCE_S):
                         self._known[pair] = await _tried(source, facts, destination, movement)
                 except (EngineError, TimeoutError) as error:
-                    return Verdict(Movement.RECOMPUTE, f"the probe failed: {error}")
+                    return Verdict(Movement.RECOMPUTE, f"the probe failed: {error!r}")
         return self._known[pair]
 
     def forget(self, url: str) -> None:

@@ -48,6 +48,7 @@ LEASE_S = 30.0
 USABLE = 0.75
 ABORT_TIMEOUT_S = 5.0
 URGENT = -(1 << 40)  # before whatever a gateway asks for; smaller is sooner
+CACHE_CONFIG = "vllm:cache_config_info"
 COST_MODEL_BYTES = "CostModelBytes"
 SAMPLE_TEXT = "The quick brown fox, é€🙂 0123\n"
 SAMPLE_CHAT = [{"role": "user", "content": SAMPLE_TEXT}]
@@ -344,7 +345,9 @@ class VllmEngine:
                 answer = msgspec.json.decode(await self._wire.post("/tokenize", asked))
                 said.append(str(answer["tokens"]))
             except EngineError as error:
-                said.append(str(error.status))
+                if error.status != 400:  # it has no chat template
+                    raise
+                said.append("400")
         return sha256("\n".join(said).encode()).hexdigest()[:16]
 
 
@@ -415,7 +418,7 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
 
 def _config(said: Sequence[tuple[str, str, float]]) -> dict[str, str]:
     return next(
-        (dict(LABEL.findall(labels)) for name, labels, _ in said if name.endswith("config_info")),
+        (dict(LABEL.findall(labels)) for name, labels, _ in said if name == CACHE_CONFIG),
         {},
     )
 

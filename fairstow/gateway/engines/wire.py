@@ -24,12 +24,16 @@ PASSED_BACK = ("content-type", "retry-after")
 
 
 class Wire:
-    """One engine's HTTP server."""
+    """One engine's HTTP server; `reuse` of connections for the next request."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, key: str | None) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str, key: str | None, *, reuse: bool = True
+    ) -> None:
         self.url = url.rstrip("/")
         self._session = session
         self._headers = {"Content-Type": "application/json"}
+        if not reuse:
+            self._headers["Connection"] = "close"
         if key is not None:
             self._headers["Authorization"] = f"Bearer {key}"
 

@@ -1,0 +1,1 @@
+"""Real inference engines that tests run: installed once into a cache, started as processes."""

@@ -1,0 +1,73 @@
+"""llama.cpp servers with a tiny model, from a wheel; ready within seconds.
+
+Used by tests of its adapter. All servers share the folder that slots are saved to.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from e2e.controlplane.processes import Processes
+from e2e.engines import environments, tiny_model
+from e2e.engines.ports import free_ports
+
+KEY = "a key of tests"
+READY_S = 120.0
+PROGRAM = "e2e.engines.llama_cpp_program"
+
+
+class LlamaCpp:
+    """One server; `tokenizer` is its tokenizer's folder."""
+
+    def __init__(self, name: str, port: int, tokenizer: Path, slots: Path) -> None:
+        self.name = name
+        self.url = f"http://127.0.0.1:{port}"
+        self.tokenizer = tokenizer
+        self.slots = slots
+
+
+@contextmanager
+def start(folder: Path, count: int, grammar: str = "") -> Iterator[list[LlamaCpp]]:
+    """Run so many servers until the context ends; what they write follows the grammar, if any."""
+    python = environments.llama_cpp()
+    environment = {"PYTHONPATH": str(environments.ROOT)}
+    model, slots = folder / "tiny.gguf", folder / "slots"
+    slots.mkdir(parents=True)
+    tokenizer = tiny_model.write(folder / "tokenizer")
+    subprocess.run([python, "-m", PROGRAM, "write", model], env=environment, check=True)
+    processes = Processes(folder, die_with_parent=True)
+    servers = []
+    try:
+        for number, port in enumerate(free_ports(count)):
+            name = f"llama-{number}"
+            arguments = ("serve", model, str(port), KEY, slots, grammar)
+            processes.spawn(name, (python, "-m", PROGRAM, *arguments), environment)
+            servers.append(LlamaCpp(name, port, tokenizer, slots))
+        for server in servers:
+            _await_ready(server, processes)
+        yield servers
+    finally:
+        processes.stop()
+
+
+def _await_ready(server: LlamaCpp, processes: Processes) -> None:
+    deadline = time.monotonic() + READY_S
+    while not _healthy(server):
+        processes.check()
+        if time.monotonic() > deadline:
+            raise processes.error(server.name, f"wasn't ready after {READY_S:.0f} s")
+        time.sleep(0.1)
+
+
+def _healthy(server: LlamaCpp) -> bool:
+    try:
+        with urllib.request.urlopen(f"{server.url}/health", timeout=5) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

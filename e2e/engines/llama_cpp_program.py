@@ -1,0 +1,115 @@
+"""Runs in llama.cpp's own environment: writes the tiny model as GGUF, or serves one.
+
+`write MODEL.gguf` or `serve MODEL.gguf PORT KEY FOLDER GRAMMAR`; the folder is where slots are
+saved, and all that is written follows the grammar if it isn't empty. Started by `llama_cpp`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from e2e.engines.tiny_model import CHAT_TEMPLATE, HEAD, SPECIAL, VOCABULARY, weights
+from fairstow.gateway.engines.vocabulary import byte_letters
+
+HIDDEN, LAYERS, LONGEST, SLOTS = 128, 4, 4096, 4
+# Bytes that can begin a character in more bytes than it needs. Grammars let that pass, and UTF-8
+# doesn't; no grammar allows a control token.
+LONG_WINDED = (0xC0, 0xC1, 0xE0, *range(0xF0, 0x100))
+NAMES = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+
+def write(path: str) -> None:
+    """Write the model."""
+    import gguf  # type: ignore[import-not-found]  # of the engine's environment
+
+    writer: Any = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(LONGEST)
+    writer.add_embedding_length(HIDDEN)
+    writer.add_block_count(LAYERS)
+    writer.add_feed_forward_length(2 * HIDDEN)
+    writer.add_head_count(HIDDEN // HEAD)
+    writer.add_head_count_kv(HIDDEN // HEAD)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_freq_base(10_000.0)
+    writer.add_rope_dimension_count(HEAD)
+    writer.add_vocab_size(VOCABULARY)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("default")
+    spelled = [*byte_letters(), *SPECIAL]
+    kinds = [gguf.TokenType.NORMAL] * 256 + [gguf.TokenType.CONTROL] * len(SPECIAL)
+    for byte in LONG_WINDED:
+        spelled[byte], kinds[byte] = f"<|{byte}|>", gguf.TokenType.CONTROL
+    writer.add_token_list(spelled)
+    writer.add_token_types(kinds)
+    writer.add_token_merges(["! !"])  # its reader wants one
+    writer.add_bos_token_id(256)
+    writer.add_eos_token_id(257)
+    writer.add_add_bos_token(False)
+    writer.add_chat_template(CHAT_TEMPLATE)
+    for name, value in weights(1, HIDDEN, LAYERS).items():
+        writer.add_tensor(_gguf_name(name), value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _gguf_name(name: str) -> str:
+    base = name.removesuffix(".weight")
+    if base.startswith("model.layers."):
+        _, _, layer, rest = base.split(".", 3)
+        return f"blk.{layer}.{NAMES[rest]}.weight"
+    return f"{NAMES[base]}.weight"
+
+
+def serve(path: str, port: int, key: str, folder: str, grammar: str) -> None:
+    """Serve the model until killed."""
+    import xllamacpp  # type: ignore[import-not-found]
+
+    params: Any = xllamacpp.CommonParams()
+    params.model.path = path
+    params.model_alias = {"tiny"}
+    params.hostnames = ["127.0.0.1"]
+    params.port = port
+    params.api_keys = [key]
+    params.slot_save_path = f"{folder}/"
+    params.endpoint_slots = True
+    params.endpoint_props = True
+    params.kv_unified = False
+    params.cache_ram_mib = 0
+    params.n_parallel = SLOTS
+    params.n_ctx = SLOTS * LONGEST
+    params.warmup = False
+    # In float16 near ties fall otherwise when a prompt is recomputed, without any move.
+    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    if grammar:
+        # Written to in place: what is read of `params.sampling` stays tied to it.
+        params.sampling.grammar.grammar = grammar
+        params.sampling.grammar.type = xllamacpp.common_grammar_type.COMMON_GRAMMAR_TYPE_USER
+    server = xllamacpp.Server(params)
+    while server:
+        time.sleep(3600)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "write":
+        write(sys.argv[2])
+    else:
+        serve(sys.argv[2], int(sys.argv[3]), *sys.argv[4:])

@@ -1,0 +1,225 @@
+"""The llama.cpp adapter on its real server, two of them with a tiny model: docs/engines.md's facts.
+
+Covered: what a probe finds, text and ids, a request that was cut moved by its slot's file and by
+recompute, tokens those of an undisturbed run; ids that the stream leaves out; stop tokens, slots of
+several tenants, aborts, what it can't. Not covered: folders shared between machines, other models'
+attention (sliding windows, hybrids).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from e2e.engines import llama_cpp
+from e2e.engines.llama_cpp import LlamaCpp
+from fairstow.gateway.engines import vocabulary
+from fairstow.gateway.engines.canary import Canary, Verdict
+from fairstow.gateway.engines.llama_cpp import Declared, LlamaCppEngine
+from fairstow.gateway.engines.protocol import (
+    EngineError,
+    Finish,
+    Hold,
+    Movement,
+    Order,
+    Piece,
+    Sampling,
+)
+
+LEGS = itertools.count()
+# Whole characters of one to three bytes, so that ids of half characters come up all the time.
+CHARACTERS = "root ::= [a-z é€漢]*"
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[LlamaCpp]]:
+    with llama_cpp.start(tmp_path_factory.mktemp("llama"), 2, CHARACTERS) as servers:
+        yield servers
+
+
+Test = Callable[[LlamaCppEngine, LlamaCppEngine], Awaitable[None]]
+
+
+def run(pair: list[LlamaCpp], test: Test) -> None:
+    async def body() -> None:
+        async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+            engines = [adapter(session, server) for server in pair]
+            for engine in engines:
+                await engine.probe()
+            await test(*engines)
+
+    asyncio.run(body())
+
+
+def adapter(session: aiohttp.ClientSession, server: LlamaCpp) -> LlamaCppEngine:
+    return LlamaCppEngine(
+        session,
+        server.name,
+        server.url,
+        key=llama_cpp.KEY,
+        declared=Declared(weights="tiny", slots=str(server.slots)),
+        vocabulary=vocabulary.read(server.tokenizer),
+    )
+
+
+def order(
+    tokens: list[int], limit: int, hold: Hold | None = None, salt: str = "one's", **sampling: Any
+) -> Order:
+    return Order(
+        id=f"leg-{next(LEGS)}",
+        tokens=tokens,
+        sampling=Sampling(max_tokens=limit, temperature=0.0, ignore_eos=True, **sampling),
+        priority=0,
+        salt=salt,
+        hold=hold,
+    )
+
+
+async def whole(engine: LlamaCppEngine, asked: Order) -> tuple[list[int], Piece]:
+    tokens: list[int] = []
+    last = None
+    async with engine.generate(asked) as pieces:
+        async for last in pieces:
+            tokens += last.tokens
+    assert last is not None
+    return tokens, last
+
+
+def prompt(length: int) -> list[int]:
+    chosen = random.Random(length)
+    return [chosen.randrange(32, 127) for _ in range(length)]
+
+
+def test_a_probe_finds_what_was_started(pair: list[LlamaCpp]) -> None:
+    async def test(one: LlamaCppEngine, other: LlamaCppEngine) -> None:
+        found, same = await one.probe(), await other.probe()
+        assert (found.kind, found.model, found.max_length) == ("llama.cpp", "tiny", 4096)
+        assert (found.movement, found.missing) == (Movement.COPY, ())
+        assert found.compatibility == same.compatibility
+        assert await Canary().verdict(one, found, other, same) == Verdict(Movement.COPY)
+
+    run(pair, test)
+
+
+@pytest.mark.parametrize("length", [1, 64, 300, 3_000])
+def test_a_cut_request_goes_on_elsewhere_without_a_token_changed(
+    pair: list[LlamaCpp], length: int
+) -> None:
+    async def test(source: LlamaCppEngine, destination: LlamaCppEngine) -> None:
+        asked = prompt(length)
+        expected, end = await whole(source, order(asked, 80, salt="undisturbed"))
+        assert end.finish is Finish.LENGTH
+        assert max(expected) > 0x7F, "no character of several bytes in it"
+        written: list[int] = []
+        async with source.generate(order(asked, 80)) as pieces:
+            async for piece in pieces:
+                written += piece.tokens
+                # The server's grammar begins anew with each leg, so not within a character.
+                if len(written) >= 30 and bytes(written).decode(errors="ignore").encode() == bytes(
+                    written
+                ):
+                    break
+        held = asked + written
+        hold = await source.hold(held, "one's")
+        rest, _ = await whole(destination, order(held, 80 - len(written), hold))
+        again, _ = await whole(destination, order(held, 80 - len(written), salt="recomputed"))
+        # Half a character at the very end isn't told.
+        assert same(written + rest, expected)
+        assert same(written + again, expected)
+
+    run(pair, test)
+
+
+def same(one: list[int], other: list[int]) -> bool:
+    assert abs(len(one) - len(other)) < 4
+    return one[: len(other)] == other[: len(one)]
+
+
+def test_the_ids_that_a_stream_leaves_out_are_found(pair: list[LlamaCpp]) -> None:
+    async def test(engine: LlamaCppEngine, _other: LlamaCppEngine) -> None:
+        asked = prompt(20)
+        told, _ = await whole(engine, order(asked, 100))
+        body = {
+            "prompt": asked,
+            "n_predict": 100,
+            "temperature": 0,
+            "ignore_eos": True,
+            "return_tokens": True,
+            "samplers": ["temperature"],
+        }
+        async with engine.forward("/completion", body, salt="", priority=0) as reply:
+            said = msgspec.json.decode(b"".join([part async for part in reply.body()]))
+        assert same(told, said["tokens"])
+        assert said["content"].startswith(engine.decoder([]).feed(told))
+
+    run(pair, test)
+
+
+def test_stop_tokens_end_a_leg(pair: list[LlamaCpp]) -> None:
+    async def test(engine: LlamaCppEngine, _other: LlamaCppEngine) -> None:
+        written, _ = await whole(engine, order(prompt(20), 50))
+        stop = written[20]
+        stopped, last = await whole(engine, order(prompt(20), 50, stop_token_ids=(stop,)))
+        assert stopped == written[: written.index(stop) + 1]
+        assert (last.finish, last.matched) == (Finish.STOP, stop)
+
+    run(pair, test)
+
+
+def test_more_legs_than_slots_take_turns_and_leave_their_slots(pair: list[LlamaCpp]) -> None:
+    async def test(engine: LlamaCppEngine, _other: LlamaCppEngine) -> None:
+        alone = [(await whole(engine, order(prompt(30 + n), 30, salt="a")))[0] for n in range(9)]
+        together = await asyncio.gather(
+            *(whole(engine, order(prompt(30 + n), 30, salt="b")) for n in range(9))
+        )
+        assert [tokens for tokens, _ in together] == alone
+        async with engine.generate(order(prompt(40), 3_000)) as pieces:
+            await anext(aiter(pieces))
+            assert (await engine.load()).running == 1
+        while (await engine.load()).running:
+            await asyncio.sleep(0.02)
+
+    run(pair, test)
+
+
+def test_what_can_not_be_held_or_restored_is_refused(pair: list[LlamaCpp]) -> None:
+    async def test(source: LlamaCppEngine, destination: LlamaCppEngine) -> None:
+        with pytest.raises(EngineError, match="no slot has these ids"):
+            await source.hold(prompt(77), "one's")
+        asked = prompt(50)
+        await whole(source, order(asked, 4))
+        with pytest.raises(EngineError, match="no slot has these ids"):
+            await source.hold(asked, "another's")
+        hold = await source.hold(asked, "one's")
+        with pytest.raises(EngineError, match="ids is held"):
+            await destination.pull(asked[:-1], "one's", hold)
+        gone = msgspec.structs.replace(hold, ticket={**hold.ticket, "file": "gone.kv"})
+        with pytest.raises(EngineError, match="restore"):
+            await destination.pull(asked, "one's", gone)
+        with pytest.raises(EngineError, match="min_tokens"):
+            await whole(source, order(asked, 4, min_tokens=2))
+
+    run(pair, test)
+
+
+def test_text_and_ids_are_the_engine_s(pair: list[LlamaCpp]) -> None:
+    async def test(engine: LlamaCppEngine, _other: LlamaCppEngine) -> None:
+        said = "Grüße, 漢字"
+        ids = await engine.render("/v1/completions", {"prompt": said})
+        assert engine.decoder([]).feed(ids) == said
+        chat = {"messages": [{"role": "user", "content": said}]}
+        rendered = await engine.render("/v1/chat/completions", chat)
+        assert rendered[:2] == [256, 258]
+        assert engine.decoder([]).feed(rendered) == f"user\n{said}assistant\n"
+        with pytest.raises(EngineError) as refused:
+            await engine.render("/v1/completions", {"prompt": [[1], [2]]})
+        assert refused.value.status == 400
+
+    run(pair, test)
