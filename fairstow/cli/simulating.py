@@ -16,7 +16,7 @@ from fairstow.cli.terminal import Look
 from fairstow.cluster.errors import InputError
 from fairstow.serving.cost_model import PROFILES
 from fairstow.serving.engine import NEVER, Engine
-from fairstow.serving.policies import POLICIES
+from fairstow.serving.policies import POLICIES, Settings
 from fairstow.serving.simulator import arrivals, traces
 from fairstow.serving.simulator.arrivals import Arrival
 from fairstow.serving.simulator.outcome import outcome
@@ -60,7 +60,7 @@ def simulate(question: Question, output: Output, svg: str | None) -> None:
     if left_out:
         terminal.warn(f"{left_out} requests are longer than {fit} tokens and were left out.")
     setup = Setup(
-        policy=policy({-1: profile.capacity - HIGH_HEADROOM}),
+        policy=policy(Settings(headroom={-1: profile.capacity - HIGH_HEADROOM})),
         profiles=[profile] * question.instances,
         scaling=question.scale,
     )

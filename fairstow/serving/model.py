@@ -48,9 +48,10 @@ class RequestView:
         deadline: when its last token is due; infinity if it isn't.
         pace: longest time between tokens that it bears, of the latency kind.
         left: tokens that it is expected to generate yet; None where nobody knows.
-        work: seconds its whole output is expected to take where nothing else runs; None likewise.
         movable: whether it can be taken to another instance.
         moving: whether that is under way.
+        pauses: how often it was paused.
+        resumed: when it last got a place.
         keys: of the prompt's blocks, as a prefix cache knows them.
     """
 
@@ -67,9 +68,10 @@ class RequestView:
     deadline: float = float("inf")
     pace: float = float("inf")
     left: float | None = None
-    work: float | None = None
     movable: bool = True
     moving: bool = False
+    pauses: int = 0
+    resumed: float = float("-inf")
     keys: Sequence[Hashable] = ()
 
     @property

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairstow.serving.cost_model import A10_7B
-from fairstow.serving.policies import POLICIES
+from fairstow.serving.policies import POLICIES, Settings
 from fairstow.serving.simulator.arrivals import Arrival, drawn, urgent
 from fairstow.serving.simulator.outcome import outcome
 from fairstow.serving.simulator.run import Result, Setup, Simulation
@@ -19,7 +19,7 @@ from fairstow.serving.simulator.run import Result, Setup, Simulation
 
 def run(policy: str, arrivals: list[Arrival], *, instances: int = 4, **more: bool) -> Result:
     setup = Setup(
-        policy=POLICIES[policy]({-1: 12_000}),
+        policy=POLICIES[policy](Settings(headroom={-1: 12_000})),
         profiles=[A10_7B] * instances,
         scaling=more.get("scaling", False),
     )

@@ -23,7 +23,7 @@ class Dispatcher(Protocol):
 class Order(Protocol):
     """Orders the pool's queue."""
 
-    def rank(self, request: RequestView, now: float) -> tuple[float, ...]:
+    def rank(self, request: RequestView, pool: PoolView) -> tuple[float, ...]:
         """Return what requests that wait are sorted by, the least first."""
         ...
 
@@ -55,9 +55,9 @@ class Scaler(Protocol):
 class FirstCome:
     """Urgent before less urgent, then in order of arrival."""
 
-    def rank(self, request: RequestView, now: float) -> tuple[float, ...]:
+    def rank(self, request: RequestView, pool: PoolView) -> tuple[float, ...]:
         """Return priority and arrival."""
-        del now
+        del pool
         return request.priority, request.arrived
 
 

@@ -55,7 +55,7 @@ class VirtualUsage:
     headroom: Mapping[int, int] = field(default_factory=dict)
     low: float = 30.0
     high: float = 60.0
-    at_once: int = 1
+    at_once: int = 2
 
     def slack(self, instance: InstanceView, kept: Kept | None = None) -> float:
         """Return M − Σ V."""

@@ -111,6 +111,7 @@ class Instance:
         )
         served.instance = self
         view.phase = Phase.QUEUED
+        view.resumed = now
         self.served[view.id] = served
         self.priorities[view.priority] = self.priorities.get(view.priority, 0) + 1
 

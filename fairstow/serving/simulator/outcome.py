@@ -21,6 +21,7 @@ def outcome(result: Result) -> dict[str, Any]:
         "preemptions": result.preemptions,
         "migrations": sum(served.migrations for served in result.served),
         "requeued": result.requeued,
+        "pauses": result.pauses,
         "instanceSeconds": round(result.instance_seconds, 3),
         "byPriority": {
             str(priority): figures([s for s in result.served if s.view.priority == priority])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from fairstow.serving.cost_model import Profile
-from fairstow.serving.engine import NEVER, Change
+from fairstow.serving.engine import NEVER, Change, Engine
 from fairstow.serving.model import (
     Dispatch,
     Migration,
@@ -57,10 +57,17 @@ class Setup:
 
 @dataclass(slots=True)
 class Glance:
-    """Instances at one time: (name, share of KV held, batch, queued) each."""
+    """The pool at one time.
+
+    Attributes:
+        instances: (name, share of KV held, batch, queued) each.
+        fragmented: share of the pool's KV that would hold requests which wait, if what is free
+            lay on one instance (Llumnix fig. 12).
+    """
 
     at: float
     instances: list[tuple[str, float, int, int]]
+    fragmented: float
 
 
 @dataclass(slots=True)
@@ -77,6 +84,7 @@ class Result:
     instance_seconds: float = 0.0
     preemptions: int = 0
     requeued: int = 0
+    pauses: int = 0
     declined: int = 0
     most_instances: int = 0
     moved: list[tuple[float, str, str, str]] = field(default_factory=list)
@@ -110,6 +118,7 @@ class Simulation:
         self._arrivals = deque(enumerate(arrivals))
         slowest = max((p.scale for p in setup.profiles), default=1.0)
         self._slowest = slowest
+        self._longest = min(Engine(profile).longest for profile in setup.profiles)
         self._block = setup.profiles[0].block
         self._numbers = itertools.count()
         self._instances: list[Instance] = []
@@ -223,7 +232,7 @@ class Simulation:
         view = RequestView(
             id=str(number),
             prompt=arrival.prompt,
-            limit=arrival.output,
+            limit=self._longest - arrival.prompt,
             arrived=now,
             priority=arrival.priority,
             kind=arrival.kind,
@@ -254,7 +263,7 @@ class Simulation:
     def _offer(self, now: float) -> None:
         """Offer the pool's queue to the policy, in its order, the first `OFFERED` of it."""
         self._sync_all(now)
-        self._queue.sort(key=lambda served: self._policy.order.rank(served.view, now))
+        self._queue.sort(key=lambda served: self._policy.order.rank(served.view, self._pool))
         refused: list[Served] = []
         self._pool.waiting = before = []
         for served in self._queue[:OFFERED]:
@@ -334,9 +343,11 @@ class Simulation:
                 continue
             instance.give(now, served)
             served.lost = now
-            served.preempted += 1
+            served.view.pauses += 1
+            self._result.pauses += 1
             served.view.phase = Phase.QUEUED
             self._queue.append(served)
+            self._waiting.append(served.view)
             self._sync(instance, now)
 
     def _scale(self, now: float, scale: Scale) -> None:
@@ -372,5 +383,19 @@ class Simulation:
                     (i.name, i.view.used / i.view.capacity, i.view.batch, i.view.queued)
                     for i in self._instances
                 ],
+                self._fragmented(),
             )
         )
+
+    def _fragmented(self) -> float:
+        views = [i.view for i in self._instances]
+        whole = sum(view.capacity for view in views)
+        free = whole - sum(view.used for view in views)
+        blocked = [view.head for view in views if view.head > view.capacity - view.used]
+        blocked += [request.length + 1 for request in self._waiting]
+        held = 0
+        for size in sorted(blocked):
+            if held + size > free:
+                break
+            held += size
+        return held / max(1, whole)

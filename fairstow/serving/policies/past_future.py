@@ -1,0 +1,54 @@
+"""Admission by the memory that will be needed at its peak, not by what is needed now.
+
+Past-Future (arXiv 2507.10150), in `policies` as "past-future". The requests of an instance, the new
+one among them, hold h_j tokens and will generate l_j more (`lengths`, drawn). They end in order of
+l; sorted by l descending, when request i ends the first i still run and have each grown by l_i:
+
+    M_i = Σ_{j ≤ i} h_j + i · l_i,      peak = max_i M_i
+
+It is admitted iff peak ≤ M, to the instance with the lowest peak / M; else it waits in the pool's
+queue, in order: nobody overtakes. An instance that has nothing to do takes anything that fits.
+"""
+
+from collections.abc import Iterable
+
+from fairstow.serving.model import Dispatch, InstanceView, PoolView, RequestView
+from fairstow.serving.policies.baselines import NO_INSTANCE, candidates
+from fairstow.serving.policies.lengths import Outputs
+
+_WAITS = Dispatch(None, "memory would run out before those that run have ended")
+
+
+def peak(requests: Iterable[tuple[float, float]]) -> float:
+    """Return max M_i of (held, left) pairs."""
+    most = held = 0.0
+    for i, (h, left) in enumerate(sorted(requests, key=lambda r: -r[1]), 1):
+        held += h
+        most = max(most, held + i * left)
+    return most
+
+
+class PastFuture:
+    """Admits by the future peak."""
+
+    def dispatch(self, request: RequestView, pool: PoolView) -> Dispatch:
+        """Choose the lowest peak, or let it wait."""
+        able = candidates(request, pool)
+        if not able:
+            return NO_INSTANCE
+        if pool.waiting:
+            return _WAITS
+        outputs = Outputs(pool.outputs)
+        shares = {i.name: self._share(request, i, outputs) for i in able}
+        best = min(shares, key=shares.__getitem__)
+        if shares[best] > 1:
+            idle = next((i for i in able if not i.batch + i.queued), None)
+            return _WAITS if idle is None else Dispatch(idle.name, "nothing else runs there")
+        return Dispatch(best, f"{shares[best]:.0%} of its memory at the peak, the least")
+
+    def _share(self, request: RequestView, instance: InstanceView, outputs: Outputs) -> float:
+        entries = [
+            (instance.size(r.length + 1), outputs.drawn_left(r))
+            for r in (*instance.requests(), request)
+        ]
+        return peak(entries) / instance.capacity
