@@ -1,0 +1,1 @@
+"""What serving policies are worth, in the simulator, beside what was published."""

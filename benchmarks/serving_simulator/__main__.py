@@ -1,0 +1,62 @@
+"""Serving policies in the simulator, beside Llumnix's published figures.
+
+    FAIRSTOW_DATA=FOLDER python -m benchmarks.serving_simulator [--seeds 5] [-o RESULT]
+
+Each part is played with the same seeds for every policy and compared seed by seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.provenance import provenance
+from benchmarks.serving_simulator import claims, fig11, parts
+from benchmarks.serving_simulator.play import Json
+
+FOLDERS = ("fairstow/serving", "benchmarks/serving_simulator")
+PARTS: dict[str, Callable[[Path, int, bool], Json]] = {
+    "fig11": fig11.measure,
+    "priorities": parts.priorities,
+    "defragmentation": parts.defragmentation,
+    "scaling": parts.scaling,
+    "traces": parts.traces,
+    "claims": claims.measure,
+}
+
+
+def main() -> int:
+    """Measure, print, write."""
+    asked = _arguments()
+    data = os.environ.get("FAIRSTOW_DATA")
+    if not data:
+        print("FAIRSTOW_DATA names no folder with the traces; nothing is measured.")
+        return 0
+    results: Json = {}
+    if asked.output and Path(asked.output).exists():
+        results = json.loads(Path(asked.output).read_text(encoding="utf-8"))
+    for name in asked.parts:
+        found = PARTS[name](Path(data), asked.seeds, asked.quick)
+        about = provenance("numpy", folders=FOLDERS)
+        results[name] = {"provenance": about, "seeds": asked.seeds} | found
+        if asked.output:
+            text = json.dumps(results, indent=1) + "\n"
+            Path(asked.output).write_text(text, encoding="utf-8")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one rate, a third of the requests")
+    parser.add_argument("-o", "--output", help="a JSON file; parts not measured stay as they are")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
