@@ -22,7 +22,8 @@ from e2e.engines import llama_cpp
 from e2e.engines.llama_cpp import LlamaCpp
 from fairstow.gateway.engines import vocabulary
 from fairstow.gateway.engines.canary import Canary, Verdict
-from fairstow.gateway.engines.llama_cpp import Declared, LlamaCppEngine
+from fairstow.gateway.engines.declared import Declared
+from fairstow.gateway.engines.llama_cpp import LlamaCppEngine
 from fairstow.gateway.engines.protocol import (
     EngineError,
     Finish,

@@ -23,6 +23,7 @@ import pytest
 from e2e.engines import tiny_model, vllm
 from fairstow.gateway.engines import vocabulary
 from fairstow.gateway.engines.canary import Canary, Verdict
+from fairstow.gateway.engines.declared import Declared
 from fairstow.gateway.engines.protocol import (
     EngineError,
     Finish,
@@ -32,7 +33,7 @@ from fairstow.gateway.engines.protocol import (
     Piece,
     Sampling,
 )
-from fairstow.gateway.engines.vllm import Declared, VllmEngine
+from fairstow.gateway.engines.vllm import VllmEngine
 
 if TYPE_CHECKING:
     from e2e.engines.vllm import Vllm

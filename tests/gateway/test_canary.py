@@ -14,8 +14,9 @@ import msgspec
 import pytest
 
 from fairstow.gateway.engines.canary import Canary, Verdict, difference
+from fairstow.gateway.engines.declared import Declared
 from fairstow.gateway.engines.protocol import Logprob, Movement
-from fairstow.gateway.engines.vllm import Declared, VllmEngine
+from fairstow.gateway.engines.vllm import VllmEngine
 from tests.gateway.servers import KEY, serving, url
 
 

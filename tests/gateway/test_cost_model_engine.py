@@ -25,6 +25,7 @@ import pytest
 from fairstow.gateway import cost_model_server
 from fairstow.gateway.cost_model import text
 from fairstow.gateway.cost_model.server import Server
+from fairstow.gateway.engines.declared import Declared
 from fairstow.gateway.engines.protocol import (
     EngineError,
     Finish,
@@ -34,7 +35,7 @@ from fairstow.gateway.engines.protocol import (
     Piece,
     Sampling,
 )
-from fairstow.gateway.engines.vllm import Declared, VllmEngine
+from fairstow.gateway.engines.vllm import VllmEngine
 from tests.gateway.servers import KEY, serving, url
 
 PROMPT = text.encode("Once upon a time there was an engine. " * 5)

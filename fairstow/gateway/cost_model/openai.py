@@ -38,11 +38,20 @@ class Wanted(msgspec.Struct, frozen=True):
     usage: bool
     salt: str
     priority: int
+    ids: bool
+    stops: frozenset[int]
 
     @property
     def prefix(self) -> str:
         """How ids of such answers begin."""
         return "chatcmpl" if self.chat else "cmpl"
+
+
+class _Text(msgspec.Struct, frozen=True):
+    text: str
+    tokens: list[int]
+    finish: str | None
+    matched: int | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -106,13 +115,15 @@ def wanted(path: str, body: Mapping[str, Any]) -> Wanted:
         usage=bool((body.get("stream_options") or {}).get("include_usage")),
         salt=str(body.get("cache_salt") or ""),
         priority=int(body.get("priority") or 0),
+        ids=bool(body.get("return_token_ids")),
+        stops=frozenset(body.get("stop_token_ids") or ()),
     )
 
 
 async def chunks(answer: Answer, every: Sequence[Pieces]) -> AsyncGenerator[bytes, None]:
     """Yield a stream's chunks, of all choices as they come."""
     counted = 0
-    said: asyncio.Queue[tuple[int, tuple[str, int, str | None] | Exception]] = asyncio.Queue()
+    said: asyncio.Queue[tuple[int, _Text | Exception]] = asyncio.Queue()
 
     async def listen(index: int, pieces: Pieces) -> None:
         try:
@@ -132,13 +143,14 @@ async def chunks(answer: Answer, every: Sequence[Pieces]) -> AsyncGenerator[byte
             index, each = await said.get()
             if isinstance(each, Exception):
                 raise each
-            content, tokens, finish = each
-            counted += tokens
-            open_choices -= finish is not None
+            counted += len(each.tokens)
+            open_choices -= each.finish is not None
             if answer.wanted.chat:
-                choice = _delta(index, {"content": content} if content else {}, finish)
+                choice = _delta(index, {"content": each.text} if each.text else {}, each.finish)
             else:
-                choice = {"index": index, "text": content, "finish_reason": finish}
+                choice = {"index": index, "text": each.text, "finish_reason": each.finish}
+            if answer.wanted.ids:
+                choice |= {"token_ids": each.tokens, "stop_reason": each.matched}
             yield _encoded(answer, [choice])
         if answer.wanted.usage:
             yield _encoded(answer, [], _usage(answer, counted))
@@ -151,31 +163,30 @@ async def chunks(answer: Answer, every: Sequence[Pieces]) -> AsyncGenerator[byte
 async def whole(answer: Answer, every: Sequence[Pieces]) -> dict[str, Any]:
     """Return an answer that isn't streamed."""
 
-    async def collect(pieces: Pieces) -> tuple[str, int, str | None]:
-        content, counted, finish = "", 0, None
+    async def collect(pieces: Pieces) -> _Text:
+        every: list[_Text] = []
         async with aclosing(_texts(pieces, answer.wanted.stop)) as texts:
-            async for more, tokens, finish in texts:  # noqa: B007
-                content, counted = content + more, counted + tokens
-        return content, counted, finish
+            every = [each async for each in texts]
+        tokens = [token for each in every for token in each.tokens]
+        return _Text("".join(each.text for each in every), tokens, every[-1].finish)
 
     collected = await asyncio.gather(*(collect(pieces) for pieces in every))
     choices = [
-        {"index": index, "finish_reason": finish, "logprobs": None}
+        {"index": index, "finish_reason": each.finish, "logprobs": None}
         | (
-            {"message": {"role": "assistant", "content": content}}
+            {"message": {"role": "assistant", "content": each.text}}
             if answer.wanted.chat
-            else {"text": content}
+            else {"text": each.text}
         )
-        for index, (content, _, finish) in enumerate(collected)
+        | ({"token_ids": each.tokens} if answer.wanted.ids else {})
+        for index, each in enumerate(collected)
     ]
-    usage = _usage(answer, sum(tokens for _, tokens, _ in collected))
+    usage = _usage(answer, sum(len(each.tokens) for each in collected))
     return _frame(answer, choices, usage, chunk=False)
 
 
-async def _texts(
-    pieces: Pieces, stops: Sequence[str]
-) -> AsyncGenerator[tuple[str, int, str | None], None]:
-    """Yield text as it is certain, with how many tokens came; up to a stop string."""
+async def _texts(pieces: Pieces, stops: Sequence[str]) -> AsyncGenerator[_Text, None]:
+    """Yield text as it is certain, with the tokens that came; up to a stop string."""
     utf8 = codecs.getincrementaldecoder("utf-8")("replace")
     held = max((len(stop) for stop in stops), default=1) - 1
     rest = ""
@@ -185,10 +196,10 @@ async def _texts(
             rest += utf8.decode(bytes(t for t in told.tokens if t < 256), over)
             found = [at for stop in stops if (at := rest.find(stop)) >= 0]
             if found:
-                yield rest[: min(found)], len(told.tokens), "stop"
+                yield _Text(rest[: min(found)], told.tokens, "stop")
                 return
             certain = len(rest) if over else max(0, len(rest) - held)
-            yield rest[:certain], len(told.tokens), told.finish
+            yield _Text(rest[:certain], told.tokens, told.finish, told.matched)
             rest = rest[certain:]
 
 

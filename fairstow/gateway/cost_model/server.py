@@ -297,6 +297,7 @@ class Server:
                 priority=wanted.priority,
                 salt=wanted.salt,
                 ends=not wanted.ignore_eos,
+                stops=wanted.stops,
                 variant=number,
             )
             for number in range(wanted.n)

@@ -23,6 +23,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from fairstow.gateway.engines.declared import Declared
 from fairstow.gateway.engines.protocol import (
     Capabilities,
     Decoder,
@@ -42,18 +43,6 @@ from fairstow.gateway.engines.wire import Wire
 
 FILE_LASTS_S = 30.0  # a slot's file is written over by the slot's next hold
 SAMPLERS = ("temperature", "min_p", "top_k", "top_p")
-
-
-class Declared(msgspec.Struct, frozen=True):
-    """What whoever starts an engine knows of it and it doesn't say.
-
-    Attributes:
-        weights: what tells its weights from others: a digest or a revision.
-        slots: names the folder under its `--slot-save-path`; engines that say the same share it.
-    """
-
-    weights: str = ""
-    slots: str = ""
 
 
 class _Top(msgspec.Struct):

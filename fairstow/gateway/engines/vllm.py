@@ -22,6 +22,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from fairstow.gateway.engines.declared import Declared
 from fairstow.gateway.engines.protocol import (
     Capabilities,
     Decoder,
@@ -39,11 +40,12 @@ from fairstow.gateway.engines.protocol import (
 from fairstow.gateway.engines.vocabulary import BYTES, Vocabulary
 from fairstow.gateway.engines.wire import Wire
 
+__all__ = ["Declared", "VllmEngine"]
+
 GENERATE = "/inference/v1/generate"
 ABORT = "/inference/v1/abort_requests"
 PREFIX = "generate-tokens-"  # what it puts before the ids that abort wants
 OLDEST = (0, 32)
-LEASE_S = 30.0
 # The destination renews the lease while it waits, for the first time after a sixth of it.
 USABLE = 0.75
 ABORT_TIMEOUT_S = 5.0
@@ -52,21 +54,6 @@ CACHE_CONFIG = "vllm:cache_config_info"
 COST_MODEL_BYTES = "CostModelBytes"
 SAMPLE_TEXT = "The quick brown fox, é€🙂 0123\n"
 SAMPLE_CHAT = [{"role": "user", "content": SAMPLE_TEXT}]
-
-
-class Declared(msgspec.Struct, frozen=True):
-    """What whoever starts an engine knows of it and it doesn't say.
-
-    Attributes:
-        weights: what tells its weights, adapters and quantisation from others: a digest, a
-            revision, or the pod template that all engines of a rollout share.
-        priority: it runs with `--scheduling-policy priority`.
-        lease: seconds it keeps held blocks, its `kv_lease_duration`.
-    """
-
-    weights: str = ""
-    priority: bool = False
-    lease: float = LEASE_S
 
 
 class _LogprobSaid(msgspec.Struct):
