@@ -1,0 +1,1 @@
+"""OpenAI's API as clients see it: errors, answers and streams."""

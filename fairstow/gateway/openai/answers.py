@@ -1,0 +1,155 @@
+"""A record as an OpenAI answer, whole or as a stream, for chat and plain completions.
+
+Id, creation time and role are said once, whatever legs the request had; usage is counted from the
+record. What is the same in every chunk of a stream is encoded once, since chunks are the gateway's
+hottest path. Called by `app`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from fairstow.serving.record import Delta
+from fairstow.serving.requests import Endpoint
+from fairstow.serving.tokens import Finish, Logprob
+
+DONE = b"data: [DONE]\n\n"
+Spell = Callable[[int], str]
+"""A token's own text."""
+
+_encode = msgspec.json.encode
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Counted tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+def usage(prompt: int, generated: int) -> Usage:
+    """Return the usage of a request."""
+    return Usage(prompt, generated, prompt + generated)
+
+
+class Answer:
+    """One request's answer.
+
+    Attributes:
+        id: as clients see it.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, model: str, created: int, *, counted: bool, spell: Spell
+    ) -> None:
+        self._chat = endpoint is Endpoint.CHAT
+        self.id = f"{'chatcmpl' if self._chat else 'cmpl'}-{secrets.token_hex(16)}"
+        self._model = model
+        self._created = created
+        self._counted = counted
+        self._spell = spell
+        self._offset = 0
+        kind = "chat.completion.chunk" if self._chat else "text_completion"
+        head = {"id": self.id, "object": kind, "created": created, "model": model}
+        self._head = b"data: " + _encode(head)[:-1] + b',"choices":['
+        self._before = self._head + (
+            b'{"index":0,"delta":{"content":' if self._chat else b'{"index":0,"text":'
+        )
+        self._after = (b"}" if self._chat else b"") + (
+            b',"logprobs":null,"finish_reason":null}' + self._end()
+        )
+
+    def _end(self) -> bytes:
+        return (b'],"usage":null}' if self._counted else b"]}") + b"\n\n"
+
+    def opening(self) -> bytes:
+        """Return what comes before any text."""
+        if not self._chat:
+            return b""
+        choice = {
+            "index": 0,
+            "delta": {"role": "assistant", "content": ""},
+            "logprobs": None,
+            "finish_reason": None,
+        }
+        return self._head + _encode(choice) + self._end()
+
+    def chunk(self, delta: Delta) -> bytes:
+        """Return what a delta is to a client; nothing if it shows nothing."""
+        if not delta.text and not delta.logprobs:
+            return b""
+        if not delta.logprobs:
+            return self._before + _encode(delta.text) + self._after
+        return self._head + _encode(self._choice(delta.text, delta.logprobs, None)) + self._end()
+
+    def closing(self, finish: Finish, counted: Usage) -> bytes:
+        """Return what ends a stream well."""
+        last = self._head + _encode(self._choice("", (), finish)) + self._end()
+        if not self._counted:
+            return last + DONE
+        return last + self._head + b'],"usage":' + _encode(counted) + b"}\n\n" + DONE
+
+    def whole(
+        self, text: str, logprobs: Sequence[Logprob] | None, finish: Finish, counted: Usage
+    ) -> bytes:
+        """Return the answer of a request that isn't streamed."""
+        said: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": finish}
+        if self._chat:
+            said["message"] = {"role": "assistant", "content": text, "refusal": None}
+        else:
+            said["text"] = text
+        if logprobs is not None:
+            said["logprobs"] = self._logprobs(logprobs)
+        return _encode(
+            {
+                "id": self.id,
+                "object": "chat.completion" if self._chat else "text_completion",
+                "created": self._created,
+                "model": self._model,
+                "choices": [said],
+                "usage": counted,
+            }
+        )
+
+    def _choice(
+        self, text: str, logprobs: Sequence[Logprob], finish: Finish | None
+    ) -> dict[str, Any]:
+        said: dict[str, Any] = {"index": 0}
+        if self._chat:
+            said["delta"] = {"content": text} if finish is None else {}
+        else:
+            said["text"] = text
+        said["logprobs"] = self._logprobs(logprobs) if logprobs else None
+        said["finish_reason"] = finish
+        return said
+
+    def _logprobs(self, logprobs: Sequence[Logprob]) -> dict[str, Any]:
+        if self._chat:
+            content = [
+                self._likely(each.token, each.logprob)
+                | {"top_logprobs": [self._likely(*other) for other in each.top]}
+                for each in logprobs
+            ]
+            return {"content": content, "refusal": None}
+        tokens = [self._spell(each.token) for each in logprobs]
+        offsets = []
+        for token in tokens:
+            offsets.append(self._offset)
+            self._offset += len(token)
+        return {
+            "tokens": tokens,
+            "token_logprobs": [each.logprob for each in logprobs],
+            "top_logprobs": [
+                {self._spell(token): value for token, value in each.top} for each in logprobs
+            ],
+            "text_offset": offsets,
+        }
+
+    def _likely(self, token: int, logprob: float) -> dict[str, Any]:
+        text = self._spell(token)
+        return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
