@@ -112,12 +112,18 @@ class Action(msgspec.Struct, frozen=True, gc=False):
 
 
 class Start(Action, frozen=True, gc=False):
-    """Start a leg from the first `length` ids; `source` has computed them, "" recomputes."""
+    """Start a leg from the first `length` ids.
+
+    Attributes:
+        source: has computed them; "" recomputes.
+        move: whose last stage it is; 0 if it isn't one.
+    """
 
     leg: int
     engine: str
     length: int
     source: str = ""
+    move: int = 0
 
 
 class Abort(Action, frozen=True, gc=False):
@@ -339,7 +345,7 @@ class Handover:
     def _last(self, going: _Going, engine: str) -> Action:
         going.leg = _Leg(self._number(), going.to.destination)
         source = "" if going.to.way is Way.RECOMPUTED else engine
-        return Start(going.leg.number, going.leg.engine, self.length, source)
+        return Start(going.leg.number, going.leg.engine, self.length, source, going.number)
 
     def _stay(self, reason: str) -> list[Action]:
         """Go on with the source, if there is one, else anywhere."""

@@ -191,7 +191,7 @@ def test_stages_are_repeated_until_little_is_left() -> None:
     assert second.length == PROMPT + 8
     world.say(1, 2)
     (last,) = world.prepared()
-    assert last == Start(3, "b", PROMPT + 10, "a")
+    assert last == Start(3, "b", PROMPT + 10, "a", move=2)
 
 
 def test_what_the_source_says_meanwhile_is_dropped_with_the_first_token() -> None:
@@ -247,7 +247,10 @@ def test_a_source_that_breaks_while_preparing_starts_where_it_was_going() -> Non
 
 def test_a_source_that_must_stop_is_aborted_first() -> None:
     world = running()
-    assert world.on(Move("b", Way.STOPPED)) == [Abort(1), Start(3, "b", PROMPT + 5, "a")]
+    assert world.on(Move("b", Way.STOPPED)) == [
+        Abort(1),
+        Start(3, "b", PROMPT + 5, "a", move=2),
+    ]
     assert world.fail(3)[-1] == Park()
 
 
@@ -256,7 +259,7 @@ def test_recomputed_there_before_it_switches() -> None:
     (warm,) = world.on(Move("b", Way.RECOMPUTED))
     assert isinstance(warm, Prepare)
     assert warm.source == ""
-    assert world.prepared() == [Start(3, "b", PROMPT + 5)]
+    assert world.prepared() == [Start(3, "b", PROMPT + 5, move=2)]
 
 
 def test_what_has_said_nothing_goes_at_once() -> None:

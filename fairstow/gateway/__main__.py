@@ -1,0 +1,171 @@
+"""`python -m fairstow.gateway`: OpenAI's API in front of a pool of LLM engines.
+
+Exit codes: 0 ended when told to, 1 failed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import aiohttp
+import uvloop
+
+from fairstow.cluster.errors import InputError
+from fairstow.gateway.app import Limits
+from fairstow.gateway.dispatching import MOST_WAITING
+from fairstow.gateway.engines.protocol import Engine
+from fairstow.gateway.engines.vllm import Declared, VllmEngine
+from fairstow.gateway.engines.vocabulary import Vocabulary, VocabularyError, read
+from fairstow.gateway.service import MakeEngine, Settings, new_secret, serve
+from fairstow.kube.aio.tasks import stop_signal
+from fairstow.kube.flags import LOG_LEVELS, address, seconds
+from fairstow.kube.logs import log_json
+from fairstow.serving.policies import DEFAULT, POLICIES
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the gateway and return its exit code."""
+    options = _parser().parse_args(arguments)
+    log_json(options.log_level)
+    logging.getLogger("uvicorn.error").setLevel("WARNING")
+    try:
+        settings = _settings(options)
+    except (InputError, OSError, VocabularyError) as error:
+        print(f"fairstow.gateway: {error}", file=sys.stderr)
+        return 2
+    try:
+        uvloop.run(_run(settings))
+    except (InputError, OSError) as error:
+        print(f"fairstow.gateway: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    await serve(settings, stop_signal())
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    if options.tenants is None and not _loopback(options.listen.host):
+        raise InputError(
+            f"--listen {options.listen}",
+            "others reach that port, and nothing says who may use it",
+            "Give --tenants FILE, or listen on 127.0.0.1.",
+        )
+    if options.admin_token_file is None and not _loopback(options.admin_listen.host):
+        raise InputError(
+            f"--admin-listen {options.admin_listen}",
+            "others reach that port, and there is no token",
+            "Give --admin-token-file FILE, or listen on 127.0.0.1.",
+        )
+    key = _secret(options.engine_key_file)
+    vocabulary = read(options.tokenizer) if options.tokenizer else None
+    declared = Declared(weights=options.weights, priority=options.engine_priorities)
+    salt = _secret(options.salt_file)
+    return Settings(
+        listen=options.listen,
+        admin=options.admin_listen,
+        engines=[_engine(url, key, declared, vocabulary) for url in options.engine],
+        tenants=options.tenants,
+        admin_token=_secret(options.admin_token_file),
+        secret=salt.encode() if salt else new_secret(),
+        dispatch=options.policy,
+        reschedule=options.reschedule,
+        most_waiting=options.most_waiting,
+        limits=Limits(options.longest_body << 20, options.keep_alive),
+        grace=options.grace,
+        replicas=options.replicas,
+        name=options.name,
+        pool=options.pool,
+    )
+
+
+def _engine(
+    text: str, key: str | None, declared: Declared, vocabulary: Vocabulary | None
+) -> MakeEngine:
+    name, separator, url = text.partition("=")
+    if not separator or "/" in name:
+        url = text
+        name = url.partition("://")[2].rstrip("/")
+
+    def make(session: aiohttp.ClientSession) -> Engine:
+        return VllmEngine(session, name, url, key=key, declared=declared, vocabulary=vocabulary)
+
+    return make
+
+
+def _secret(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    text = file.read_text().strip()
+    if not text:
+        raise InputError(str(file), "is empty", "Put the secret in it, alone.")
+    return text
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fairstow.gateway",
+        allow_abbrev=False,
+        description="OpenAI's API in front of LLM engines; running requests move between them.",
+    )
+    _ports(parser.add_argument_group("ports"))
+    _engines(parser.add_argument_group("engines"))
+    spread = parser.add_argument_group("requests")
+    add = spread.add_argument
+    add("--policy", choices=sorted(POLICIES), default=DEFAULT, help="default %(default)s")
+    add("--reschedule", action="store_true", help="move running requests as the policy says")
+    add("--most-waiting", type=int, default=MOST_WAITING, metavar="N", help="then 429")
+    add("--longest-body", type=int, default=10, metavar="MIB", help="default %(default)s")
+    add("--keep-alive", type=seconds, default=10.0, metavar="S", help="comments in silent streams")
+    add("--grace", type=seconds, default=30.0, metavar="S", help="for requests, at the end")
+    add("--replicas", type=int, default=1, metavar="N", help="limits of tenants hold over all")
+    parser.add_argument("--name", default=socket.gethostname(), help="ours, in the ledger")
+    parser.add_argument("--pool", default="local", help="the pool's name, in the ledger")
+    parser.add_argument("--log-level", choices=LOG_LEVELS, default="info")
+    return parser
+
+
+def _ports(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--listen", type=address, default="127.0.0.1:8080", metavar="HOST:PORT", help="clients")
+    add("--admin-listen", type=address, default="127.0.0.1:8081", metavar="HOST:PORT")
+    add("--tenants", type=Path, metavar="FILE", help="who may use it; docs/gateway.md")
+    add("--admin-token-file", type=Path, metavar="FILE", help="what the admin port asks for")
+
+
+def _engines(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--engine",
+        action="append",
+        default=[],
+        metavar="[NAME=]URL",
+        help="a vLLM server, or one of the cost model; give it several times",
+    )
+    add("--engine-key-file", type=Path, metavar="FILE", help="the key they ask for")
+    add("--tokenizer", type=Path, metavar="FILE", help="tokenizer.json of the model")
+    add("--weights", default="", metavar="TEXT", help="what tells these weights from others")
+    add(
+        "--engine-priorities",
+        action="store_true",
+        help="they run with --scheduling-policy priority",
+    )
+    add("--salt-file", type=Path, metavar="FILE", help="secret of the pool's gateways")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

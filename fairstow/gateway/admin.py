@@ -1,0 +1,206 @@
+"""The port beside the clients': health, metrics, the ledger, drains and proposed moves.
+
+Only for this machine or for holders of a token, since it shows every tenant's requests (never what
+they say) and moves them. `/healthz` and `/readyz` are open to all. Its bodies are `serving.wire`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from fairstow.gateway import metrics
+from fairstow.gateway.app import Gateway
+from fairstow.gateway.exchange import ClientLeftError, Exchange, Receive, Scope, Send
+from fairstow.gateway.fleet import Instance
+from fairstow.gateway.moving import Mover
+from fairstow.gateway.openai.errors import ApiError
+from fairstow.serving import model
+from fairstow.serving.model import RequestView
+from fairstow.serving.wire import (
+    Drains,
+    InstanceEntry,
+    Ledger,
+    Moves,
+    Phase,
+    RequestEntry,
+    State,
+)
+
+Guard = Callable[[str, str], Awaitable[None]]
+"""Is given a request's Authorization and path; raises ApiError unless it is let in."""
+
+Body = TypeVar("Body", Drains, Moves)
+
+_LONGEST = 4 << 20
+
+
+def token_guard(token: str) -> Guard:
+    """Let in who shows this token."""
+
+    async def guard(authorization: str, _path: str) -> None:
+        scheme, _, given = authorization.partition(" ")
+        same = hmac.compare_digest(given.strip().encode("latin-1", "replace"), token.encode())
+        if scheme.lower() != "bearer" or not same:
+            raise ApiError(401, "Send the admin token: Authorization: Bearer …")
+
+    return guard
+
+
+async def local_guard(_authorization: str, _path: str) -> None:
+    """Let everybody in: only this machine reaches the port."""
+
+
+class Admin:
+    """The application."""
+
+    def __init__(self, gateway: Gateway, mover: Mover, guard: Guard, name: str, pool: str) -> None:
+        self._gateway = gateway
+        self._mover = mover
+        self._guard = guard
+        self._name = name
+        self._pool = pool
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        exchange = Exchange(scope, receive, send, keep_alive=10.0, longest=_LONGEST)
+        try:
+            await self._answer(exchange)
+        except ApiError as error:
+            await exchange.fail(error)
+        except ClientLeftError:
+            pass
+        finally:
+            exchange.close()
+
+    async def _answer(self, exchange: Exchange) -> None:
+        match exchange.method, exchange.path:
+            case "GET", "/healthz":
+                await exchange.text(b"ok")
+                return
+            case "GET", "/readyz":
+                trouble = self._unready()
+                await exchange.text(trouble.encode() or b"ok", 503 if trouble else 200)
+                return
+        await self._guard(exchange.header(b"authorization") or "", exchange.path)
+        match exchange.method, exchange.path:
+            case "GET", "/metrics":
+                self._measure()
+                await exchange.text(generate_latest(metrics.REGISTRY), kind=CONTENT_TYPE_LATEST)
+            case "GET", "/ledger":
+                await self._ledger(exchange)
+            case "POST", "/moves":
+                moves = _read(await exchange.body(), Moves)
+                await exchange.answer(msgspec.json.encode(self._mover.take(list(moves.moves))))
+            case "PUT", "/drains":
+                await self._drains(exchange)
+            case _:
+                raise ApiError(
+                    404, "There are GET /ledger, POST /moves, PUT /drains, GET /metrics."
+                )
+
+    def _unready(self) -> str:
+        if self._gateway.ending:
+            return "ending"
+        return "" if self._gateway.fleet.serving() else "no engine serves"
+
+    async def _drains(self, exchange: Exchange) -> None:
+        wanted = _read(await exchange.body(), Drains)
+        fleet = self._gateway.fleet
+        unknown = [name for name in wanted.instances if name not in fleet.instances]
+        if unknown:
+            raise ApiError(404, f"No engine is called {unknown[0][:100]!r}; see GET /ledger.")
+        fleet.drain(wanted.instances)
+        self._mover.drain()
+        await self._ledger(exchange)
+
+    async def _ledger(self, exchange: Exchange) -> None:
+        await exchange.answer(msgspec.json.encode(self.ledger()))
+
+    def ledger(self) -> Ledger:
+        """Return all that this gateway knows."""
+        gateway = self._gateway
+        streams = [
+            _request(each.view, each.at, parked=each.at is None, moving=each.handover.destination)
+            for each in gateway.streams.values()
+        ]
+        pinned = [
+            _request(view, instance, pinned=why, parked=instance is None)
+            for view, why in gateway.pinned.values()
+            for instance in [self._of(view)]
+        ]
+        instances = [_instance(each) for each in gateway.fleet.instances.values()]
+        return Ledger(self._name, self._pool, instances, [*streams, *pinned])
+
+    def _of(self, view: RequestView) -> Instance | None:
+        for each in self._gateway.fleet.instances.values():
+            if view in each.place:
+                return each
+        return None
+
+    def _measure(self) -> None:
+        fleet = self._gateway.fleet
+        metrics.WAITING.set(len(self._gateway.dispatcher))
+        states = Counter(each.state for each in fleet.instances.values())
+        for state in State:
+            metrics.ENGINES.labels(state).set(states[state])
+        metrics.RUNNING.clear()
+        for each in fleet.instances.values():
+            metrics.RUNNING.labels(each.name).set(len(each.place))
+
+
+def _request(
+    view: RequestView,
+    at: Instance | None,
+    *,
+    parked: bool,
+    pinned: str = "",
+    moving: str = "",
+) -> RequestEntry:
+    phase = Phase.PARKED if parked else Phase.RUNNING
+    if not parked and view.phase is not model.Phase.DECODE:
+        phase = Phase.QUEUED
+    return RequestEntry(
+        id=view.id,
+        tenant=view.tenant,
+        instance="" if at is None else at.name,
+        phase=phase,
+        prompt=view.prompt,
+        generated=view.generated,
+        limit=max(0, view.limit - view.generated),
+        priority=view.priority,
+        arrived=round(time.monotonic() - view.arrived, 3),
+        pinned=pinned,
+        moving=moving,
+    )
+
+
+def _instance(each: Instance) -> InstanceEntry:
+    facts = each.facts
+    return InstanceEntry(
+        name=each.name,
+        url=each.engine.url,
+        state=each.state,
+        compatibility=facts.compatibility if facts else "",
+        kv_tokens=facts.kv_tokens if facts else 0,
+        block=facts.block if facts else 0,
+        movement=facts.movement if facts else "",
+        moved=each.moved,
+        recomputed=each.recomputed,
+        problem=each.problem,
+    )
+
+
+def _read(body: bytes, kind: type[Body]) -> Body:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ApiError(400, f"The body can't be used: {error}") from None

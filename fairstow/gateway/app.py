@@ -1,0 +1,319 @@
+"""The gateway's ASGI application: OpenAI's paths, from a client's bytes to a client's bytes.
+
+A request passes these steps; each may end it with an error in OpenAI's shape:
+
+1. whose key is it, and may that tenant ask now (tenants);
+2. what is asked for (serving.requests); a priority within the key's;
+3. is there an engine of that model; requests wait while they come up;
+4. movable: its prompt's ids from the engine's own template, then a stream (streams) whose record
+   becomes the answer (openai.answers). Pinned: passed on as it is (forwarding).
+
+Raw ASGI, since frameworks cost more than all of this together; started by `service`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import structlog
+
+from fairstow.gateway import metrics
+from fairstow.gateway.accounting import CLIENT_LEFT, Told
+from fairstow.gateway.dispatching import Dispatcher, Ticket
+from fairstow.gateway.exchange import ClientLeftError, Exchange, Receive, Scope, Send
+from fairstow.gateway.fleet import Fleet, Instance
+from fairstow.gateway.forwarding import forward
+from fairstow.gateway.generating import Generation, answer_of, parts, prompt
+from fairstow.gateway.openai.errors import ApiError
+from fairstow.gateway.streams import Stream
+from fairstow.gateway.tenants import LimitError, Tenant, Tenants
+from fairstow.serving.model import RequestView
+from fairstow.serving.requests import Asked, Endpoint, Refusal, read
+
+PRIORITY_HEADER = b"x-fairstow-priority"
+_TYPICAL_TOKEN = 4
+"""Bytes of a prompt's token where nobody counts them."""
+
+EMBEDDING_FIELDS = frozenset({"model", "input", "encoding_format", "dimensions", "user"})
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds a request.
+
+    Attributes:
+        longest_body: in bytes.
+        keep_alive: seconds after which a silent stream says that it lives.
+    """
+
+    longest_body: int = 10 << 20
+    keep_alive: float = 10.0
+
+
+class Gateway:
+    """The application.
+
+    Attributes:
+        streams: movable requests, by id; `pinned` the others.
+        ending: no new requests are taken.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        dispatcher: Dispatcher,
+        tenants: Tenants,
+        secret: bytes,
+        limits: Limits = Limits(),
+    ) -> None:
+        self.fleet = fleet
+        self.dispatcher = dispatcher
+        self.tenants = tenants
+        self.limits = limits
+        self.streams: dict[str, Stream] = {}
+        self.pinned: dict[str, tuple[RequestView, str]] = {}
+        self.ending = False
+        self._secret = secret
+        self._exchanges: dict[Exchange, asyncio.Task[Any] | None] = {}
+        self._came = asyncio.Event()
+        fleet.changed = self._fleet_changed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        limits = self.limits
+        exchange = Exchange(
+            scope, receive, send, keep_alive=limits.keep_alive, longest=limits.longest_body
+        )
+        told, began = Told(), time.monotonic()
+        self._exchanges[exchange] = asyncio.current_task()
+        try:
+            await self._answer(exchange, told)
+        except ApiError as error:
+            told.status = error.status
+            await _last_words(exchange, error)
+        except (ClientLeftError, asyncio.CancelledError):
+            told.status = CLIENT_LEFT
+        except Exception:
+            log.exception("a request failed by a fault of ours")
+            told.status = 500
+            await _last_words(exchange, ApiError(500, "The gateway failed; please tell us."))
+        finally:
+            del self._exchanges[exchange]
+            exchange.close()
+            told.status = told.status or exchange.status
+            told.ended(time.monotonic() - began)
+
+    def fail_all(self, error: ApiError) -> None:
+        """End all requests with an error."""
+        for stream in list(self.streams.values()):
+            stream.fail(error)
+        for task in self._exchanges.values():
+            if task is not None:
+                task.cancel()
+
+    async def keep_alive(self) -> None:
+        """Let silent streams say that they live; runs until cancelled."""
+        pause = self.limits.keep_alive
+        while True:
+            await asyncio.sleep(pause / 4)
+            now = asyncio.get_running_loop().time()
+            for stream in self.streams.values():
+                if now - max(stream.spoke, stream.poked) >= pause:
+                    stream.poked = now
+                    stream.outbox.poke()
+
+    async def _answer(self, exchange: Exchange, told: Told) -> None:
+        route = self._routes().get(exchange.path)
+        if route is None:
+            raise ApiError(404, f"Unknown path {exchange.path[:200]}.", code="unknown_url")
+        method, handler = route
+        told.endpoint = exchange.path
+        if exchange.method != method:
+            raise ApiError(405, f"{exchange.path} takes {method}.")
+        tenant = self.tenants.find(exchange.header(b"authorization") or "")
+        told.tenant = tenant.name
+        if self.ending:
+            raise ApiError(503, "This gateway is shutting down.", retry_after=1)
+        await handler(exchange, told, tenant)
+
+    def _routes(
+        self,
+    ) -> Mapping[str, tuple[str, Callable[[Exchange, Told, Tenant], Awaitable[None]]]]:
+        return {
+            "/v1/chat/completions": ("POST", self._generate),
+            "/v1/completions": ("POST", self._generate),
+            "/v1/embeddings": ("POST", self._embed),
+            "/v1/models": ("GET", self._models),
+        }
+
+    async def _models(self, exchange: Exchange, _told: Told, _tenant: Tenant) -> None:
+        found = sorted({each.facts.model for each in self.fleet.answering() if each.facts})
+        data = [
+            {"id": name, "object": "model", "created": 0, "owned_by": "fairstow"} for name in found
+        ]
+        await exchange.answer(msgspec.json.encode({"object": "list", "data": data}))
+
+    async def _generate(self, exchange: Exchange, told: Told, tenant: Tenant) -> None:
+        priority = tenant.priority(exchange.header(PRIORITY_HEADER))
+        tenant.enter()
+        try:
+            body = _json(await exchange.body())
+            asked = read(Endpoint(exchange.path), body)
+            if isinstance(asked, Refusal):
+                raise ApiError(400, asked.message, param=asked.param)
+            del body
+            exchange.streaming = asked.stream
+            self.dispatcher.check_room()
+            if asked.ignored:
+                names = ",".join(asked.ignored).encode("ascii", "replace")[:500]
+                exchange.extra.append((b"x-fairstow-ignored", names.replace(b"\n", b" ")))
+            if asked.pinned:
+                told.pinned = asked.pinned[0]
+                size = _size(asked.body)
+                await self._forward(exchange, told, tenant, priority, asked.body, size)
+            else:
+                await self._stream(exchange, told, tenant, priority, asked)
+        finally:
+            tenant.leave(told.prompt + told.generated)
+
+    async def _embed(self, exchange: Exchange, told: Told, tenant: Tenant) -> None:
+        priority = tenant.priority(exchange.header(PRIORITY_HEADER))
+        tenant.enter()
+        try:
+            body = _json(await exchange.body())
+            if not isinstance(body, dict) or not isinstance(body.get("model"), str):
+                raise ApiError(400, "model is missing.", param="model")
+            if body.get("input") is None:
+                raise ApiError(400, "input is missing.", param="input")
+            told.pinned = "embeddings end by themselves"
+            passed = {name: body[name] for name in EMBEDDING_FIELDS & body.keys()}
+            await self._forward(exchange, told, tenant, priority, passed, _size(passed))
+        finally:
+            tenant.leave(told.prompt)
+
+    async def _stream(
+        self, exchange: Exchange, told: Told, tenant: Tenant, priority: int, asked: Asked
+    ) -> None:
+        began = time.monotonic()
+        found = prompt(self.fleet, self._serving, asked)
+        instance, ids = await exchange.kept_alive(found)
+        view, record = parts(asked, instance, ids, tenant.name, priority)
+        stream = self.streams[view.id] = Stream(
+            self.fleet,
+            self.dispatcher,
+            view,
+            record,
+            msgspec.structs.replace(asked.sampling, max_tokens=view.limit),
+            salt=self._salt(tenant),
+            weight=tenant.weight,
+            done=self._done,
+        )
+        await Generation(exchange, told, asked, began).run(stream, answer_of(asked, instance))
+
+    async def _forward(
+        self,
+        exchange: Exchange,
+        told: Told,
+        tenant: Tenant,
+        priority: int,
+        body: Mapping[str, Any],
+        size: int,
+    ) -> None:
+        metrics.PINNED.labels(tenant.name).inc()
+        view = RequestView(
+            id=secrets.token_hex(12),
+            prompt=size // _TYPICAL_TOKEN,
+            limit=int(body.get("max_completion_tokens") or body.get("max_tokens") or 256),
+            arrived=time.monotonic(),
+            priority=priority,
+            tenant=tenant.name,
+            movable=False,
+        )
+        self.pinned[view.id] = (view, told.pinned)
+
+        async def place() -> Instance:
+            able = await self._serving(str(body["model"]))
+            view.compatibility = able.place.view.compatibility
+            return await self._placed(view, tenant.weight)
+
+        try:
+            await forward(exchange, self.fleet, place, view, body, self._salt(tenant))
+        finally:
+            del self.pinned[view.id]
+            told.prompt, told.generated = view.prompt, view.generated
+
+    async def _placed(self, view: RequestView, weight: float) -> Instance:
+        """Wait for a place in the queue's order."""
+        found: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
+
+        def placed(instance: Instance) -> None:
+            if found.done():
+                instance.place.remove(view)
+            else:
+                found.set_result(instance)
+
+        ticket: Ticket = self.dispatcher.enter(view, weight, placed)
+        try:
+            return await found
+        finally:
+            self.dispatcher.leave(ticket)
+
+    async def _serving(self, model: str) -> Instance:
+        """Wait for an engine of a model. Raises ApiError where others serve other models only."""
+        while True:
+            known = self.fleet.answering()
+            if known and all(each.facts and each.facts.model != model for each in known):
+                raise ApiError(
+                    404,
+                    f"The model {model[:200]!r} isn't served here; see /v1/models.",
+                    code="model_not_found",
+                    param="model",
+                )
+            able = [each for each in self.fleet.serving() if each.facts]
+            able = [each for each in able if each.facts and each.facts.model == model]
+            if able:
+                return min(able, key=lambda each: len(each.place))
+            self._came.clear()
+            await self._came.wait()
+
+    def _fleet_changed(self) -> None:
+        self._came.set()
+        self.dispatcher.fleet_changed()
+
+    def _done(self, stream: Stream) -> None:
+        self.streams.pop(stream.view.id, None)
+        self.dispatcher.look()
+
+    def _salt(self, tenant: Tenant) -> str:
+        return hmac.new(self._secret, tenant.name.encode(), "sha256").hexdigest()[:32]
+
+
+async def _last_words(exchange: Exchange, error: ApiError) -> None:
+    if isinstance(error, LimitError):
+        metrics.REFUSED.labels("", error.limit).inc()
+    try:
+        await exchange.fail(error)
+    except ClientLeftError:
+        return
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ApiError(400, "The body isn't JSON, or nests too deep.") from None
+
+
+def _size(body: Mapping[str, Any]) -> int:
+    return len(msgspec.json.encode(body))

@@ -1,0 +1,141 @@
+"""Which request goes next, and where: the gateway's queue in front of its engines.
+
+Requests wait here, not in engines' queues, where order is no tenant's share and nothing can be
+taken back: an engine is sent no more than fits, but for one that waits at its door, so that it is
+never idle. Among the engines that are open the pool's policy chooses. Whatever changes (a request
+ends, an engine comes or goes) has the queue looked at again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from fairstow.gateway.fleet import Fleet, Instance
+from fairstow.gateway.openai.errors import ApiError
+from fairstow.serving.fair_queue import FairQueue
+from fairstow.serving.model import PoolView, RequestView
+from fairstow.serving.policies.protocols import Dispatcher as Policy
+
+MOST_WAITING = 1000
+RETRY_SECONDS = 5.0
+DOOR = 1
+"""Requests that may wait on an engine for its memory."""
+
+
+class Ticket:
+    """One request's place in the queue."""
+
+    __slots__ = ("number", "placed", "request")
+
+    def __init__(self, request: RequestView, placed: Callable[[Instance], None]) -> None:
+        self.request = request
+        self.placed = placed
+        self.number = 0
+
+
+class Dispatcher:
+    """The queue."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        policy: Policy,
+        clock: Callable[[], float],
+        most_waiting: int = MOST_WAITING,
+    ) -> None:
+        self._fleet = fleet
+        self._policy = policy
+        self._clock = clock
+        self._most = most_waiting
+        self._queue: FairQueue[Ticket] = FairQueue()
+        self._stranded: list[Ticket] = []
+        self._looking: asyncio.Handle | None = None
+        self._turn = 0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def check_room(self) -> None:
+        """Raises ApiError where too many wait already."""
+        if len(self._queue) >= self._most:
+            raise ApiError(
+                429,
+                f"{self._most} requests wait already. Try again later.",
+                code="queue_full",
+                retry_after=RETRY_SECONDS,
+            )
+
+    def enter(
+        self, request: RequestView, weight: float, placed: Callable[[Instance], None]
+    ) -> Ticket:
+        """Queue a new request; `placed` is called once, when it has an engine."""
+        ticket = Ticket(request, placed)
+        ticket.number = self._queue.push(
+            ticket,
+            priority=request.priority,
+            tenant=request.tenant,
+            weight=weight,
+            cost=request.prompt + min(request.limit, request.prompt + 256),
+        )
+        self.look()
+        return ticket
+
+    def resume(self, request: RequestView, placed: Callable[[Instance], None]) -> Ticket:
+        """Queue one that ran already and lost its engine."""
+        ticket = Ticket(request, placed)
+        ticket.number = self._queue.resume(ticket)
+        self.look()
+        return ticket
+
+    def leave(self, ticket: Ticket) -> None:
+        """It waits no longer."""
+        if not self._queue.remove(ticket.number) and ticket in self._stranded:
+            self._stranded.remove(ticket)
+
+    def fleet_changed(self) -> None:
+        """Look at all of them: an engine came or went."""
+        for ticket in self._stranded:
+            ticket.number = self._queue.resume(ticket)
+        self._stranded.clear()
+        self.look()
+
+    def look(self) -> None:
+        """Look at the queue soon; as often as anything changed, once is enough."""
+        if self._looking is None and self._queue:
+            self._looking = asyncio.get_running_loop().call_soon(self._look)
+
+    def choose(self, request: RequestView, *, but: str = "") -> Instance | None:
+        """Return the engine for a request now; None if there is no room."""
+        serving = [each for each in self._fleet.serving() if each.name != but]
+        views = [each.place.view for each in serving if _open(each, request)]
+        if not views:
+            return None
+        pool = PoolView(views, now=self._clock(), turn=self._turn)
+        chosen = self._policy.dispatch(request, pool).instance
+        return None if chosen is None else self._fleet[chosen]
+
+    def _look(self) -> None:
+        self._looking = None
+        while (ticket := self._queue.head()) is not None:
+            instance = self.choose(ticket.request)
+            if instance is None:
+                if any(each.place.view.takes(ticket.request) for each in self._fleet.serving()):
+                    return
+                # Nobody could ever take it as things are: it holds up nobody else.
+                self._stranded.append(self._queue.pop())
+                continue
+            self._queue.pop()
+            self._turn += 1
+            instance.place.add(ticket.request)
+            ticket.placed(instance)
+
+
+def _open(instance: Instance, request: RequestView) -> bool:
+    view = instance.place.view
+    if not view.takes(request):
+        return False
+    return (
+        view.queued < DOOR
+        or view.used + view.demand + view.size(request.length + 1) <= view.capacity
+    )

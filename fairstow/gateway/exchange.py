@@ -1,0 +1,168 @@
+"""One HTTP request and its answer, as ASGI has them: bounded bodies, streams kept alive, goodbyes.
+
+A client that leaves is noticed at once, whatever its request waits for. Used by `app` and what it
+calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from fairstow.gateway.openai.errors import ApiError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Result = TypeVar("Result")
+
+KEEP_ALIVE = b": keep-alive\n\n"
+STALL_SECONDS = 60.0
+"""A client that takes nothing for so long has left."""
+_STREAM = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class ClientLeftError(Exception):
+    """There is nobody to answer any more."""
+
+
+class Exchange:
+    """See the module.
+
+    Attributes:
+        status: that was sent, 0 before.
+        streaming: whether it is answered by events.
+        sent: whether anything of the model's is on its way.
+        gone: whether the client left; `on_gone` is called then.
+    """
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, *, keep_alive: float, longest: int
+    ) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.status = 0
+        self.streaming = False
+        self.sent = False
+        self.gone = False
+        self.on_gone: Callable[[], None] = lambda: None
+        self.extra: list[tuple[bytes, bytes]] = []
+        self._headers: list[tuple[bytes, bytes]] = scope["headers"]
+        self._receive = receive
+        self._send = send
+        self._longest = longest
+        self._keep_alive = keep_alive
+        self._listening: asyncio.Task[None] | None = None
+        self._ended = False
+
+    def header(self, name: bytes) -> str | None:
+        """Return a header; several of a name count as none."""
+        found = [value for each, value in self._headers if each == name]
+        return found[0].decode("latin-1") if len(found) == 1 else None
+
+    async def body(self) -> bytes:
+        """Return the request's body, then listen for the client to leave. Raises ApiError."""
+        parts: list[bytes] = []
+        size = 0
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeftError
+            part = message.get("body", b"")
+            size += len(part)
+            if size > self._longest:
+                raise ApiError(413, f"The body is larger than {self._longest >> 20} MiB.")
+            parts.append(part)
+            more = message.get("more_body", False)
+        self._listening = asyncio.create_task(self._listen())
+        return b"".join(parts)
+
+    async def _listen(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        self.on_gone()
+
+    async def kept_alive(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Return what work comes to; meanwhile the client's stream is kept alive.
+
+        Raises:
+            ClientLeftError: the client left first; the work is cancelled.
+        """
+        task = asyncio.ensure_future(work)
+        left = asyncio.get_running_loop().create_future()
+        self.on_gone = lambda: None if left.done() else left.set_result(None)
+        try:
+            while not task.done():
+                if self.gone:
+                    raise ClientLeftError
+                pause = self._keep_alive if self.streaming else None
+                done, _ = await asyncio.wait(
+                    (task, left), timeout=pause, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
+                    await self.stream(KEEP_ALIVE)
+            return task.result()
+        finally:
+            task.cancel()
+            with suppress(BaseException):
+                await task
+
+    async def stream(self, data: bytes, *, last: bool = False) -> None:
+        """Send a part of a stream, its head before the first."""
+        if not self.status:
+            await self._start(200, _STREAM)
+        await self._put(data, more=not last)
+
+    async def answer(self, data: bytes, status: int = 200) -> None:
+        """Send a whole answer in JSON."""
+        length = (b"content-length", str(len(data)).encode())
+        await self._start(status, [(b"content-type", b"application/json"), length])
+        await self._put(data, more=False)
+
+    async def text(self, data: bytes, status: int = 200, kind: str = "text/plain") -> None:
+        """Send a whole answer in text."""
+        length = (b"content-length", str(len(data)).encode())
+        await self._start(status, [(b"content-type", kind.encode()), length])
+        await self._put(data, more=False)
+
+    async def fail(self, error: ApiError) -> None:
+        """Say what went wrong, as an event where a stream has begun."""
+        if self._ended:
+            return
+        if self.status:
+            await self._put(error.event() if self.streaming else b"", more=False)
+            return
+        data = error.body()
+        length = (b"content-length", str(len(data)).encode())
+        await self._start(error.status, [*error.headers(), length])
+        await self._put(data, more=False)
+
+    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        head = [*headers, *self.extra]
+        await self._send({"type": "http.response.start", "status": status, "headers": head})
+
+    async def _put(self, data: bytes, *, more: bool) -> None:
+        if self.gone:
+            raise ClientLeftError
+        self._ended = not more
+        try:
+            async with asyncio.timeout(STALL_SECONDS):
+                await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        except TimeoutError:
+            self.gone = True
+            raise ClientLeftError from None
+
+    def close(self) -> None:
+        """Listen no longer."""
+        if self._listening is not None:
+            self._listening.cancel()

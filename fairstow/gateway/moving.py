@@ -1,0 +1,121 @@
+"""When requests move: away from engines that drain, and as the policy or the controller says.
+
+A turn looks at every engine, begins what may begin, and ends; what is under way is in the streams.
+Copies are leased by their source, so that few leave one engine at the same time; requests that have
+said nothing yet carry nothing and go at once. Requests that can't be moved are waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from fairstow.gateway.dispatching import Dispatcher
+from fairstow.gateway.fleet import Fleet, Instance
+from fairstow.gateway.streams import Stream
+from fairstow.serving.model import PoolView
+from fairstow.serving.policies.protocols import Rescheduler
+from fairstow.serving.wire import Move, State, Taken
+
+LEAVING = 4
+"""Most requests that leave one engine at the same time with their memory."""
+DRAIN_TURN_SECONDS = 0.02
+TURN_SECONDS = 0.5
+
+
+class Mover:
+    """The moves of one gateway's requests.
+
+    Attributes:
+        leaving: most that leave one engine at once.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        dispatcher: Dispatcher,
+        streams: Mapping[str, Stream],
+        clock: Callable[[], float],
+        rescheduler: Rescheduler | None = None,
+        leaving: int = LEAVING,
+    ) -> None:
+        self._fleet = fleet
+        self._dispatcher = dispatcher
+        self._streams = streams
+        self._clock = clock
+        self.rescheduler = rescheduler
+        self.leaving = leaving
+
+    async def run(self) -> None:
+        """Take turns until cancelled."""
+        rescheduled = self._clock()
+        while True:
+            draining = self.drain()
+            now = self._clock()
+            if self.rescheduler is not None and now - rescheduled >= TURN_SECONDS:
+                rescheduled = now
+                self._reschedule(self.rescheduler)
+            await asyncio.sleep(DRAIN_TURN_SECONDS if draining else TURN_SECONDS)
+
+    def drain(self) -> bool:
+        """Move away what is on engines that drain; return whether anything is."""
+        found = False
+        for source in self._fleet.instances.values():
+            if source.state is not State.DRAINING:
+                continue
+            there = [each for each in self._streams.values() if each.at is source]
+            found = found or bool(there)
+            room = self.leaving - sum(bool(each.handover.destination) for each in there)
+            for stream in there:
+                if not stream.may_move(self._clock()):
+                    continue
+                if stream.handover.decoding:
+                    if room <= 0:
+                        continue
+                    room -= 1
+                destination = self._dispatcher.choose(stream.view, but=source.name)
+                if destination is None:
+                    break
+                stream.move(destination)
+        return found
+
+    def take(self, moves: list[Move]) -> Taken:
+        """Begin what was proposed, as far as it is ours and still makes sense."""
+        taken: list[str] = []
+        declined: dict[str, str] = {}
+        for move in moves:
+            why = self._propose(move)
+            if why:
+                declined[move.request] = why
+            else:
+                taken.append(move.request)
+        return Taken(taken, declined)
+
+    def _propose(self, move: Move) -> str:
+        stream = self._streams.get(move.request)
+        destination = self._fleet.instances.get(move.destination)
+        if stream is None:
+            return "no such request runs here, or it can't be moved"
+        if stream.at is None or stream.at.name != move.source:
+            return "it isn't on that source"
+        if destination is None or destination.state is not State.SERVING:
+            return "the destination serves no requests"
+        if self._leaving(stream.at) >= self.leaving:
+            return "as many as may leave that source are on their way"
+        return stream.move(destination)
+
+    def _reschedule(self, rescheduler: Rescheduler) -> None:
+        views = []
+        for each in self._fleet.answering():
+            each.place.view.leaving = self._leaving(each)
+            views.append(each.place.view)
+        if len(views) < 2:
+            return
+        for found in rescheduler.migrations(PoolView(views, now=self._clock())):
+            self._propose(Move(found.request, found.source, found.destination, found.reason))
+
+    def _leaving(self, source: Instance) -> int:
+        return sum(
+            stream.at is source and bool(stream.handover.destination)
+            for stream in self._streams.values()
+        )

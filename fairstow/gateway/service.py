@@ -1,0 +1,196 @@
+"""The gateway as a running program: its ports, its loops, its orderly end.
+
+Called by `__main__`. One event loop does everything, so that a decision reads a ledger which nobody
+changes meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import structlog
+import uvicorn
+
+from fairstow.gateway import tenants
+from fairstow.gateway.admin import Admin, local_guard, token_guard
+from fairstow.gateway.app import Gateway, Limits
+from fairstow.gateway.dispatching import MOST_WAITING, Dispatcher
+from fairstow.gateway.engines.protocol import Engine
+from fairstow.gateway.fleet import Fleet
+from fairstow.gateway.moving import Mover
+from fairstow.gateway.openai.errors import ApiError
+from fairstow.gateway.tenants import Tenants
+from fairstow.kube.aio.tasks import first, running
+from fairstow.kube.flags import Address
+from fairstow.serving.policies import POLICIES
+
+LISTEN_BACKLOG = 2048
+_LAST_SECONDS = 2.0
+"""After the grace, for errors to reach clients."""
+
+log = structlog.get_logger(__name__)
+
+MakeEngine = Callable[[aiohttp.ClientSession], Engine]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the command line says.
+
+    Attributes:
+        tenants: their file; None lets everybody in, on a loopback port.
+        admin_token: what the admin port asks for; None where only this machine reaches it.
+        secret: keeps tenants' prefixes apart in engines; the same for all replicas of a pool.
+        dispatch: the policy's name. reschedule: whether it moves requests, too.
+        grace: seconds for running requests at the end.
+    """
+
+    listen: Address
+    admin: Address
+    engines: Sequence[MakeEngine]
+    tenants: Path | None
+    admin_token: str | None
+    secret: bytes
+    dispatch: str
+    reschedule: bool
+    most_waiting: int = MOST_WAITING
+    limits: Limits
+    grace: float
+    replicas: int
+    name: str
+    pool: str
+
+
+class Ports(NamedTuple):
+    """Where a running gateway listens."""
+
+    clients: int
+    admin: int
+
+
+def _nobody(_ports: Ports) -> None:
+    """Tell nobody."""
+
+
+async def serve(
+    settings: Settings, stopped: asyncio.Event, listening: Callable[[Ports], None] = _nobody
+) -> None:
+    """Run until told to stop, then end in order.
+
+    Raises:
+        InputError: the tenants' file can't be used.
+        OSError: a port can't be had.
+    """
+    async with gateway_of(settings) as (app, mover):
+        guard = token_guard(settings.admin_token) if settings.admin_token else local_guard
+        admin = _Server(Admin(app, mover, guard, settings.name, settings.pool))
+        clients = _Server(app)
+        with contextlib.ExitStack() as sockets:
+            listeners = [
+                sockets.enter_context(_listen(each)) for each in (settings.listen, settings.admin)
+            ]
+            ports = Ports(*(each.getsockname()[1] for each in listeners))
+            log.info("listening", **ports._asdict())
+            listening(ports)
+            serving = asyncio.create_task(clients.serve(sockets=[listeners[0]]))
+            tasks = [admin.serve(sockets=[listeners[1]]), mover.run(), app.keep_alive()]
+            async with running(tasks) as failed:
+                await first(stopped.wait(), failed, asyncio.shield(serving))
+                await _end(app, clients, serving, settings.grace)
+
+
+async def _end(app: Gateway, clients: _Server, serving: asyncio.Task[None], grace: float) -> None:
+    """End in order; what runs goes on meanwhile, moves too."""
+    # 1. Not ready any more, and no connection is taken.
+    app.ending = True
+    clients.should_exit = True
+    log.info("ending", requests=len(app.streams) + len(app.pinned), seconds=grace)
+
+    # 2. Those there may end by themselves, up to a bound.
+    done, _ = await asyncio.wait({serving}, timeout=grace)
+
+    # 3. The others are told; a stream without [DONE] isn't done.
+    if not done:
+        app.fail_all(ApiError(503, "The gateway is shutting down.", retry_after=1))
+        done, _ = await asyncio.wait({serving}, timeout=_LAST_SECONDS)
+    if not done:
+        clients.force_exit = True
+        await serving
+    log.info("ended")
+
+
+@contextlib.asynccontextmanager
+async def gateway_of(settings: Settings) -> AsyncIterator[tuple[Gateway, Mover]]:
+    """Give a gateway without ports, and its mover."""
+    clock = time.monotonic
+    who = (
+        tenants.read(settings.tenants, clock, settings.replicas)
+        if settings.tenants
+        else Tenants.anybody(clock)
+    )
+    policy = POLICIES[settings.dispatch]({})
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
+        fleet = Fleet()
+        dispatcher = Dispatcher(fleet, policy.dispatcher, clock, settings.most_waiting)
+        app = Gateway(fleet, dispatcher, who, settings.secret, settings.limits)
+        rescheduler = policy.rescheduler if settings.reschedule else None
+        mover = Mover(fleet, dispatcher, app.streams, clock, rescheduler)
+        for make in settings.engines:
+            fleet.add(make(session))
+        try:
+            yield app, mover
+        finally:
+            await fleet.close()
+
+
+def new_secret() -> bytes:
+    """Return a secret for one gateway alone."""
+    return secrets.token_bytes(32)
+
+
+def _listen(where: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
+    return socket.create_server(
+        (where.host, where.port), family=family, backlog=LISTEN_BACKLOG, reuse_port=False
+    )
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn in our event loop: signals are ours."""
+
+    def __init__(self, app: Any) -> None:
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            ws="none",
+            http="httptools",
+            timeout_keep_alive=75,
+            backlog=LISTEN_BACKLOG,
+        )
+        super().__init__(config)
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until `should_exit` is set, or cancelled."""
+        try:
+            await super().serve(sockets)
+        finally:
+            for server in getattr(self, "servers", ()):
+                server.close()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield

@@ -1,0 +1,377 @@
+"""A movable request while it runs: what `handover` decides is carried out here.
+
+Each leg and each stage of preparation is a task; whatever comes of it is an event for the state
+machine, whose actions are done at once and in order. So the record grows in one place, whatever is
+going on at how many engines. A task ends with its context, and with it what the engine does for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+import structlog
+
+from fairstow.gateway import metrics
+from fairstow.gateway.dispatching import Dispatcher, Ticket
+from fairstow.gateway.engines.protocol import Engine, EngineError, Movement, Order
+from fairstow.gateway.fleet import Fleet, Instance
+from fairstow.gateway.openai.errors import ApiError
+from fairstow.gateway.outbox import Outbox
+from fairstow.serving import handover
+from fairstow.serving.handover import Action, Ended, Event, Fault, Handover, Said, Way
+from fairstow.serving.model import RequestView
+from fairstow.serving.record import Record, continued
+from fairstow.serving.tokens import Piece, Sampling
+
+MOVE_SECONDS = 60.0
+SWITCH_SECONDS = 15.0
+"""Most time in which a client may wait for its destination's first token."""
+WAYS = {
+    Movement.PRE_COPY: Way.COPIED,
+    Movement.COPY: Way.STOPPED,
+    Movement.RECOMPUTE: Way.RECOMPUTED,
+}
+RETRY_SECONDS = 1.0
+_TRANSIENT = frozenset({401, 403, 404, 408, 409, 425, 429})
+"""What an engine may answer that says nothing of the request."""
+
+log = structlog.get_logger(__name__)
+
+
+class Stream:
+    """One request.
+
+    Attributes:
+        view: what policies see of it.
+        record: its tokens and text.
+        handover: where it is.
+        outbox: what its client hasn't taken yet.
+        moves: how often it moved; `legs` also counts new starts.
+        spoke: when it last said something, 0 before.
+        done: called once, after its end.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        dispatcher: Dispatcher,
+        view: RequestView,
+        record: Record,
+        sampling: Sampling,
+        *,
+        salt: str,
+        weight: float,
+        done: Callable[[Stream], None],
+    ) -> None:
+        self._fleet = fleet
+        self._dispatcher = dispatcher
+        self.view = view
+        self.record = record
+        self.handover = Handover(len(record))
+        self.outbox = Outbox()
+        self.moves = 0
+        self.legs = 0
+        self.spoke = self.poked = 0.0
+        self._sampling = sampling
+        self._salt = salt
+        self._weight = weight
+        self._done = done
+        self._ticket: Ticket | None = None
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._at: Instance | None = None
+        self._to: Instance | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._copies_failed = 0
+        self._not_before = 0.0
+        self._way_now = Way.RECOMPUTED
+        self._events: deque[Event] = deque()
+        self._telling = False
+        self._over = False
+
+    def start(self) -> None:
+        """Queue it for its first leg."""
+        self._ticket = self._dispatcher.enter(self.view, self._weight, self._placed)
+
+    def leave(self) -> None:
+        """Its client is gone, or has been told an error."""
+        self.tell(handover.Over())
+        self._finish()
+
+    def fail(self, error: ApiError) -> None:
+        """End it with an error."""
+        self.outbox.fail(error)
+        self.leave()
+
+    def move(self, destination: Instance) -> str:
+        """Begin to move it; return why that can't be, "" if it begins."""
+        now = self._at
+        if self.handover.ended or now is None:
+            return "it runs nowhere"
+        if self.handover.destination:
+            return "it is being moved already"
+        if now is destination:
+            return "it is there already"
+        if not destination.place.view.takes(self.view):
+            return "the destination doesn't take it"
+        self._way_now = self._way(now, destination)
+        self.tell(
+            handover.Move(destination.name, self._way_now, slack=2 * destination.place.view.block)
+        )
+        return ""
+
+    @property
+    def at(self) -> Instance | None:
+        """Where the leg runs that its client hears."""
+        return self._at
+
+    def may_move(self, now: float) -> bool:
+        """Whether a move could begin."""
+        return not self.handover.destination and now >= self._not_before
+
+    def tell(self, event: Event) -> None:
+        """Let something have happened; actions may tell more, which comes after it."""
+        self._events.append(event)
+        if self._telling:
+            return
+        self._telling = True
+        try:
+            while self._events:
+                for action in self.handover.on(self._events.popleft()):
+                    self._do(action)
+        finally:
+            self._telling = False
+        if self.handover.ended:
+            self._finish()
+        else:
+            self._sync()
+
+    def _way(self, source: Instance, destination: Instance) -> Way:
+        if source.facts is None or destination.facts is None or self._copies_failed:
+            return Way.RECOMPUTED
+        if source.facts.movement is not destination.facts.movement:
+            return Way.RECOMPUTED
+        return WAYS[source.facts.movement]
+
+    def _placed(self, instance: Instance) -> None:
+        self._ticket = None
+        self._at = instance  # the dispatcher has counted it
+        self.tell(handover.Placed(instance.name))
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case handover.Deliver(_, piece):
+                self._deliver(piece)
+            case handover.Start():
+                self._start(action)
+            case handover.Abort(leg):
+                self._cancel(leg)
+            case handover.Prepare():
+                if self._alarm is None:
+                    self._set_alarm(action.move, MOVE_SECONDS)
+                tokens = self.record.tokens().tolist()
+                self._spawn(action.move, self._prepare(action, tokens))
+            case handover.Moved():
+                self._moved(action)
+            case handover.Stayed():
+                self._stayed(action)
+            case handover.Park():
+                metrics.RESUMED.inc()
+                if self._at is not None:
+                    self._at.recomputed += 1
+                self._sync()
+                self._ticket = self._dispatcher.resume(self.view, self._placed)
+            case handover.Fail(fault):
+                self.outbox.fail(_failure(fault))
+
+    def _deliver(self, piece: Piece) -> None:
+        self._sync()
+        delta = self.record.append(piece)
+        if self._at is not None:
+            self._at.place.spoke(self.view, delta.tokens)
+        else:
+            self.view.generated += delta.tokens
+        self.spoke = asyncio.get_running_loop().time()
+        self.outbox.put(delta)
+        if self.record.finish is not None:
+            self._events.append(handover.Over())
+
+    def _start(self, start: handover.Start) -> None:
+        self.legs += 1
+        if start.move:
+            self._set_alarm(start.move, SWITCH_SECONDS)
+        order = Order(
+            id=f"{self.view.id}-{start.leg}",
+            tokens=self.record.tokens().tolist(),
+            sampling=continued(self._sampling, len(self.record.generated)),
+            priority=self.view.priority,
+            salt=self._salt,
+        )
+        self._spawn(start.leg, self._run(start, order))
+
+    async def _run(self, start: handover.Start, order: Order) -> None:
+        """One leg, from its hold to its end."""
+        instance = self._fleet[start.engine]
+        fault = Fault.UNREACHABLE
+        try:
+            if start.source:
+                order = await self._held(start, order)
+            async with instance.engine.generate(order) as pieces:
+                del order  # its ids are a copy of the record's
+                fault = Fault.BROKEN
+                async for piece in pieces:
+                    self.tell(Said(start.leg, piece))
+                    if self.outbox.full:
+                        await self.outbox.room()
+        except _HoldError as error:
+            log.warning("no hold", engine=start.source, problem=str(error))
+        except EngineError as error:
+            if error.status is not None and 400 <= error.status < 500:
+                fault = Fault.UNREACHABLE if error.status in _TRANSIENT else Fault.REFUSED
+            if not self.handover.ended:
+                log.warning("leg broke", engine=start.engine, problem=str(error))
+                self._fleet.suspect(instance)
+        self.tell(Ended(start.leg, fault))
+
+    async def _held(self, start: handover.Start, order: Order) -> Order:
+        try:
+            hold = await self._fleet[start.source].engine.hold(order.tokens, self._salt)
+        except EngineError as error:
+            raise _HoldError(str(error)) from error
+        return msgspec.structs.replace(order, hold=hold)
+
+    async def _prepare(self, stage: handover.Prepare, tokens: list[int]) -> None:
+        """Bring what was computed so far to the destination."""
+        destination = self._fleet[stage.destination].engine
+        try:
+            if stage.source:
+                hold = await self._fleet[stage.source].engine.hold(tokens, self._salt)
+                await destination.pull(tokens, self._salt, hold)
+            else:
+                await self._warm(destination, stage, tokens)
+        except EngineError as error:
+            log.warning("not prepared", engine=stage.destination, problem=str(error))
+            self.tell(handover.Prepared(stage.move, done=False))
+        else:
+            self.tell(handover.Prepared(stage.move))
+
+    async def _warm(self, engine: Engine, stage: handover.Prepare, tokens: list[int]) -> None:
+        """Have the destination compute it, into its prefix cache; what it says is forgotten."""
+        order = Order(
+            id=f"{self.view.id}-{stage.move}-{len(tokens)}",
+            tokens=tokens,
+            sampling=Sampling(max_tokens=1, temperature=0.0),
+            priority=self.view.priority,
+            salt=self._salt,
+        )
+        async with engine.generate(order) as pieces:
+            async for _ in pieces:
+                pass
+
+    def _moved(self, moved: handover.Moved) -> None:
+        now = asyncio.get_running_loop().time()
+        pause = now - self.spoke if self.spoke else 0.0
+        self._cancel(moved.move)
+        self._end_alarm()
+        self.moves += 1
+        source = self._fleet.instances.get(moved.source)
+        if source is not None and self._way_now is not Way.RECOMPUTED and moved.stages:
+            source.moved += 1
+        elif source is not None:
+            source.recomputed += 1
+        metrics.MOVED.labels("Moved").inc()
+        if moved.stages:
+            metrics.MOVE_PAUSE.observe(pause)
+        log.info(
+            "moved",
+            request=self.view.id,
+            source=moved.source,
+            destination=moved.destination,
+            tokens=len(self.record),
+            stages=moved.stages,
+            dropped=moved.dropped,
+            pause_ms=round(1000 * pause, 1),
+        )
+
+    def _stayed(self, stayed: handover.Stayed) -> None:
+        self._cancel(stayed.move)
+        self._end_alarm()
+        metrics.MOVED.labels(stayed.reason).inc()
+        if stayed.reason not in ("Finished", "Over"):
+            self._copies_failed += 1
+            self._not_before = asyncio.get_running_loop().time() + RETRY_SECONDS
+            log.warning(
+                "stayed",
+                request=self.view.id,
+                destination=stayed.destination,
+                reason=stayed.reason,
+            )
+
+    def _sync(self) -> None:
+        """Let the ledger know where it is and where it goes."""
+        at = self._fleet.instances.get(self.handover.engine)
+        if at is not self._at:
+            if self._at is not None:
+                self._at.place.remove(self.view)
+            if at is not None:
+                at.place.add(self.view)
+            self._at = at
+        to = self._fleet.instances.get(self.handover.destination)
+        if to is not self._to:
+            if self._to is not None:
+                self._to.place.forget(self.view)
+            if to is not None:
+                to.place.expect(self.view)
+            self._to = to
+            self.view.moving = to is not None
+
+    def _spawn(self, number: int, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks[number] = task
+        task.add_done_callback(lambda done: self._task_done(number, done))
+
+    def _task_done(self, number: int, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(number) is task:
+            del self._tasks[number]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a leg failed", request=self.view.id, exc_info=error)
+            self.tell(Ended(number, Fault.BROKEN))
+            self.tell(handover.Prepared(number, done=False))
+
+    def _cancel(self, number: int) -> None:
+        task = self._tasks.pop(number, None)
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+
+    def _set_alarm(self, move: int, seconds: float) -> None:
+        self._end_alarm()
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.call_later(seconds, lambda: self.tell(handover.Withdrawn(move)))
+
+    def _end_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _finish(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._sync()
+        self._end_alarm()
+        if self._ticket is not None:
+            self._dispatcher.leave(self._ticket)
+        self._done(self)
+
+
+class _HoldError(Exception):
+    """The source holds nothing; the destination isn't to blame."""
+
+
+def _failure(fault: Fault) -> ApiError:
+    if fault is Fault.REFUSED:
+        return ApiError(400, "The model's server refuses this request.")
+    return ApiError(502, "The model's server broke off several times at this request.")

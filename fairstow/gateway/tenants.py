@@ -1,0 +1,199 @@
+"""Who may use the gateway, how urgently and how much.
+
+A YAML list, usually a Secret that is mounted as a file:
+
+    - name: team-a
+      keys: [sk-…]              # any of them; kept here as digests only
+      priorities: [normal, high]  # the first where a request names none
+      weight: 2                 # share of the queue, against other tenants'
+      requestsPerMinute: 600    # a minute's worth may come at once; left out: no limit
+      tokensPerMinute: 1000000  # of prompts and answers; what was used is counted afterwards
+      concurrent: 100           # requests at the same time
+
+A bucket of b tokens that fills at r a second holds min(b, level + r·dt); a request is let in while
+its level is positive, so that one may go over by one request's tokens and pays it back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from fairstow.cluster.errors import InputError
+from fairstow.gateway.openai.errors import ApiError
+
+PRIORITIES: Mapping[str, int] = {"high": 0, "normal": 1, "low": 2}
+"""As engines order their queues, smaller first."""
+
+_EXAMPLE = "It is a YAML list such as: - {name: team-a, keys: [sk-…], priorities: [normal]}"
+
+
+class Entry(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """One tenant in the file."""
+
+    name: str
+    keys: list[str]
+    priorities: tuple[str, ...] = ("normal",)
+    weight: float = 1.0
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent: int | None = None
+
+
+class Bucket:
+    """So much a minute."""
+
+    def __init__(self, per_minute: float, clock: Callable[[], float]) -> None:
+        self._most = self._level = float(per_minute)
+        self._rate = per_minute / 60
+        self._clock = clock
+        self._at = clock()
+
+    def take(self, amount: float) -> None:
+        """Count what was used."""
+        self._fill()
+        self._level -= amount
+
+    def wait(self, amount: float) -> float:
+        """Return the seconds until so much may be used; 0 is now."""
+        self._fill()
+        return max(0.0, (amount - self._level) / self._rate)
+
+    def _fill(self) -> None:
+        now = self._clock()
+        self._level = min(self._most, self._level + (now - self._at) * self._rate)
+        self._at = now
+
+
+class Tenant:
+    """One of them.
+
+    Attributes:
+        running: its requests now.
+    """
+
+    def __init__(self, entry: Entry, clock: Callable[[], float], replicas: int) -> None:
+        self.name = entry.name
+        self.weight = entry.weight
+        self.priorities = entry.priorities
+        self.running = 0
+        self._concurrent = _share(entry.concurrent, replicas)
+        requests, tokens = entry.requests_per_minute, entry.tokens_per_minute
+        self._requests = Bucket(requests / replicas, clock) if requests else None
+        self._tokens = Bucket(tokens / replicas, clock) if tokens else None
+
+    def priority(self, wanted: str | None) -> int:
+        """Return the priority of a request that names one, or none."""
+        if wanted is None:
+            return PRIORITIES[self.priorities[0]]
+        if wanted not in PRIORITIES:
+            raise ApiError(400, f"A priority is one of {', '.join(PRIORITIES)}.", param="priority")
+        if wanted not in self.priorities:
+            allowed = ", ".join(self.priorities)
+            raise ApiError(403, f"This key's requests may have the priority {allowed}.")
+        return PRIORITIES[wanted]
+
+    def enter(self) -> None:
+        """Count a request in. Raises ApiError at a limit."""
+        if self._concurrent is not None and self.running >= self._concurrent:
+            raise _limited("concurrent", f"{self._concurrent} requests run already.", 1.0)
+        if self._tokens is not None and (wait := self._tokens.wait(1)):
+            raise _limited("tokens", "The limit of tokens per minute is reached.", wait)
+        if self._requests is not None:
+            if wait := self._requests.wait(1):
+                raise _limited("requests", "The limit of requests per minute is reached.", wait)
+            self._requests.take(1)
+        self.running += 1
+
+    def leave(self, tokens: int) -> None:
+        """Count a request out, and what it used."""
+        self.running -= 1
+        if self._tokens is not None:
+            self._tokens.take(tokens)
+
+
+class LimitError(ApiError):
+    """A limit is reached. Attributes: limit: which."""
+
+    limit = ""
+
+
+class Tenants:
+    """All of them, by key."""
+
+    def __init__(
+        self, entries: Sequence[Entry], clock: Callable[[], float], replicas: int = 1
+    ) -> None:
+        self._by_key: dict[bytes, Tenant] = {}
+        self._anybody: Tenant | None = None
+        for entry in entries:
+            tenant = Tenant(entry, clock, replicas)
+            for key in entry.keys:
+                self._by_key[_digest(key)] = tenant
+
+    @classmethod
+    def anybody(cls, clock: Callable[[], float]) -> Tenants:
+        """Return what lets everybody in, for a port that only this machine reaches."""
+        tenants = cls((), clock)
+        entry = Entry("local", [], priorities=("normal", "high", "low"))
+        tenants._anybody = Tenant(entry, clock, 1)
+        return tenants
+
+    def find(self, authorization: str) -> Tenant:
+        """Return whose key a header holds. Raises ApiError."""
+        if self._anybody is not None:
+            return self._anybody
+        scheme, _, key = authorization.partition(" ")
+        tenant = self._by_key.get(_digest(key.strip()))
+        if scheme.lower() != "bearer" or tenant is None:
+            said = "Incorrect API key." if key else "No API key."
+            raise ApiError(401, f"{said} Send one: Authorization: Bearer …", code="invalid_api_key")
+        return tenant
+
+
+def read(file: Path, clock: Callable[[], float], replicas: int = 1) -> Tenants:
+    """Read a file of tenants. Raises InputError."""
+    try:
+        entries = msgspec.convert(yaml.safe_load(file.read_bytes()), list[Entry])
+    except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
+        raise InputError(str(file), f"can't be used: {error}", _EXAMPLE) from error
+    keys: dict[str, str] = {}
+    for entry in entries:
+        _check(file, entry)
+        for key in entry.keys:
+            if keys.setdefault(key, entry.name) != entry.name:
+                both = f"{keys[key]} and {entry.name}"
+                raise InputError(str(file), f"{both} have a key in common", "Give each its own.")
+    return Tenants(entries, clock, replicas)
+
+
+def _check(file: Path, entry: Entry) -> None:
+    where = f"{file}: tenant {entry.name!r}"
+    if not entry.name or not entry.keys or not all(entry.keys):
+        raise InputError(where, "a tenant has a name and at least one key", _EXAMPLE)
+    unknown = [each for each in entry.priorities if each not in PRIORITIES]
+    if unknown or not entry.priorities:
+        raise InputError(
+            where, f"priorities are some of {', '.join(PRIORITIES)}", "The first is the default."
+        )
+    numbers = (entry.weight, entry.requests_per_minute, entry.tokens_per_minute, entry.concurrent)
+    if any(number is not None and not 0 < number < 1e12 for number in numbers):
+        raise InputError(where, "weight and limits are over 0", "Leave a limit out to have none.")
+
+
+def _share(limit: int | None, replicas: int) -> int | None:
+    return None if limit is None else max(1, limit // replicas)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode(errors="surrogateescape")).digest()
+
+
+def _limited(limit: str, said: str, wait: float) -> LimitError:
+    error = LimitError(429, said, code="rate_limit_exceeded", retry_after=wait)
+    error.limit = limit
+    return error
