@@ -31,7 +31,7 @@ from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.tenants import Tenants
 from fairstow.kube.aio.tasks import first, running
 from fairstow.kube.flags import Address
-from fairstow.serving.policies import POLICIES
+from fairstow.serving.policies import policy
 
 LISTEN_BACKLOG = 2048
 _LAST_SECONDS = 2.0
@@ -137,13 +137,13 @@ async def gateway_of(settings: Settings) -> AsyncIterator[tuple[Gateway, Mover]]
         if settings.tenants
         else Tenants.anybody(clock)
     )
-    policy = POLICIES[settings.dispatch]({})
+    chosen = policy(settings.dispatch)
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
         fleet = Fleet()
-        dispatcher = Dispatcher(fleet, policy.dispatcher, clock, settings.most_waiting)
+        dispatcher = Dispatcher(fleet, chosen.dispatcher, clock, settings.most_waiting)
         app = Gateway(fleet, dispatcher, who, settings.secret, settings.limits)
-        rescheduler = policy.rescheduler if settings.reschedule else None
+        rescheduler = chosen.rescheduler if settings.reschedule else None
         mover = Mover(fleet, dispatcher, app.streams, clock, rescheduler)
         for make in settings.engines:
             fleet.add(make(session))
