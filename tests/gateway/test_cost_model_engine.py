@@ -36,6 +36,7 @@ from fairstow.gateway.engines.protocol import (
     Sampling,
 )
 from fairstow.gateway.engines.vllm import VllmEngine
+from fairstow.serving.cost_model import A10_7B
 from tests.gateway.servers import KEY, serving, url
 
 PROMPT = text.encode("Once upon a time there was an engine. " * 5)
@@ -163,13 +164,32 @@ def test_logprobs_come_with_their_tokens() -> None:
     run(test)
 
 
-def test_leaving_a_leg_ends_it_on_the_engine() -> None:
+def test_legs_that_crowd_each_other_out_lose_no_token() -> None:
+    async def test(engines: Engines) -> None:
+        small = msgspec.structs.replace(A10_7B, blocks=60)
+        engine = await engines.start(profile=small, speed=100)
+        prompts = [text.encode(f"{number}. Once upon a time") for number in range(12)]
+        told = await asyncio.gather(*(whole(engine, order(asked, 150)) for asked in prompts))
+        assert [tokens for tokens, _ in told] == [text.expected("1", p, 150) for p in prompts]
+        assert (await engine.load()).preemptions > 0
+        assert engines.servers[0].runner.used() == 0
+
+    run(test)
+
+
+def test_leaving_a_leg_ends_it_on_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(engines: Engines) -> None:
         engine = await engines.start()
+        aborted = asyncio.Event()
+        monkeypatch.setattr(engines.servers[0].runner, "abort", lambda _: aborted.set())
         async with engine.generate(order(PROMPT, 5_000)) as pieces:
             async for _ in pieces:
                 break
-        await idle(engines.servers[0])
+        await idle(engines.servers[0])  # by its connection
+        await aborted.wait()  # and by word, for where something is in between
+        aborted.clear()
+        await whole(engine, order(PROMPT, 5))
+        assert not aborted.is_set()
 
     run(test)
 
@@ -198,6 +218,8 @@ def test_a_leg_continues_elsewhere_from_held_cache() -> None:
             async for piece in pieces:
                 sofar += piece.tokens
                 if len(sofar) in range(100, 103):
+                    known = engines.servers[0].runner.cached(PROMPT + sofar, SALT)
+                    assert known >= len(PROMPT + sofar) - 16  # all but the block under way
                     first = await source.hold(PROMPT + sofar, SALT)
                     await destination.pull(PROMPT + sofar, SALT, first)
                 if len(sofar) >= 140:

@@ -124,6 +124,7 @@ class Runner:
 
     Attributes:
         id: of this engine; another after each start.
+        failed: it stopped for an error of its own.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class Runner:
         read: Callable[[Mapping[str, Any], int], Awaitable[bytes]],
     ) -> None:
         self.id = secrets.token_hex(8)
+        self.failed = False
         self.profile = profile
         self.model = model
         self.engine = Engine(profile)
@@ -152,23 +154,35 @@ class Runner:
 
     async def run(self) -> None:
         """Hand tokens out when they are due, until cancelled."""
-        while True:
-            self._changed.clear()
-            now = self.now
-            self._hand_out(now)
-            wait = min(self.engine.tick, self.engine.due) - now
-            timer = None
-            if wait != float("inf"):
-                loop = asyncio.get_running_loop()
-                timer = loop.call_later(max(0.0, wait / self._speed), self._changed.set)
-            try:
-                await self._changed.wait()
-            finally:
-                if timer is not None:
-                    timer.cancel()
+        try:
+            while True:
+                self._changed.clear()
+                now = self.now
+                self._hand_out(now)
+                await self._until_due(min(self.engine.tick, self.engine.due) - now)
+        except Exception:
+            # Nobody waits for this task: whoever waits for tokens has to learn of it.
+            self.failed = True
+            for sequence in self._live.values():
+                sequence.told.put_nowait(Told([], [], "error"))
+            raise
+
+    async def _until_due(self, wait: float) -> None:
+        """Wait so long, in the engine's time, or until something is asked of it."""
+        timer = None
+        if wait != float("inf"):
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(max(0.0, wait / self._speed), self._changed.set)
+        try:
+            await self._changed.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def generate(self, ask: Ask) -> AsyncGenerator[Told, None]:
         """Yield what is generated; closing it aborts. Raises ValueError, KvGoneError."""
+        if self.failed:
+            raise RuntimeError("the engine has failed")
         writer = Writer(self.model.weights, ask.tokens, self.model.mean_length)
         chain = _Chain(ask.salt, self.profile.block)
         keys = chain.feed(ask.tokens)

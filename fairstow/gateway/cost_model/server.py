@@ -147,7 +147,7 @@ class Server:
     # What it is and how it does.
 
     async def _health(self, _: web.Request) -> web.Response:
-        return web.Response()
+        return web.Response(status=503 if self.runner.failed else 200)
 
     async def _version(self, _: web.Request) -> web.Response:
         return _json({"version": VERSION})
@@ -214,8 +214,9 @@ class Server:
         if not body.token_ids or not all(0 <= t < text.VOCABULARY for t in body.token_ids):
             raise RefusedError(400, f"token_ids: ids from 0 to {text.VOCABULARY - 1}, at least one")
         params, transfer = body.sampling_params, body.kv_transfer_params or {}
-        limit = params.max_tokens or self.longest - len(body.token_ids)
-        self._check_length(len(body.token_ids), limit)
+        room = self.longest - len(body.token_ids)
+        limit = min(params.max_tokens or room, room)  # cut without a word, as vLLM does
+        self._check_length(len(body.token_ids), max(1, limit))
         ask = Ask(
             id=f"generate-tokens-{body.request_id or secrets.token_hex(16)}",
             tokens=body.token_ids,
