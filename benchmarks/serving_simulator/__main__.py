@@ -21,6 +21,7 @@ from benchmarks.serving_simulator.play import Json
 FOLDERS = ("fairstow/serving", "benchmarks/serving_simulator")
 PARTS: dict[str, Callable[[Path, int, bool], Json]] = {
     "fig11": fig11.measure,
+    "fig11-highest": fig11.highest,
     "priorities": parts.priorities,
     "defragmentation": parts.defragmentation,
     "scaling": parts.scaling,

@@ -2,12 +2,9 @@
 
 In `policies` as "virtual-usage", the default. Llumnix gives a request to an instance as it comes;
 where it doesn't fit it holds up all behind it, and where it had fitted a second later nobody knows.
-Here a request r of size n goes where the most decode steps are left *with* it,
-
-    F'(i) = (M − Σ V − n) / (B + 1),        V counting all that is queued on i,
-
-of the instances that have room for it and for the mean output of recent requests (headroom aside:
-it is a preference, no wall), else it waits in the pool's queue. Those behind it may overtake it (as
+Here a request goes to the highest F, V counting all that is queued there, of the instances that have
+room for it and for the mean output of recent requests (headroom aside: it is a preference, no
+wall); where there is none it waits in the pool's queue. Those behind it may overtake it (as
 in EASY backfilling of batch schedulers, Lifka 1995), but not onto the instance that is kept for the
 first that waits: the roomiest. What is kept there counts as used, so the instance becomes a source
 of migrations and its room grows, which keeps it the roomiest: the choice is stable without being
@@ -29,7 +26,7 @@ class Backfill(VirtualUsage):
     """The rule; its settings are those of VirtualUsage."""
 
     def dispatch(self, request: RequestView, pool: PoolView) -> Dispatch:
-        """Choose the most decode steps with it, or let it wait."""
+        """Choose the highest F where there is room, or let it wait."""
         able = candidates(request, pool)
         if not able:
             return NO_INSTANCE
@@ -39,17 +36,16 @@ class Backfill(VirtualUsage):
         for instance in able:
             if instance.name in kept or not _has_room(instance, grown):
                 continue
-            after = self._after(request, instance)
-            if after > left:
-                best, left = instance, after
+            steps = self._steps_left(instance)
+            if steps > left:
+                best, left = instance, steps
         if best is None:
             return Dispatch(None, "no instance has room for it now")
-        return Dispatch(best.name, f"{left:.0f} decode steps left with it, the most")
+        return Dispatch(best.name, f"{left:.0f} decode steps left, the most")
 
-    def _after(self, request: RequestView, instance: InstanceView) -> float:
+    def _steps_left(self, instance: InstanceView) -> float:
         behind = instance.demand - instance.head
-        room = self.slack(instance) - behind - instance.size(request.length + 1)
-        return room / (instance.batch + instance.queued + 1)
+        return (self.slack(instance) - behind) / max(1, instance.batch)
 
     def kept(self, pool: PoolView) -> Kept:
         """Keep the roomiest instance for the first that waits."""
