@@ -77,6 +77,12 @@ benchmark-packing-live: $(SYNCED) ## Run the benchmarks on a live cluster, the s
 	  $(PHASE) churn $(PYTHON) -m benchmarks.churn --quick; \
 	else echo "== churn: skipped, FAIRSTOW_DATA names no folder with the openb trace"; fi
 
+.PHONY: benchmark-serving
+benchmark-serving: $(SYNCED) ## Run the serving benchmarks, the short way (five minutes).
+	@if [ -n "$$FAIRSTOW_DATA" ]; then \
+	  $(PHASE) serving-simulator $(PYTHON) -m benchmarks.serving_simulator --quick --seeds 2; \
+	else echo "== serving-simulator: skipped, FAIRSTOW_DATA names no folder with the traces"; fi
+
 .PHONY: cluster-up
 cluster-up: $(SYNCED) ## Start a local Kubernetes and say how to reach it.
 	@$(PYTHON) -m e2e.controlplane up

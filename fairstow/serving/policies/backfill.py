@@ -2,11 +2,11 @@
 
 In `policies` as "virtual-usage", the default. Llumnix gives a request to an instance as it comes;
 where it doesn't fit it holds up all behind it, and where it had fitted a second later nobody knows.
-Here a request goes to the highest F, V counting all that is queued there, of the instances that have
-room for it and for the mean output of recent requests (headroom aside: it is a preference, no
-wall); where there is none it waits in the pool's queue. Those behind it may overtake it (as
-in EASY backfilling of batch schedulers, Lifka 1995), but not onto the instance that is kept for the
-first that waits: the roomiest. What is kept there counts as used, so the instance becomes a source
+Here a request goes to the highest F, V counting all that is queued there, of the instances that
+have room for it and for the mean output of recent requests (headroom aside: it is a preference, no
+wall); where there is none it waits in the pool's queue. Those behind it may overtake it (as in EASY
+backfilling of batch schedulers, Lifka 1995), but not onto the instance that is kept for the first
+that waits: the roomiest. What is kept there counts as used, so the instance becomes a source
 of migrations and its room grows, which keeps it the roomiest: the choice is stable without being
 remembered, and a long request waits as long as it takes to free one instance, not as long as short
 ones keep coming.
