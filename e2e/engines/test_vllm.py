@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from e2e.engines import tiny_model, vllm
+from e2e.engines import environments, tiny_model, vllm
+from e2e.engines.installed import installed
 from fairstow.gateway.engines import vocabulary
 from fairstow.gateway.engines.canary import Canary, Verdict
 from fairstow.gateway.engines.declared import Declared
@@ -48,6 +49,7 @@ LONG = 1_000
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Vllm]]:
+    installed(environments.vllm)
     folder = tmp_path_factory.mktemp("vllm")
     model = tiny_model.write(folder / "model")
     with vllm.start(folder, [model, model]) as servers:
