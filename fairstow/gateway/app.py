@@ -82,6 +82,7 @@ class Gateway:
         self.streams: dict[str, Stream] = {}
         self.pinned: dict[str, tuple[RequestView, str]] = {}
         self.ending = False
+        self._last_word: ApiError | None = None
         self._secret = secret
         self._exchanges: dict[Exchange, asyncio.Task[Any] | None] = {}
         self._came = asyncio.Event()
@@ -102,8 +103,13 @@ class Gateway:
         except ApiError as error:
             told.status = error.status
             await _last_words(exchange, error)
-        except (ClientLeftError, asyncio.CancelledError):
+        except ClientLeftError:
             told.status = CLIENT_LEFT
+        except asyncio.CancelledError:
+            told.status = CLIENT_LEFT
+            if self._last_word is not None:
+                told.status = self._last_word.status
+                await _last_words(exchange, self._last_word)
         except Exception:
             log.exception("a request failed by a fault of ours")
             told.status = 500
@@ -116,8 +122,7 @@ class Gateway:
 
     def fail_all(self, error: ApiError) -> None:
         """End all requests with an error."""
-        for stream in list(self.streams.values()):
-            stream.fail(error)
+        self._last_word = error
         for task in self._exchanges.values():
             if task is not None:
                 task.cancel()

@@ -92,7 +92,7 @@ class Exchange:
         self.on_gone()
 
     async def kept_alive(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Return what work comes to; meanwhile the client's stream is kept alive.
+        """Return what work comes to; until it sends something, the client's stream is kept alive.
 
         Raises:
             ClientLeftError: the client left first; the work is cancelled.
@@ -104,11 +104,11 @@ class Exchange:
             while not task.done():
                 if self.gone:
                     raise ClientLeftError
-                pause = self._keep_alive if self.streaming else None
+                pause = self._keep_alive if self.streaming and not self.sent else None
                 done, _ = await asyncio.wait(
                     (task, left), timeout=pause, return_when=asyncio.FIRST_COMPLETED
                 )
-                if not done:
+                if not done and not self.sent:
                     await self.stream(KEEP_ALIVE)
             return task.result()
         finally:

@@ -37,14 +37,8 @@ async def forward(
     for attempt in range(ATTEMPTS):
         instance = await exchange.kept_alive(_placed(place))
         try:
-            engine = instance.engine
-            async with engine.forward(
-                exchange.path, body, salt=salt, priority=view.priority
-            ) as reply:
-                if reply.status >= 500:
-                    raise EngineError(reply.status, "it answered so")
-                await _pass(exchange, instance, view, reply)
-                return
+            await exchange.kept_alive(_ask(exchange, instance, view, body, salt))
+            return
         except EngineError as error:
             log.warning("forwarding broke", engine=instance.name, problem=str(error))
             fleet.suspect(instance)
@@ -56,6 +50,16 @@ async def forward(
                 raise ApiError(502, "The model's server failed several times.") from error
         finally:
             instance.place.remove(view)
+
+
+async def _ask(
+    exchange: Exchange, instance: Instance, view: RequestView, body: Mapping[str, Any], salt: str
+) -> None:
+    asked = instance.engine.forward(exchange.path, body, salt=salt, priority=view.priority)
+    async with asked as reply:
+        if reply.status >= 500:
+            raise EngineError(reply.status, "it answered so")
+        await _pass(exchange, instance, view, reply)
 
 
 async def _placed(place: Callable[[], Awaitable[Instance]]) -> Instance:

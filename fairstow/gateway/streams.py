@@ -97,14 +97,10 @@ class Stream:
         self._ticket = self._dispatcher.enter(self.view, self._weight, self._placed)
 
     def leave(self) -> None:
-        """Its client is gone, or has been told an error."""
+        """Its client is gone, or has been told all."""
         self.tell(handover.Over())
         self._finish()
-
-    def fail(self, error: ApiError) -> None:
-        """End it with an error."""
-        self.outbox.fail(error)
-        self.leave()
+        self.outbox.poke()
 
     def move(self, destination: Instance) -> str:
         """Begin to move it; return why that can't be, "" if it begins."""

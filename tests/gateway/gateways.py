@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ class Site:
     ) -> tuple[int, dict[str, Any], Mapping[str, str]]:
         """Ask without OpenAI's client, with whatever body."""
         data = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        async with self.http.post(self.base + path, data=data, headers=headers) as reply:
+        async with self.http.post(self.base + path, data=BytesIO(data), headers=headers) as reply:
             return reply.status, await reply.json(content_type=None), reply.headers
 
 
