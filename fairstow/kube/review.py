@@ -1,13 +1,14 @@
-"""Who may read metrics and reservations: the API server knows, as with kube-rbac-proxy.
+"""Who may use a port: the API server knows, as with kube-rbac-proxy.
 
 A bearer token is shown to it by a TokenReview; whether that user may `get` the path, a
-nonResourceURL, is asked by a SubjectAccessReview. Called by `admin`.
+nonResourceURL, or act on a resource, is asked by a SubjectAccessReview. Called by `admin` and by
+gateways.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -41,7 +42,7 @@ class Reviewer:
     def __init__(self, api: Api, clock: Callable[[], float]) -> None:
         self._api = api
         self._clock = clock
-        self._answers: dict[tuple[bytes, str], tuple[float, Answer]] = {}
+        self._answers: dict[tuple[bytes, str, str], tuple[float, Answer]] = {}
 
     async def review(self, token: str, path: str) -> Answer:
         """Return whether the holder of a token may get a path.
@@ -49,19 +50,33 @@ class Reviewer:
         Raises:
             ApiError, InputError: the API server can't be asked.
         """
-        key = hashlib.sha256(token.encode()).digest(), path
+        return await self._known(token, {"nonResourceAttributes": {"path": path, "verb": "get"}})
+
+    async def review_resource(
+        self, token: str, attributes: Mapping[str, str], audience: str
+    ) -> Answer:
+        """Return whether the holder of a token made for an audience may do something to a resource.
+
+        A token that was made for somebody else is nobody's here. Raises as `review`.
+        """
+        return await self._known(token, {"resourceAttributes": dict(attributes)}, audience)
+
+    async def _known(self, token: str, asked: dict[str, Any], audience: str = "") -> Answer:
+        key = hashlib.sha256(token.encode()).digest(), repr(asked), audience
         until, answer = self._answers.get(key, (0.0, None))
         if answer is not None and until > self._clock():
             return answer
-        answer = await self._ask(token, path)
+        answer = await self._ask(token, asked, audience)
         if len(self._answers) >= _MOST:
             self._answers.clear()
         self._answers[key] = self._clock() + REMEMBER_SECONDS, answer
         return answer
 
-    async def _ask(self, token: str, path: str) -> Answer:
-        told = await self._create("authentication.k8s.io/v1", "TokenReview", {"token": token})
-        if not told.get("authenticated"):
+    async def _ask(self, token: str, asked: dict[str, Any], audience: str) -> Answer:
+        spec: dict[str, Any] = {"token": token} | ({"audiences": [audience]} if audience else {})
+        told = await self._create("authentication.k8s.io/v1", "TokenReview", spec)
+        meant = not audience or audience in (told.get("audiences") or ())
+        if not told.get("authenticated") or not meant:
             return Answer(Access.UNKNOWN_USER)
         user = told.get("user") or {}
         subject = {
@@ -69,7 +84,7 @@ class Reviewer:
             "uid": user.get("uid", ""),
             "groups": user.get("groups") or [],
             "extra": user.get("extra") or {},
-            "nonResourceAttributes": {"path": path, "verb": "get"},
+            **asked,
         }
         told = await self._create("authorization.k8s.io/v1", "SubjectAccessReview", subject)
         access = Access.ALLOWED if told.get("allowed") else Access.FORBIDDEN

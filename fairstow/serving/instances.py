@@ -13,6 +13,12 @@ from fairstow.api import InstanceDrain, LabelSelector, ServingPool
 
 Json = Mapping[str, Any]
 
+WEIGHTS = "fairstow.dev/weights"
+"""Label of engines' pods: the same for all whose requests may go on on each other."""
+
+_REVISIONS = ("pod-template-hash", "controller-revision-hash")
+_FLAG = "--scheduling-policy priority"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
@@ -25,6 +31,8 @@ class Instance:
         ready: the pod is Ready.
         terminating: it was deleted and has its grace period left.
         draining: it hands its requests over: somebody asked for that, or it is terminating.
+        weights: what tells its model from others: its label `WEIGHTS`, or its rollout's revision.
+        priorities: its command has it order its queue by priority.
     """
 
     name: str
@@ -34,6 +42,8 @@ class Instance:
     ready: bool
     terminating: bool
     draining: bool
+    weights: str = ""
+    priorities: bool = False
 
     def url(self, port: int) -> str:
         """Return where it answers."""
@@ -67,7 +77,24 @@ def _instance(pod: Json, draining: set[str]) -> Instance:
         ready=any(c["type"] == "Ready" and c["status"] == "True" for c in conditions),
         terminating=terminating,
         draining=terminating or meta["uid"] in draining,
+        weights=_weights(meta.get("labels") or {}),
+        priorities=_by_priority((pod.get("spec") or {}).get("containers") or ()),
     )
+
+
+def _weights(labels: Mapping[str, str]) -> str:
+    """Return what pods of the same model share.
+
+    A rollout may change the model, so that without a word of whoever wrote the pods none of its
+    requests goes on in the next one: they end where they are, or within the drain's deadline.
+    """
+    return next((labels[key] for key in (WEIGHTS, *_REVISIONS) if labels.get(key)), "")
+
+
+def _by_priority(containers: Iterable[Json]) -> bool:
+    """Whether vLLM is told to schedule by priority, in one argument or two."""
+    commands = ([*(each.get("command") or ()), *(each.get("args") or ())] for each in containers)
+    return any(_FLAG in " ".join(words).replace("=", " ") for words in commands)
 
 
 def of_pool(drains: Iterable[InstanceDrain], pool: ServingPool) -> tuple[InstanceDrain, ...]:
