@@ -32,8 +32,11 @@ def account(
         apart: name of what isn't in the namespace, for tests that run beside each other.
         issues: also the rights of an installation that issues its own certificates.
     """
-    table = yaml.safe_load(chart_file())["programs"]
-    (rights,) = (each for each in table if each["name"] == program.name)
+    table = yaml.safe_load(chart_file())
+    nothing: dict[str, list[Any]] = {"cluster": [], "own": []}
+    own = {"name": "gateway", "cluster": [], "own": table["gateway"]["rules"], "issues": nothing}
+    programs = [*table["programs"], own | {"borrowed": table["gateway"]["borrowed"]}]
+    (rights,) = (each for each in programs if each["name"] == program.name)
     name = f"fairstow-{program.name}"
     apart = apart or name
     subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}

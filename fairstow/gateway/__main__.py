@@ -22,6 +22,7 @@ from fairstow.gateway.dispatching import MOST_WAITING
 from fairstow.gateway.engines.protocol import Engine
 from fairstow.gateway.engines.vllm import Declared, VllmEngine
 from fairstow.gateway.engines.vocabulary import Vocabulary, VocabularyError, read
+from fairstow.gateway.following import Followed
 from fairstow.gateway.service import MakeEngine, Settings, new_secret, serve
 from fairstow.kube.aio.tasks import stop_signal
 from fairstow.kube.flags import LOG_LEVELS, address, seconds
@@ -52,18 +53,9 @@ async def _run(settings: Settings) -> None:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    if options.tenants is None and not _loopback(options.listen.host):
-        raise InputError(
-            f"--listen {options.listen}",
-            "others reach that port, and nothing says who may use it",
-            "Give --tenants FILE, or listen on 127.0.0.1.",
-        )
-    if options.admin_token_file is None and not _loopback(options.admin_listen.host):
-        raise InputError(
-            f"--admin-listen {options.admin_listen}",
-            "others reach that port, and there is no token",
-            "Give --admin-token-file FILE, or listen on 127.0.0.1.",
-        )
+    followed = _followed(options)
+    if followed is None:
+        _check_ports(options)
     key = _secret(options.engine_key_file)
     vocabulary = read(options.tokenizer) if options.tokenizer else None
     declared = Declared(weights=options.weights, priority=options.engine_priorities)
@@ -82,8 +74,49 @@ def _settings(options: argparse.Namespace) -> Settings:
         grace=options.grace,
         replicas=options.replicas,
         name=options.name,
-        pool=options.pool,
+        pool=followed.pool if followed else options.pool,
+        followed=followed,
+        vocabulary=vocabulary,
     )
+
+
+def _followed(options: argparse.Namespace) -> Followed | None:
+    """Return the ServingPool that says the rest; it leaves no say to flags."""
+    if options.serving_pool is None:
+        return None
+    namespace, slash, pool = options.serving_pool.partition("/")
+    if not (namespace and slash and pool):
+        raise InputError("--serving-pool", "names no pool", "Write it as NAMESPACE/NAME.")
+    said = {
+        "--engine": options.engine,
+        "--engine-key-file": options.engine_key_file,
+        "--tenants": options.tenants,
+        "--admin-token-file": options.admin_token_file,
+        "--weights": options.weights,
+        "--engine-priorities": options.engine_priorities,
+        "--reschedule": options.reschedule,
+    }
+    for flag, given in said.items():
+        if given:
+            raise InputError(flag, "is said by the ServingPool", "Leave one of the two out.")
+    return Followed(
+        namespace=namespace, pool=pool, kubeconfig=options.kubeconfig, context=options.context
+    )
+
+
+def _check_ports(options: argparse.Namespace) -> None:
+    if options.tenants is None and not _loopback(options.listen.host):
+        raise InputError(
+            f"--listen {options.listen}",
+            "others reach that port, and nothing says who may use it",
+            "Give --tenants FILE, or listen on 127.0.0.1.",
+        )
+    if options.admin_token_file is None and not _loopback(options.admin_listen.host):
+        raise InputError(
+            f"--admin-listen {options.admin_listen}",
+            "others reach that port, and there is no token",
+            "Give --admin-token-file FILE, or listen on 127.0.0.1.",
+        )
 
 
 def _engine(
@@ -133,10 +166,22 @@ def _parser() -> argparse.ArgumentParser:
     add("--keep-alive", type=seconds, default=10.0, metavar="S", help="comments in silent streams")
     add("--grace", type=seconds, default=30.0, metavar="S", help="for requests, at the end")
     add("--replicas", type=int, default=1, metavar="N", help="limits of tenants hold over all")
+    _cluster(parser.add_argument_group("on a cluster"))
     parser.add_argument("--name", default=socket.gethostname(), help="ours, in the ledger")
     parser.add_argument("--pool", default="local", help="the pool's name, in the ledger")
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info")
     return parser
+
+
+def _cluster(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--serving-pool",
+        metavar="NAMESPACE/NAME",
+        help="the ServingPool that says engines, tenants and policy",
+    )
+    add("--kubeconfig", metavar="FILE", help="default: as kubectl, or the pod's account")
+    add("--context", metavar="NAME")
 
 
 def _ports(group: argparse._ArgumentGroup) -> None:

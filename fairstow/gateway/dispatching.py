@@ -35,7 +35,7 @@ class Ticket:
 
 
 class Dispatcher:
-    """The queue."""
+    """The queue. Attributes: policy: chooses among the engines that are open."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Dispatcher:
         most_waiting: int = MOST_WAITING,
     ) -> None:
         self._fleet = fleet
-        self._policy = policy
+        self.policy = policy
         self._clock = clock
         self._most = most_waiting
         self._queue: FairQueue[Ticket] = FairQueue()
@@ -112,7 +112,7 @@ class Dispatcher:
         if not views:
             return None
         pool = PoolView(views, now=self._clock(), turn=self._turn)
-        chosen = self._policy.dispatch(request, pool).instance
+        chosen = self.policy.dispatch(request, pool).instance
         return None if chosen is None else self._fleet[chosen]
 
     def _look(self) -> None:

@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import secrets
 import socket
+import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,16 +22,21 @@ import structlog
 import uvicorn
 
 from fairstow.gateway import tenants
-from fairstow.gateway.admin import Admin, local_guard, token_guard
+from fairstow.gateway.admin import Admin, Guard, local_guard, token_guard
 from fairstow.gateway.app import Gateway, Limits
 from fairstow.gateway.dispatching import MOST_WAITING, Dispatcher
 from fairstow.gateway.engines.protocol import Engine
+from fairstow.gateway.engines.vocabulary import Vocabulary
 from fairstow.gateway.fleet import Fleet
+from fairstow.gateway.following import Followed, Following, account_guard
 from fairstow.gateway.moving import Mover
 from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.tenants import Tenants
+from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.tasks import first, running
 from fairstow.kube.flags import Address
+from fairstow.kube.review import Reviewer
+from fairstow.kube.tls import self_signed
 from fairstow.serving.policies import policy
 
 LISTEN_BACKLOG = 2048
@@ -52,6 +58,8 @@ class Settings:
         secret: keeps tenants' prefixes apart in engines; the same for all replicas of a pool.
         dispatch: the policy's name. reschedule: whether it moves requests, too.
         grace: seconds for running requests at the end.
+        followed: the ServingPool that says engines, tenants and policy; None: they are given here.
+        vocabulary: of that pool's engines.
     """
 
     listen: Address
@@ -68,6 +76,8 @@ class Settings:
     replicas: int
     name: str
     pool: str
+    followed: Followed | None = None
+    vocabulary: Vocabulary | None = None
 
 
 class Ports(NamedTuple):
@@ -90,9 +100,9 @@ async def serve(
         InputError: the tenants' file can't be used.
         OSError: a port can't be had.
     """
-    async with gateway_of(settings) as (app, mover):
-        guard = token_guard(settings.admin_token) if settings.admin_token else local_guard
-        admin = _Server(Admin(app, mover, guard, settings.name, settings.pool))
+    async with gateway_of(settings) as (app, mover, follow), _api(settings) as api:
+        guard, context = _guard(settings, api)
+        admin = _Server(Admin(app, mover, guard, settings.name, settings.pool), context)
         clients = _Server(app)
         with contextlib.ExitStack() as sockets:
             listeners = [
@@ -103,9 +113,33 @@ async def serve(
             listening(ports)
             serving = asyncio.create_task(clients.serve(sockets=[listeners[0]]))
             tasks = [admin.serve(sockets=[listeners[1]]), mover.run(), app.keep_alive()]
+            if api is not None:
+                tasks.append(follow(api))
             async with running(tasks) as failed:
                 await first(stopped.wait(), failed, asyncio.shield(serving))
                 await _end(app, clients, serving, settings.grace)
+
+
+@contextlib.asynccontextmanager
+async def _api(settings: Settings) -> AsyncIterator[Api | None]:
+    """Connect to the pool's cluster, if there is one."""
+    if settings.followed is None:
+        yield None
+        return
+    async with Api.connect(settings.followed.kubeconfig, settings.followed.context) as api:
+        yield api
+
+
+def _guard(settings: Settings, api: Api | None) -> tuple[Guard, ssl.SSLContext | None]:
+    """Return who may use the admin port, and how it is encrypted.
+
+    On a cluster nobody can verify its certificate; the token that is shown is good for nothing
+    else (`account_guard`).
+    """
+    if api is not None and settings.followed is not None:
+        reviewer = Reviewer(api, time.monotonic)
+        return account_guard(reviewer, settings.followed), self_signed("fairstow-gateway")
+    return (token_guard(settings.admin_token) if settings.admin_token else local_guard), None
 
 
 async def _end(app: Gateway, clients: _Server, serving: asyncio.Task[None], grace: float) -> None:
@@ -129,14 +163,15 @@ async def _end(app: Gateway, clients: _Server, serving: asyncio.Task[None], grac
 
 
 @contextlib.asynccontextmanager
-async def gateway_of(settings: Settings) -> AsyncIterator[tuple[Gateway, Mover]]:
-    """Give a gateway without ports, and its mover."""
+async def gateway_of(
+    settings: Settings,
+) -> AsyncIterator[tuple[Gateway, Mover, Callable[[Api], Coroutine[Any, Any, None]]]]:
+    """Give a gateway without ports, its mover, and what has it follow its pool."""
     clock = time.monotonic
-    who = (
-        tenants.read(settings.tenants, clock, settings.replicas)
-        if settings.tenants
-        else Tenants.anybody(clock)
-    )
+    if settings.tenants:
+        who = tenants.read(settings.tenants, clock, settings.replicas)
+    else:
+        who = Tenants((), clock) if settings.followed else Tenants.anybody(clock)
     chosen = policy(settings.dispatch)
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
@@ -147,8 +182,22 @@ async def gateway_of(settings: Settings) -> AsyncIterator[tuple[Gateway, Mover]]
         mover = Mover(fleet, dispatcher, app.streams, clock, rescheduler)
         for make in settings.engines:
             fleet.add(make(session))
+
+        async def follow(api: Api) -> None:
+            assert settings.followed is not None
+            await Following(
+                api,
+                settings.followed,
+                app,
+                mover,
+                session,
+                vocabulary=settings.vocabulary,
+                replicas=settings.replicas,
+                clock=clock,
+            ).run()
+
         try:
-            yield app, mover
+            yield app, mover, follow
         finally:
             await fleet.close()
 
@@ -168,9 +217,10 @@ def _listen(where: Address) -> socket.socket:
 class _Server(uvicorn.Server):
     """Uvicorn in our event loop: signals are ours."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, context: ssl.SSLContext | None = None) -> None:
         config = uvicorn.Config(
             app,
+            ssl_context_factory=(lambda _config, _default: context) if context else None,
             log_config=None,
             access_log=False,
             server_header=False,

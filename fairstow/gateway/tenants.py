@@ -158,21 +158,30 @@ class Tenants:
 def read(file: Path, clock: Callable[[], float], replicas: int = 1) -> Tenants:
     """Read a file of tenants. Raises InputError."""
     try:
-        entries = msgspec.convert(yaml.safe_load(file.read_bytes()), list[Entry])
-    except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
-        raise InputError(str(file), f"can't be used: {error}", _EXAMPLE) from error
+        text = file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(str(file), f"can't be read: {error}", _EXAMPLE) from error
+    return parse(str(file), text, clock, replicas)
+
+
+def parse(source: str, text: str, clock: Callable[[], float], replicas: int = 1) -> Tenants:
+    """Read tenants; `source` is how an error calls them. Raises InputError."""
+    try:
+        entries = msgspec.convert(yaml.safe_load(text), list[Entry])
+    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        raise InputError(source, f"can't be used: {error}", _EXAMPLE) from error
     keys: dict[str, str] = {}
     for entry in entries:
-        _check(file, entry)
+        _check(source, entry)
         for key in entry.keys:
             if keys.setdefault(key, entry.name) != entry.name:
                 both = f"{keys[key]} and {entry.name}"
-                raise InputError(str(file), f"{both} have a key in common", "Give each its own.")
+                raise InputError(source, f"{both} have a key in common", "Give each its own.")
     return Tenants(entries, clock, replicas)
 
 
-def _check(file: Path, entry: Entry) -> None:
-    where = f"{file}: tenant {entry.name!r}"
+def _check(source: str, entry: Entry) -> None:
+    where = f"{source}: tenant {entry.name!r}"
     if not entry.name or not entry.keys or not all(entry.keys):
         raise InputError(where, "a tenant has a name and at least one key", _EXAMPLE)
     unknown = [each for each in entry.priorities if each not in PRIORITIES]

@@ -347,6 +347,26 @@ TEST = Program(
 
 PROGRAMS = (OPERATOR, WEBHOOK, EXTENDER, SCHEDULER, TEST)
 
+GATEWAY = Program(
+    name="gateway",
+    what="Serves a ServingPool; one for each pool, in the pool's namespace.",
+    own=(
+        Grant(
+            group=GROUP,
+            resources=("servingpools", "instancedrains"),
+            verbs=WATCH,
+            why="Knows its pool, and which of its engines drain.",
+        ),
+        Grant(resources=("pods",), verbs=WATCH, why="Knows the engines."),
+    ),
+    borrowed=(
+        Borrowed(role="system:auth-delegator", why="Asks whose tokens its admin port is shown."),
+    ),
+)
+"""Not of an installation: the chart makes it for each of its values' gateways.
+
+It adds `get` of the Secrets that are named there."""
+
 ROLES = (
     Role(
         name="viewer",

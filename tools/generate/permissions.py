@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from fairstow.kube.permissions import PROGRAMS, ROLES, Borrowed, Grant
+from fairstow.kube.permissions import GATEWAY, PROGRAMS, ROLES, Borrowed, Grant
 
 SOURCE = "fairstow/kube/permissions.py"
 PAGE = "docs/reference/permissions.md"
@@ -31,6 +31,10 @@ def chart_file() -> str:
             }
             for program in PROGRAMS
         ],
+        "gateway": {
+            "rules": [_rule(grant) for grant in GATEWAY.own],
+            "borrowed": [_borrowed(role) for role in GATEWAY.borrowed],
+        },
         "roles": [
             {
                 "name": role.name,
@@ -65,6 +69,12 @@ def page() -> str:
         lines += _rows(program.issues.cluster, "cluster †")
         lines += _rows(program.issues.own, "own †")
         lines += [_borrowed_row(role) for role in program.borrowed]
+    lines += ["", "## gateway", "", GATEWAY.what, "", *_HEAD]
+    lines += _rows(GATEWAY.own, "the pool's namespace")
+    named = "`secrets` (those of the values' `gateways[].secrets`)"
+    why = "Reads the engines' key and who its tenants are."
+    lines.append(f"| the pool's namespace | {named} | get | {why} |")
+    lines += [_borrowed_row(role) for role in GATEWAY.borrowed]
     lines += [
         "",
         "## Roles for people",

@@ -1,0 +1,223 @@
+"""A gateway that serves a pool of a real API server: operator, webhook, engines, an OpenAI client.
+
+Covered: engines and tenants come from the ServingPool and its Secrets; an eviction drains the
+engine, its streams go on elsewhere token by token, and then the pod may go; the ledger is shown to
+the operator and to nobody else. The engines are cost-model servers beside the cluster, whose pods
+are given their addresses. Not covered: the chart's part, and gateways as pods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import openai
+import pytest
+import yaml
+
+from e2e.own_webhook import Webhook, beside
+from e2e.rights import bind
+from e2e.serving.scene import controller, engine, pool
+from e2e.serving.test_evictions import evict, plain
+from e2e.watching import eventually
+from fairstow.kube.permissions import GATEWAY, OPERATOR
+from tests.gateway.gateways import expected, free_ports, process, streamed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from e2e.controlplane.client import Cluster
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).parents[2]
+HOSTS = {"a": "127.0.0.2", "b": "127.0.0.3"}
+KEY = "sk-one"
+TENANTS = [{"name": "one", "keys": [KEY]}]
+
+
+@pytest.fixture(scope="module")
+def webhook(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webhook]:
+    with beside(cluster, tmp_path_factory.mktemp("webhook")) as running:
+        yield running
+
+
+def own_address() -> str:
+    """This machine's address: EndpointSlices take none of the loopback's. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError as error:
+            pytest.skip(f"this machine has no address of its own: {error}")
+        return str(probe.getsockname()[0])
+
+
+def endpoint(namespace: str, address: str, port: int) -> dict[str, Any]:
+    """What Kubernetes makes of the gateway's Service."""
+    labels = {
+        "kubernetes.io/service-name": "gateway",
+        "fairstow.dev/serving-pool": "llama",
+        "endpointslice.kubernetes.io/managed-by": "tests",
+    }
+    pod = {"kind": "Pod", "name": "gateway-0", "namespace": namespace}
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "gateway", "namespace": namespace, "labels": labels},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address], "targetRef": pod}],
+        "ports": [{"name": "https-admin", "port": port, "protocol": "TCP"}],
+    }
+
+
+def secrets(namespace: str) -> list[dict[str, Any]]:
+    """The tenants, and the gateway's right to read them, as the chart grants it."""
+    name = {"name": "tenants", "namespace": namespace}
+    rule = {
+        "apiGroups": [""],
+        "resources": ["secrets"],
+        "resourceNames": ["tenants"],
+        "verbs": ["get"],
+    }
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "tenants"}
+    who = {"kind": "ServiceAccount", "name": "fairstow-gateway", "namespace": namespace}
+    rbac = "rbac.authorization.k8s.io/v1"
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": name,
+            "stringData": {"tenants.yaml": yaml.safe_dump(TENANTS)},
+        },
+        {
+            "apiVersion": rbac,
+            "kind": "Role",
+            "metadata": name,
+            "rules": [rule | {"verbs": ["get"]}],
+        },
+        {
+            "apiVersion": rbac,
+            "kind": "RoleBinding",
+            "metadata": name,
+            "roleRef": role,
+            "subjects": [who],
+        },
+    ]
+
+
+@asynccontextmanager
+async def gateway(account: Cluster, ref: str, address: str) -> AsyncIterator[tuple[int, int]]:
+    """Run the program with its own rights; yields the ports of clients and of the operator."""
+    clients, admin = free_ports(2)
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "fairstow.gateway", "--serving-pool", ref, "--grace", "1"),
+        *("--kubeconfig", str(account.kubeconfig), "--name", "gateway-0"),
+        *("--listen", f"127.0.0.1:{clients}", "--admin-listen", f"{address}:{admin}"),
+        cwd=ROOT,
+    )
+    try:
+        yield clients, admin
+    finally:
+        program.terminate()
+        await program.wait()
+
+
+async def ledger(address: str, port: int, token: str = "") -> int:
+    """Ask for the ledger; return the status."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with aiohttp.ClientSession() as session:
+        url = f"https://{address}:{port}/ledger"
+        async with session.get(url, headers=headers, ssl=_unverified()) as reply:
+            return reply.status
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def place(cluster: Cluster, namespace: str) -> None:
+    """Give the engines' pods the addresses at which the servers are."""
+    for name, host in HOSTS.items():
+        cluster.kubectl("-n", namespace, "wait", "--for=condition=Ready", f"pod/{name}")
+        body = json.dumps({"status": {"podIP": host, "podIPs": [{"ip": host}]}})
+        patch = ("patch", f"pod/{name}", "--subresource=status", "--type=merge", "-p", body)
+        cluster.kubectl("-n", namespace, *patch)
+
+
+def test_an_engine_is_evicted_and_no_stream_breaks(
+    webhook: Webhook, namespace: str, gpu_nodes: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    cluster = webhook.cluster
+    (node,) = gpu_nodes(1, gpus=0)
+    address, (port,) = own_address(), free_ports(1)
+    identity = f"system:serviceaccount:{namespace}:fairstow-operator"
+    cluster.apply([plain(engine(namespace, name, node=node)) for name in HOSTS])
+    place(cluster, namespace)
+
+    async def scenario() -> None:
+        accounts = [
+            await asyncio.to_thread(
+                cluster.as_service_account, namespace, f"fairstow-{each}", tmp_path / each
+            )
+            for each in ("operator", "gateway")
+        ]
+        async with AsyncExitStack() as stack:
+            for host in HOSTS.values():
+                await stack.enter_async_context(process(port, "--host", host, "--speed", "2"))
+            clients, admin = await stack.enter_async_context(
+                gateway(accounts[1], f"{namespace}/llama", address)
+            )
+            served = pool(namespace, port=port)
+            served["spec"]["tenants"] = {"name": "tenants", "key": "tenants.yaml"}
+            slices = endpoint(namespace, address, admin)
+            await asyncio.to_thread(cluster.apply, [*secrets(namespace), served, slices])
+            await stack.enter_async_context(controller(accounts[0], identity))
+            await eventually(lambda: status(cluster, namespace).get("ready") == 2, "the engines")
+
+            # Nobody else is shown the ledger.
+            assert await ledger(address, admin) == 401
+            plain_token = await asyncio.to_thread(
+                cluster.kubectl, "-n", namespace, "create", "token", "fairstow-operator"
+            )
+            assert await ledger(address, admin, plain_token.strip()) == 401
+            meant = f"--audience=gateway.fairstow.dev/{namespace}/llama"
+            strangers = await asyncio.to_thread(
+                cluster.kubectl, "-n", namespace, "create", "token", "default", meant
+            )
+            assert await ledger(address, admin, strangers.strip()) == 403
+
+            client = openai.AsyncOpenAI(
+                base_url=f"http://127.0.0.1:{clients}/v1", api_key=KEY, max_retries=0
+            )
+            stack.push_async_callback(client.close)
+            asked = [(f"prompt {number}", 400) for number in range(8)]
+            answers = [asyncio.create_task(streamed(client, *each)) for each in asked]
+            await eventually(lambda: status(cluster, namespace).get("running") == 8, "streams")
+
+            async def evicted() -> bool:
+                return await asyncio.to_thread(evict, cluster, namespace, "a") == ""
+
+            assert not await evicted()
+            await eventually(evicted, "the eviction")
+            (drain,) = await asyncio.to_thread(cluster.items, "-n", namespace, "instancedrains")
+            said = drain["status"]
+            assert said["conditions"][0]["reason"] == "Drained"
+            assert (said["moved"] > 0, said["recomputed"]) == (True, 0)
+            assert await asyncio.gather(*answers) == [expected(*each) for each in asked]
+
+    with bind(cluster, OPERATOR, namespace), bind(cluster, GATEWAY, namespace):
+        asyncio.run(scenario())
+
+
+def status(cluster: Cluster, namespace: str) -> dict[str, Any]:
+    found: dict[str, Any] = cluster.get("-n", namespace, "servingpool/llama").get("status", {})
+    return found

@@ -1,0 +1,186 @@
+"""Keeps a gateway as its ServingPool has it: engines, drains, tenants, policy; and who may ask it.
+
+Used by `service` where the gateway serves a pool of a cluster. What can't be used (a Secret that is
+missing, tenants that can't be read) is logged and leaves things as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+import structlog
+
+from fairstow.api import ServingPoolSpec
+from fairstow.cluster.errors import InputError
+from fairstow.gateway import tenants
+from fairstow.gateway.admin import Guard
+from fairstow.gateway.app import Gateway
+from fairstow.gateway.cluster import Known, PoolWatch
+from fairstow.gateway.engines.declared import Declared
+from fairstow.gateway.engines.kinds import KINDS
+from fairstow.gateway.engines.protocol import Engine
+from fairstow.gateway.engines.vocabulary import Vocabulary
+from fairstow.gateway.moving import Mover
+from fairstow.gateway.openai.errors import ApiError
+from fairstow.kube import problems
+from fairstow.kube.aio.api import Api
+from fairstow.kube.review import Access, Reviewer
+from fairstow.serving.instances import Instance
+from fairstow.serving.policies import Settings, policy
+from fairstow.serving.wire import audience
+
+ADAPTERS: Final = {"VLLM": "vllm", "LlamaCpp": "llama.cpp", "OpenAI": "openai"}
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Followed:
+    """Which pool, and how its cluster is reached; None as kubectl would, or the pod's account."""
+
+    namespace: str
+    pool: str
+    kubeconfig: str | None = None
+    context: str | None = None
+
+
+@dataclass(frozen=True)
+class _Reached:
+    """How an engine is spoken to: one that changes is another engine."""
+
+    kind: str
+    url: str
+    key: str
+    weights: str
+    priorities: bool
+
+
+class Following:
+    """See the module."""
+
+    def __init__(
+        self,
+        api: Api,
+        followed: Followed,
+        gateway: Gateway,
+        mover: Mover,
+        session: aiohttp.ClientSession,
+        *,
+        vocabulary: Vocabulary | None,
+        replicas: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._gateway, self._mover, self._session = gateway, mover, session
+        self._vocabulary, self._replicas, self._clock = vocabulary, replicas, clock
+        self._reached: dict[str, _Reached] = {}
+        self._said: tuple[str | None, ServingPoolSpec | None] = ("", None)
+        self._watch = PoolWatch(api, followed.namespace, followed.pool, self._changed)
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        await self._watch.run()
+
+    async def _changed(self, known: Known) -> None:
+        text, spec = self._said
+        # 1. Whose keys are good; who runs keeps running.
+        if known.tenants != text:
+            self._tenants(known.tenants)
+        # 2. How requests are spread and moved.
+        if known.spec != spec:
+            self._policy(known.spec)
+        self._said = known.tenants, known.spec
+        # 3. Engines that are there now, and who of them drains.
+        there = {each.name: each for each in known.instances if each.address}
+        for name, instance in there.items():
+            await self._use(name, self._how(known, instance))
+        self._gateway.fleet.drain(name for name, each in there.items() if each.draining)
+        # 4. Engines whose pod has gone: what runs there breaks off and goes on elsewhere.
+        for name in self._reached.keys() - there.keys():
+            await self._drop(name)
+
+    def _tenants(self, text: str | None) -> None:
+        try:
+            self._gateway.tenants = (
+                tenants.Tenants((), self._clock)
+                if text is None
+                else tenants.parse("the pool's tenants", text, self._clock, self._replicas)
+            )
+        except InputError as error:
+            log.error("tenants stay as they were", error=str(error))
+
+    def _policy(self, spec: ServingPoolSpec) -> None:
+        limits = spec.rescheduling
+        settings = Settings(
+            below=limits.below_steps,
+            above=limits.above_steps,
+            moves=limits.max_moves_per_instance,
+        )
+        chosen = policy(spec.dispatch, settings)
+        self._gateway.dispatcher.policy = chosen.dispatcher
+        self._mover.rescheduler = chosen.rescheduler if limits.enabled else None
+        self._mover.leaving = limits.max_moves_per_instance
+
+    @staticmethod
+    def _how(known: Known, instance: Instance) -> _Reached:
+        engines = known.spec.engines
+        url = instance.url(engines.port)
+        return _Reached(engines.type, url, known.api_key, instance.weights, instance.priorities)
+
+    async def _use(self, name: str, how: _Reached) -> None:
+        if self._reached.get(name) == how:
+            return
+        if name in self._reached:
+            await self._drop(name)
+        self._gateway.fleet.add(self._engine(name, how))
+        self._reached[name] = how
+
+    def _engine(self, name: str, how: _Reached) -> Engine:
+        declared = Declared(weights=how.weights, priority=how.priorities)
+        make = KINDS[ADAPTERS[how.kind]]
+        return make(
+            self._session,
+            name,
+            how.url,
+            key=how.key or None,
+            declared=declared,
+            vocabulary=self._vocabulary,
+        )
+
+    async def _drop(self, name: str) -> None:
+        del self._reached[name]
+        await self._gateway.fleet.remove(name)
+
+
+def account_guard(reviewer: Reviewer, followed: Followed) -> Guard:
+    """Let in whoever may write the pool's status, by a token made for this pool's gateways."""
+    namespace, pool = followed.namespace, followed.pool
+    wanted = {
+        "group": "fairstow.dev",
+        "resource": "servingpools",
+        "subresource": "status",
+        "verb": "patch",
+        "namespace": namespace,
+        "name": pool,
+    }
+
+    async def guard(authorization: str, _path: str) -> None:
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise ApiError(401, "Send a ServiceAccount's token: Authorization: Bearer …")
+        try:
+            answer = await reviewer.review_resource(
+                token.strip(), wanted, audience(namespace, pool)
+            )
+        except (problems.ApiError, InputError) as error:
+            log.error("can't ask whose token it is", error=str(error))
+            raise ApiError(503, "The API server can't be asked whose token that is.") from error
+        if answer.access is Access.UNKNOWN_USER:
+            said = f"The API server knows no such token for {audience(namespace, pool)}."
+            raise ApiError(401, said)
+        if answer.access is Access.FORBIDDEN:
+            raise ApiError(403, f"{answer.user} may not patch the status of this ServingPool.")
+
+    return guard
