@@ -128,16 +128,22 @@ def pool_and_policy(name: str) -> list[dict[str, Any]]:
 
 
 def test_everything_is_ready_and_nothing_restarts(installed: RealCluster) -> None:
-    # helm is content with a Deployment from which one replica is still missing.
-    installed.kubectl(
-        "-n", NAMESPACE, "wait", "--for=condition=Ready", "pods", "--all", "--timeout=60s"
-    )
-    pods = installed.items("-n", NAMESPACE, "pods")
+    # The scheduler is started anew once the operator has made the authority it trusts.
+    def settled() -> list[dict[str, Any]]:
+        pods = installed.items("-n", NAMESPACE, "pods")
+        return pods if all(_is_ready(pod) for pod in pods) else []
+
+    pods = installed.wait(settled, "all pods to be Ready", timeout=90)
     seen = {pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in pods}
     assert seen == set(COMPONENTS)
     for pod in pods:
         name = pod["metadata"]["name"]
         assert pod["status"]["containerStatuses"][0]["restartCount"] == 0, name
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = {c["type"]: c["status"] for c in pod["status"].get("conditions", ())}
+    return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
 
 
 def test_helm_test_passes(installed: RealCluster) -> None:
