@@ -134,7 +134,9 @@ def test_a_drain_gives_everything_away_that_can_go() -> None:
 
 
 def test_no_more_migrations_than_allowed_at_once() -> None:
-    tight = instance(0, *(request(i, 1_300) for i in range(10)), leaving=2)
+    tight = instance(0, *(request(i, 1_345) for i in range(10)))
+    assert len(VirtualUsage().migrations(pool(tight, instance(1)))) == 1
+    tight.leaving = 2
     assert VirtualUsage().migrations(pool(tight, instance(1))) == []
     tight.leaving = 0
     assert VirtualUsage().migrations(pool(tight, instance(1, arriving=2))) == []
@@ -242,6 +244,9 @@ def test_scaling_waits_until_the_last_change_shows_and_keeps_to_its_bounds() -> 
     assert rule.scale(pool(roomy, now=100)) is None
     assert rule.scale(pool(roomy, now=100, waiting=waits)) is not None
     assert replace(rule, most=1).scale(pool(full, now=100)) is None
+    halves = [instance(i, *(request(f"{i}.{j}", 600) for j in range(10))) for i in range(2)]
+    assert replace(rule, low=200, high=500).scale(pool(*halves, now=100)) is None, "too few without"
+    assert replace(rule, low=50, high=500).scale(pool(*halves, now=100)) is not None
     none = rule.scale(pool(now=100))
     assert none is not None
     assert none.desired == 1
