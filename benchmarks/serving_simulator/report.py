@@ -23,7 +23,7 @@ FIG11 = (
     "`virtual-usage` / `llumnix`",
 )
 PRIORITIES = """
-Priorities: how many times slower without them than with, S-S at 24/s, CV 4, a tenth urgent
+Priorities: how many times slower without them than with, S-S with CV 4, a tenth urgent
 (published: urgent 1.2–1.5, others at least 0.955).
 """
 FRAGMENTED = """

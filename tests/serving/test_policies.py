@@ -209,6 +209,15 @@ def test_who_waits_longest_is_made_room_for() -> None:
     assert Backfill().freeness(views[0], Backfill().kept(seen)) < 0
 
 
+def test_where_all_have_urgent_requests_newcomers_go_to_the_emptier() -> None:
+    urgent = [request(f"u{i}", 100, priority=-1) for i in range(2)]
+    few = instance(0, urgent[0], *(request(i, 500) for i in range(5)))
+    many = instance(1, urgent[1], *(request(f"m{i}", 300) for i in range(20)))
+    new = request("new", phase=Phase.QUEUED)
+    assert Backfill(headroom=HEADROOM).dispatch(new, pool(few, many)).instance == "i0"
+    assert Backfill(headroom=HEADROOM).dispatch(new, pool(many, few)).instance == "i0"
+
+
 # Scaling.
 
 

@@ -10,6 +10,9 @@ that waits: the roomiest. What is kept there counts as used, so the instance bec
 of migrations and its room grows, which keeps it the roomiest: the choice is stable without being
 remembered, and a long request waits as long as it takes to free one instance, not as long as short
 ones keep coming.
+
+Below zero F is M − Σ V undivided: divided, the more run on an instance the freer it looks, and
+where every instance has an urgent request, and so headroom, all newcomers go to the busiest.
 """
 
 from collections.abc import Sequence
@@ -45,7 +48,11 @@ class Backfill(VirtualUsage):
 
     def _steps_left(self, instance: InstanceView) -> float:
         behind = instance.demand - instance.head
-        return (self.slack(instance) - behind) / max(1, instance.batch)
+        return _per_step(self.slack(instance) - behind, instance)
+
+    def freeness(self, instance: InstanceView, kept: Kept | None = None) -> float:
+        """Return F, undivided below zero."""
+        return _per_step(self.slack(instance, kept), instance)
 
     def kept(self, pool: PoolView) -> Kept:
         """Keep the roomiest instance for the first that waits."""
@@ -55,6 +62,10 @@ class Backfill(VirtualUsage):
                 roomiest = max(able, key=lambda i: i.capacity - i.used - i.demand)
                 return {roomiest.name: roomiest.size(request.length + 1)}
         return {}
+
+
+def _per_step(slack: float, instance: InstanceView) -> float:
+    return slack / max(1, instance.batch) if slack > 0 else slack
 
 
 def _has_room(instance: InstanceView, tokens: int) -> bool:
