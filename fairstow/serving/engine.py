@@ -15,7 +15,7 @@ Iterations follow each other without a gap while there is work (vLLM 0.x):
 
 Between two changes of the batch all decode steps are alike, so they are one *run*: with B sequences
 and T tokens the i-th step takes d + i·g (d = decode(B, T), g = decode(B, T + B) − d), j steps take
-j·d + g·j(j−1)/2, and the new blocks of step s are counted in `_crossing[s mod block]`. A run is
+j·d + g·j(j−1)/2, and the new blocks of step s are counted by `crossings`. A run is
 over after the last step before a sequence ends, blocks run out, a copy ends or a lease that a
 waiting sequence needs expires. Work is O(changes of the batch), not O(tokens).
 
@@ -28,68 +28,14 @@ import heapq
 import math
 from bisect import insort
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
-from typing import NamedTuple
-
-import msgspec
 
 from fairstow.serving.cost_model import Profile
+from fairstow.serving.crossings import Crossings
+from fairstow.serving.jobs import Change, Event, Job, Tracked
 from fairstow.serving.kv_cache import Key, KvCache
 from fairstow.serving.model import Phase
 
 NEVER = math.inf
-
-
-class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What an engine is asked for.
-
-    Attributes:
-        prompt: tokens given, those generated on another engine before among them.
-        output: tokens it generates until it ends, at least 1.
-        priority: smaller first.
-        keys: of the prompt's full blocks, from the first on, so that others' KV is used again;
-            none keep the KV to itself.
-    """
-
-    id: str
-    prompt: int
-    output: int
-    priority: int = 0
-    keys: tuple[Key, ...] = ()
-
-
-class Change(StrEnum):
-    """What happened to a sequence."""
-
-    FIRST = "first"  # its first token since it was submitted or preempted
-    FINISH = "finish"
-    PREEMPT = "preempt"
-
-
-class Event(NamedTuple):
-    """A change and when it came about."""
-
-    at: float
-    change: Change
-    id: str
-
-
-class _Sequence:
-    __slots__ = ("ends", "found", "generated", "job", "keys", "offset", "order", "phase", "rank")
-
-    def __init__(self, job: Job, order: int) -> None:
-        self.job = job
-        self.keys: list[Key] = list(job.keys)
-        self.order = order  # of arrival here
-        self.rank = (job.priority, order)  # in the queue
-        self.generated = 0  # when it last left a batch
-        self.offset = 0  # its length less the engine's steps, while it decodes
-        self.found = 0  # blocks that its prefill need not compute
-        self.ends = 0  # the engine's steps when its last token is out
-        self.phase = Phase.QUEUED
-
-    def __lt__(self, other: "_Sequence") -> bool:
-        return self.rank < other.rank
 
 
 class Engine:
@@ -107,13 +53,13 @@ class Engine:
         self._reserve = int(watermark * profile.blocks)
         self._cache = KvCache()
         self._private = 0
-        self._all: dict[str, _Sequence] = {}
-        self._waiting: list[_Sequence] = []
+        self._all: dict[str, Tracked] = {}
+        self._waiting: list[Tracked] = []
         self._wanted = 0
-        self._prefilling: list[_Sequence] = []
-        self._running: dict[str, _Sequence] = {}
-        self._ending: list[tuple[int, int, _Sequence]] = []
-        self._crossing = [0] * profile.block
+        self._prefilling: list[Tracked] = []
+        self._running: dict[str, Tracked] = {}
+        self._ending: list[tuple[int, int, Tracked]] = []
+        self._crossings = Crossings(profile.block)
         self._tokens = 0
         self._steps = 0
         self._orders = 0
@@ -144,7 +90,7 @@ class Engine:
                 f"{self.longest} fit"
             )
         self._roll(now)
-        sequence = _Sequence(job, self._orders)
+        sequence = Tracked(job, self._orders)
         self._orders += 1
         self._all[job.id] = sequence
         self._queue(sequence)
@@ -341,31 +287,9 @@ class Engine:
         self._step += steps * self._growth
         self._left -= steps
         self._tokens += steps * len(self._running)
-        self._private += self._crossings(self._steps + 1, steps)
+        self._private += self._crossings.taken(self._steps + 1, steps)
         self._steps += steps
         self._make_room()
-
-    def _crossings(self, first: int, steps: int) -> int:
-        """Return how many blocks so many steps take, the first of them given."""
-        rounds, rest = divmod(steps, self.profile.block)
-        taken = rounds * len(self._running)
-        if rest:
-            at = first % self.profile.block
-            over = at + rest - self.profile.block
-            taken += sum(self._crossing[at : at + rest])
-            if over > 0:
-                taken += sum(self._crossing[:over])
-        return taken
-
-    def _steps_with(self, blocks: int) -> int:
-        """Return for how many more steps these blocks suffice, after the one that begins."""
-        size = self.profile.block
-        steps, blocks = divmod(blocks, len(self._running))
-        steps *= size
-        while (need := self._crossing[(self._steps + steps + 1) % size]) <= blocks:
-            blocks -= need
-            steps += 1
-        return steps
 
     def _complete(self) -> None:
         """End the run: all its steps are over, or the prefill."""
@@ -385,7 +309,7 @@ class Engine:
                 self._finish(at, sequence)
         self._begin(at)
 
-    def _join(self, at: float, sequence: _Sequence) -> None:
+    def _join(self, at: float, sequence: Tracked) -> None:
         job = sequence.job
         length = job.prompt + sequence.generated + 1
         new = sequence.keys[sequence.found :]
@@ -397,16 +321,16 @@ class Engine:
         sequence.ends = self._steps + job.output - sequence.generated - 1
         self._running[job.id] = sequence
         self._tokens += length
-        self._crossing[(1 - sequence.offset) % self.profile.block] += 1
+        self._crossings.add(sequence.offset)
         heapq.heappush(self._ending, (sequence.ends, sequence.order, sequence))
 
-    def _leave(self, sequence: _Sequence) -> None:
+    def _leave(self, sequence: Tracked) -> None:
         del self._running[sequence.job.id]
         self._tokens -= self._steps + sequence.offset
-        self._crossing[(1 - sequence.offset) % self.profile.block] -= 1
+        self._crossings.remove(sequence.offset)
         sequence.ends = -1
 
-    def _free(self, sequence: _Sequence, tokens: int) -> None:
+    def _free(self, sequence: Tracked, tokens: int) -> None:
         """Give back what a sequence with blocks for so many tokens holds."""
         keyed = sequence.keys
         if sequence.phase is Phase.PREFILL:
@@ -414,7 +338,7 @@ class Engine:
         self._private -= self.profile.blocks_of(tokens) - len(keyed)
         self._cache.drop(keyed)
 
-    def _finish(self, at: float, sequence: _Sequence) -> None:
+    def _finish(self, at: float, sequence: Tracked) -> None:
         length = self._steps + sequence.offset
         self._leave(sequence)
         self._free(sequence, length - 1)
@@ -435,11 +359,11 @@ class Engine:
         self.recomputed += length
         self._events.append(Event(at, Change.PREEMPT, sequence.job.id))
 
-    def _queue(self, sequence: _Sequence) -> None:
+    def _queue(self, sequence: Tracked) -> None:
         insort(self._waiting, sequence)
         self._wanted += self._needs(sequence)
 
-    def _needs(self, sequence: _Sequence) -> int:
+    def _needs(self, sequence: Tracked) -> int:
         return self.profile.blocks_of(sequence.job.prompt + sequence.generated)
 
     def _begin(self, at: float) -> None:
@@ -449,13 +373,13 @@ class Engine:
         if self._waiting and self._admit():
             return
         running, before = self._running, self.preemptions
-        while running and self._crossing[self._steps % self.profile.block] > self.available:
+        while running and self._crossings.at(self._steps) > self.available:
             self._preempt(at)
         if not running:
             self._left = 0
             self._due = self._cache.next_expiry() if self._waiting else NEVER
             return
-        self._private += self._crossing[self._steps % self.profile.block]
+        self._private += self._crossings.at(self._steps)
         self._make_room()
         self._plan()
         if self.preemptions > before:  # room for who waits, after this step
@@ -471,7 +395,9 @@ class Engine:
             heapq.heappop(self._ending)
         self._left = self._ending[0][0] - self._steps
         if self._left > 1:
-            self._left = min(self._left, 1 + self._steps_with(self.available))
+            self._left = min(
+                self._left, 1 + self._crossings.steps_with(self._steps + 1, self.available)
+            )
         for bound in (self._link, self._cache.next_expiry() if self._waiting else NEVER):
             if self._start < bound < NEVER:
                 self._left = min(self._left, 1 + self._steps_within(bound - self._start))

@@ -6,7 +6,7 @@ It shares no code with it but the durations, knows no keys, leases or copies, an
 from dataclasses import dataclass
 
 from fairstow.serving.cost_model import Profile
-from fairstow.serving.engine import Job
+from fairstow.serving.jobs import Job
 
 
 @dataclass

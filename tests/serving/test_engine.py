@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from fairstow.serving.cost_model import A10_7B
-from fairstow.serving.engine import NEVER, Change, Engine, Event, Job
+from fairstow.serving.engine import NEVER, Engine
+from fairstow.serving.jobs import Change, Event, Job
 from fairstow.serving.model import Phase
 from tests.serving.slow_engine import SlowEngine
 

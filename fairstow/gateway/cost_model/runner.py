@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fairstow.gateway.cost_model.text import END, Writer
-from fairstow.serving.engine import Change, Engine, Job
+from fairstow.serving.engine import Engine
+from fairstow.serving.jobs import Change, Job
 from fairstow.serving.model import Phase
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
 from fairstow.serving.cost_model import Profile
-from fairstow.serving.engine import NEVER, Engine, Job
+from fairstow.serving.engine import NEVER, Engine
+from fairstow.serving.jobs import Job
 from fairstow.serving.model import InstanceView, Phase, RequestView
 from fairstow.serving.simulator.arrivals import Arrival
 

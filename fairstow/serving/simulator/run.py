@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from fairstow.serving.cost_model import Profile
-from fairstow.serving.engine import NEVER, Change, Engine
+from fairstow.serving.engine import NEVER, Engine
+from fairstow.serving.jobs import Change
 from fairstow.serving.model import (
     Dispatch,
     Migration,
