@@ -35,6 +35,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "tolerations": [{"key": "infra", "operator": "Exists"}],
         "extender": {"failurePolicy": "Fail", "attachedTo": ["default-scheduler"]},
         "monitoring": {"metrics": True, "alerts": True, "dashboards": True},
+        "gateways": [
+            {"namespace": "default", "pool": "llama", "secrets": ["llama-tenants"]},
+            {
+                "namespace": "default",
+                "pool": "qwen",
+                "replicas": 1,
+                "graceSeconds": 10,
+                "args": ["--tokenizer=/model/tokenizer.json"],
+                "volumes": [{"name": "model", "configMap": {"name": "qwen"}}],
+                "volumeMounts": [{"name": "model", "mountPath": "/model"}],
+            },
+        ],
     },
     "only the planner": {
         "scheduler": {"enabled": False},
