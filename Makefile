@@ -19,6 +19,10 @@ help: ## Show this list.
 demo: $(SYNCED) ## Show the main job on a real Kubernetes on this machine.
 	@$(PYTHON) -m tools.demo
 
+.PHONY: demo-serving
+demo-serving: $(SYNCED) ## Drain an LLM engine under running requests (half a minute, no GPU).
+	@$(PYTHON) -m tools.demo_serving
+
 .PHONY: test
 test: test-fast test-e2e ## Run all tests of the short suite.
 	@sh tools/phase.sh --summary

@@ -19,8 +19,9 @@ import uvloop
 from fairstow.cluster.errors import InputError
 from fairstow.gateway.app import Limits
 from fairstow.gateway.dispatching import MOST_WAITING
+from fairstow.gateway.engines.declared import Declared
+from fairstow.gateway.engines.kinds import KINDS
 from fairstow.gateway.engines.protocol import Engine
-from fairstow.gateway.engines.vllm import Declared, VllmEngine
 from fairstow.gateway.engines.vocabulary import Vocabulary, VocabularyError, read
 from fairstow.gateway.following import Followed
 from fairstow.gateway.service import MakeEngine, Settings, new_secret, serve
@@ -58,12 +59,16 @@ def _settings(options: argparse.Namespace) -> Settings:
         _check_ports(options)
     key = _secret(options.engine_key_file)
     vocabulary = read(options.tokenizer) if options.tokenizer else None
-    declared = Declared(weights=options.weights, priority=options.engine_priorities)
+    declared = Declared(
+        weights=options.weights, priority=options.engine_priorities, slots=options.slots
+    )
     salt = _secret(options.salt_file)
     return Settings(
         listen=options.listen,
         admin=options.admin_listen,
-        engines=[_engine(url, key, declared, vocabulary) for url in options.engine],
+        engines=[
+            _engine(options.adapter, url, key, declared, vocabulary) for url in options.engine
+        ],
         tenants=options.tenants,
         admin_token=_secret(options.admin_token_file),
         secret=salt.encode() if salt else new_secret(),
@@ -120,15 +125,17 @@ def _check_ports(options: argparse.Namespace) -> None:
 
 
 def _engine(
-    text: str, key: str | None, declared: Declared, vocabulary: Vocabulary | None
+    kind: str, text: str, key: str | None, declared: Declared, vocabulary: Vocabulary | None
 ) -> MakeEngine:
     name, separator, url = text.partition("=")
     if not separator or "/" in name:
         url = text
         name = url.partition("://")[2].rstrip("/")
 
+    adapter = KINDS[kind]
+
     def make(session: aiohttp.ClientSession) -> Engine:
-        return VllmEngine(session, name, url, key=key, declared=declared, vocabulary=vocabulary)
+        return adapter(session, name, url, key=key, declared=declared, vocabulary=vocabulary)
 
     return make
 
@@ -199,10 +206,12 @@ def _engines(group: argparse._ArgumentGroup) -> None:
         action="append",
         default=[],
         metavar="[NAME=]URL",
-        help="a vLLM server, or one of the cost model; give it several times",
+        help="an LLM server; give it several times",
     )
+    add("--adapter", choices=sorted(KINDS), default="vllm", help="what they are (%(default)s)")
     add("--engine-key-file", type=Path, metavar="FILE", help="the key they ask for")
     add("--tokenizer", type=Path, metavar="FILE", help="tokenizer.json of the model")
+    add("--slots", default="", metavar="TEXT", help="llama.cpp: names the folder they share")
     add("--weights", default="", metavar="TEXT", help="what tells these weights from others")
     add(
         "--engine-priorities",

@@ -17,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from fairstow.gateway import metrics
 from fairstow.gateway.app import Gateway
+from fairstow.gateway.engines.protocol import Movement
 from fairstow.gateway.exchange import ClientLeftError, Exchange, Receive, Scope, Send
 from fairstow.gateway.fleet import Instance
 from fairstow.gateway.moving import Mover
@@ -137,7 +138,10 @@ class Admin:
             for view, why in gateway.pinned.values()
             for instance in [self._of(view)]
         ]
-        instances = [_instance(each) for each in gateway.fleet.instances.values()]
+        instances = [
+            _instance(each, gateway.pool.pairs.best(each))
+            for each in gateway.fleet.instances.values()
+        ]
         return Ledger(self._name, self._pool, instances, [*streams, *pinned])
 
     def _of(self, view: RequestView) -> Instance | None:
@@ -183,7 +187,7 @@ def _request(
     )
 
 
-def _instance(each: Instance) -> InstanceEntry:
+def _instance(each: Instance, movement: Movement | None) -> InstanceEntry:
     facts = each.facts
     return InstanceEntry(
         name=each.name,
@@ -192,7 +196,7 @@ def _instance(each: Instance) -> InstanceEntry:
         compatibility=facts.compatibility if facts else "",
         kv_tokens=facts.kv_tokens if facts else 0,
         block=facts.block if facts else 0,
-        movement=facts.movement if facts else "",
+        movement=movement or "",
         moved=each.moved,
         recomputed=each.recomputed,
         problem=each.problem,

@@ -26,13 +26,13 @@ import structlog
 
 from fairstow.gateway import metrics
 from fairstow.gateway.accounting import CLIENT_LEFT, Told
-from fairstow.gateway.dispatching import Dispatcher, Ticket
+from fairstow.gateway.dispatching import Ticket
 from fairstow.gateway.exchange import ClientLeftError, Exchange, Receive, Scope, Send
-from fairstow.gateway.fleet import Fleet, Instance
+from fairstow.gateway.fleet import Instance
 from fairstow.gateway.forwarding import forward
 from fairstow.gateway.generating import Generation, answer_of, parts, prompt
 from fairstow.gateway.openai.errors import ApiError
-from fairstow.gateway.streams import Stream
+from fairstow.gateway.streams import Pool, Stream
 from fairstow.gateway.tenants import LimitError, Tenant, Tenants
 from fairstow.serving.model import RequestView
 from fairstow.serving.requests import Asked, Endpoint, Refusal, read
@@ -69,14 +69,13 @@ class Gateway:
 
     def __init__(
         self,
-        fleet: Fleet,
-        dispatcher: Dispatcher,
+        pool: Pool,
         tenants: Tenants,
         secret: bytes,
         limits: Limits = Limits(),
     ) -> None:
-        self.fleet = fleet
-        self.dispatcher = dispatcher
+        self.pool = pool
+        self.fleet, self.dispatcher = pool.fleet, pool.dispatcher
         self.tenants = tenants
         self.limits = limits
         self.streams: dict[str, Stream] = {}
@@ -86,7 +85,7 @@ class Gateway:
         self._secret = secret
         self._exchanges: dict[Exchange, asyncio.Task[Any] | None] = {}
         self._came = asyncio.Event()
-        fleet.changed = self._fleet_changed
+        self.fleet.changed = self._fleet_changed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -215,8 +214,7 @@ class Gateway:
         instance, ids = await exchange.kept_alive(found)
         view, record = parts(asked, instance, ids, tenant.name, priority)
         stream = self.streams[view.id] = Stream(
-            self.fleet,
-            self.dispatcher,
+            self.pool,
             view,
             record,
             msgspec.structs.replace(asked.sampling, max_tokens=view.limit),

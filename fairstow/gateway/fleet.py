@@ -79,12 +79,13 @@ class Fleet:
 
     Attributes:
         changed: called after any engine's state changed.
-        lost: called with an engine that stopped to answer.
+        answered: called with an engine that said what it is, for the first time or again.
     """
 
     def __init__(self) -> None:
         self.instances: dict[str, Instance] = {}
         self.changed: Callable[[], None] = lambda: None
+        self.answered: Callable[[Instance], None] = lambda _: None
         self._loops: dict[str, asyncio.Task[None]] = {}
 
     def __getitem__(self, name: str) -> Instance:
@@ -171,5 +172,7 @@ class Fleet:
                 missing=list(facts.missing),
             )
         was, instance.answers, instance.problem = instance.answers, True, ""
+        if new:
+            self.answered(instance)
         if not was:
             self.changed()

@@ -31,6 +31,8 @@ from fairstow.gateway.fleet import Fleet
 from fairstow.gateway.following import Followed, Following, account_guard
 from fairstow.gateway.moving import Mover
 from fairstow.gateway.openai.errors import ApiError
+from fairstow.gateway.pairs import Pairs
+from fairstow.gateway.streams import Pool
 from fairstow.gateway.tenants import Tenants
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.tasks import first, running
@@ -112,7 +114,12 @@ async def serve(
             log.info("listening", **ports._asdict())
             listening(ports)
             serving = asyncio.create_task(clients.serve(sockets=[listeners[0]]))
-            tasks = [admin.serve(sockets=[listeners[1]]), mover.run(), app.keep_alive()]
+            tasks = [
+                admin.serve(sockets=[listeners[1]]),
+                mover.run(),
+                app.keep_alive(),
+                app.pool.pairs.run(),
+            ]
             if api is not None:
                 tasks.append(follow(api))
             async with running(tasks) as failed:
@@ -177,7 +184,7 @@ async def gateway_of(
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
         fleet = Fleet()
         dispatcher = Dispatcher(fleet, chosen.dispatcher, clock, settings.most_waiting)
-        app = Gateway(fleet, dispatcher, who, settings.secret, settings.limits)
+        app = Gateway(Pool(fleet, dispatcher, Pairs(fleet)), who, settings.secret, settings.limits)
         rescheduler = chosen.rescheduler if settings.reschedule else None
         mover = Mover(fleet, dispatcher, app.streams, clock, rescheduler)
         for make in settings.engines:

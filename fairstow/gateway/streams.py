@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -21,6 +21,7 @@ from fairstow.gateway.engines.protocol import Engine, EngineError, Movement, Ord
 from fairstow.gateway.fleet import Fleet, Instance
 from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.outbox import Outbox
+from fairstow.gateway.pairs import Pairs
 from fairstow.serving import handover
 from fairstow.serving.handover import Action, Ended, Event, Fault, Handover, Said, Way
 from fairstow.serving.model import RequestView
@@ -42,6 +43,14 @@ _TRANSIENT = frozenset({401, 403, 404, 408, 409, 425, 429})
 log = structlog.get_logger(__name__)
 
 
+class Pool(NamedTuple):
+    """What all streams share."""
+
+    fleet: Fleet
+    dispatcher: Dispatcher
+    pairs: Pairs
+
+
 class Stream:
     """One request.
 
@@ -57,8 +66,7 @@ class Stream:
 
     def __init__(
         self,
-        fleet: Fleet,
-        dispatcher: Dispatcher,
+        pool: Pool,
         view: RequestView,
         record: Record,
         sampling: Sampling,
@@ -67,8 +75,9 @@ class Stream:
         weight: float,
         done: Callable[[Stream], None],
     ) -> None:
-        self._fleet = fleet
-        self._dispatcher = dispatcher
+        self._fleet = pool.fleet
+        self._dispatcher = pool.dispatcher
+        self._pairs = pool.pairs
         self.view = view
         self.record = record
         self.handover = Handover(len(record))
@@ -146,11 +155,9 @@ class Stream:
             self._sync()
 
     def _way(self, source: Instance, destination: Instance) -> Way:
-        if source.facts is None or destination.facts is None or self._copies_failed:
+        if self._copies_failed:
             return Way.RECOMPUTED
-        if source.facts.movement is not destination.facts.movement:
-            return Way.RECOMPUTED
-        return WAYS[source.facts.movement]
+        return WAYS[self._pairs.movement(source, destination)]
 
     def _placed(self, instance: Instance) -> None:
         self._ticket = None

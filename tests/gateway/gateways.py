@@ -18,8 +18,9 @@ import openai
 from fairstow.gateway.app import Limits
 from fairstow.gateway.cost_model import text
 from fairstow.gateway.cost_model.server import Server
+from fairstow.gateway.engines.declared import Declared
 from fairstow.gateway.engines.protocol import Engine
-from fairstow.gateway.engines.vllm import Declared, VllmEngine
+from fairstow.gateway.engines.vllm import VllmEngine
 from fairstow.gateway.service import MakeEngine, Ports, Settings, serve
 from fairstow.kube.flags import Address
 from fairstow.serving.wire import Drains, Ledger, Move, Moves, RequestEntry, State, Taken
@@ -88,11 +89,16 @@ class Site:
         await self.running
 
     async def ready(self, *names: str) -> None:
-        """Wait until these engines serve."""
+        """Wait until these engines serve, and it is known how requests move between them."""
+        wanted = set(names or self.servers)
         await self.until(
             lambda ledger: (
-                set(names or self.servers)
-                <= {each.name for each in ledger.instances if each.state is State.SERVING}
+                wanted
+                <= {
+                    each.name
+                    for each in ledger.instances
+                    if each.state is State.SERVING and (each.movement or len(wanted) == 1)
+                }
             )
         )
 

@@ -1,0 +1,1 @@
+"""`make demo-serving`: an engine is drained under running requests, and nobody notices."""
