@@ -12,6 +12,8 @@ _WIDTH = 1_100
 _LEFT = 90
 _ROW = 30
 _TOP = 60
+_FONT = 'font-family="system-ui, sans-serif" font-size="12"'
+_DRAIN = 'fill="#f59e0b" fill-opacity="0.18"'
 _COLOURS = ("#2563eb", "#16a34a", "#9333ea", "#c2410c")
 
 
@@ -70,18 +72,18 @@ def page(lines: Sequence[Line], engines: Sequence[str], drained: float, empty: f
     def x(at: float) -> float:
         return _LEFT + _WIDTH * at / end
 
+    size = f"0 0 {_LEFT + _WIDTH + 30} {height}"
+    shade = f'x="{x(drained):.1f}" width="{max(1.0, x(empty) - x(drained)):.1f}"'
+    said = f"{esc(engines[0])} drains for {empty - drained:.2f} s"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_LEFT + _WIDTH + 30} {height}" '
-        'font-family="system-ui, sans-serif" font-size="12" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" {_FONT} role="img">',
         "<title>Tokens of each client over time, by the engine that said them</title>",
-        f'<rect x="{x(drained):.1f}" y="{_TOP - 22}" width="{max(1.0, x(empty) - x(drained)):.1f}" '
-        f'height="{_ROW * len(lines) + 26}" fill="#f59e0b" fill-opacity="0.18"/>',
-        f'<text x="{x(drained):.1f}" y="{_TOP - 28}" fill="currentColor">'
-        f"{esc(engines[0])} drains for {empty - drained:.2f} s</text>",
+        f'<rect {shade} y="{_TOP - 22}" height="{_ROW * len(lines) + 26}" {_DRAIN}/>',
+        _text(x(drained), _TOP - 28, said),
     ]
     for number, line in enumerate(lines):
         top = _TOP + number * _ROW
-        parts.append(f'<text x="8" y="{top + 14}" fill="currentColor">{esc(line.name)}</text>')
+        parts.append(_text(8, top + 14, esc(line.name)))
         for heard in line.heard:
             stroke = colour.get(line.said_by(heard.at), "#888")
             parts.append(
@@ -89,20 +91,18 @@ def page(lines: Sequence[Line], engines: Sequence[str], drained: float, empty: f
                 'stroke-width="1.6"/>'
             )
     bottom = _TOP + _ROW * len(lines) + 8
-    for second in range(int(end) + 1):
-        parts.append(
-            f'<text x="{x(second):.1f}" y="{bottom + 12}" fill="currentColor">{second} s</text>'
-        )
+    parts += [_text(x(second), bottom + 12, f"{second} s") for second in range(int(end) + 1)]
     for number, name in enumerate(engines):
         at = _LEFT + 140 * number
-        parts.append(
-            f'<rect x="{at}" y="{bottom + 22}" width="12" height="12" fill="{colour[name]}"/>'
-        )
-        parts.append(
-            f'<text x="{at + 18}" y="{bottom + 32}" fill="currentColor">said by {esc(name)}</text>'
-        )
+        box = f'x="{at}" y="{bottom + 22}" width="12" height="12"'
+        parts.append(f'<rect {box} fill="{colour[name]}"/>')
+        parts.append(_text(at + 18, bottom + 32, f"said by {esc(name)}"))
     parts.append("</svg>")
     return _page("\n".join(parts))
+
+
+def _text(x: float, y: float, said: str) -> str:
+    return f'<text x="{x:.1f}" y="{y}" fill="currentColor">{said}</text>'
 
 
 def _page(drawing: str) -> str:
