@@ -2,7 +2,8 @@
 
     FAIRSTOW_DATA=FOLDER python -m benchmarks.serving_simulator [--seeds 5] [-o RESULT]
 
-Each part is played with the same seeds for every policy and compared seed by seed.
+Each part is played with the same seeds for every policy and compared seed by seed. Exits with 1
+where a bound of benchmarks/bounds.yaml is missed.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import yaml
+
 from benchmarks.provenance import provenance
 from benchmarks.serving_simulator import claims, fig11, parts
 from benchmarks.serving_simulator.play import Json
 
+BOUNDS = Path(__file__).resolve().parents[1] / "bounds.yaml"
 FOLDERS = ("fairstow/serving", "benchmarks/serving_simulator")
 PARTS: dict[str, Callable[[Path, int, bool], Json]] = {
     "fig11": fig11.measure,
@@ -47,7 +51,20 @@ def main() -> int:
         if asked.output:
             text = json.dumps(results, indent=1) + "\n"
             Path(asked.output).write_text(text, encoding="utf-8")
-    return 0
+    missed = _missed(results) if "fig11" in asked.parts else []
+    for line in missed:
+        print(line)
+    return 1 if missed else 0
+
+
+def _missed(results: Json) -> list[str]:
+    bounds = yaml.safe_load(BOUNDS.read_text(encoding="utf-8"))["serving_simulator"]
+    measured = results["fig11"]
+    return [
+        f"{name}: {measured[name]}, at least {bound['at_least']} are wanted"
+        for name, bound in bounds.items()
+        if measured[name] < bound["at_least"]
+    ]
 
 
 def _arguments() -> argparse.Namespace:

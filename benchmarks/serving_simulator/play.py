@@ -34,7 +34,8 @@ def play(
     found = outcome(Simulation(workload, setup).run())
     spent = time.process_time() - begun
     flat = flattened(found)
-    flat["byPriority"] = {p: flattened(figures) for p, figures in found["byPriority"].items()}
+    if headroom:
+        flat["byPriority"] = {p: flattened(figures) for p, figures in found["byPriority"].items()}
     for name in ("migrations", "preemptions", "instanceSeconds", "requests"):
         flat[name] = found[name]
     flat["requests_per_s"] = round(len(workload) / spent)
