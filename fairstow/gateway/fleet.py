@@ -38,6 +38,7 @@ class Instance:
         load: its own count.
         moved, recomputed: requests that left it, with their KV copied or not.
         problem: why it is lost.
+        copying: a request's memory is on its way from or to it.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -49,6 +50,7 @@ class Instance:
         self.moved = 0
         self.recomputed = 0
         self.problem = ""
+        self.copying = False
         self.draining = False
         self.answers = False
         self.known = False

@@ -1,24 +1,25 @@
 """When requests move: away from engines that drain, and as the policy or the controller says.
 
 A turn looks at every engine, begins what may begin, and ends; what is under way is in the streams.
-Copies are leased by their source, so that few leave one engine at the same time; requests that have
-said nothing yet carry nothing and go at once. Requests that can't be moved are waited for.
+One request at a time is copied from or to an engine: what the next one copies would hold up the
+last stage of the one before, when a client waits. Those that are recomputed are bounded, too; those
+that have said nothing yet carry nothing and go at once. What can't be moved is waited for.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
-from fairstow.gateway.dispatching import Dispatcher
-from fairstow.gateway.fleet import Fleet, Instance
-from fairstow.gateway.streams import Stream
+from fairstow.gateway.fleet import Instance
+from fairstow.gateway.streams import Pool, Stream
 from fairstow.serving.model import PoolView
 from fairstow.serving.policies.protocols import Rescheduler
 from fairstow.serving.wire import Move, State, Taken
 
 LEAVING = 4
-"""Most requests that leave one engine at the same time with their memory."""
+"""Most requests that leave one engine at the same time and had begun to speak."""
 DRAIN_TURN_SECONDS = 0.02
 TURN_SECONDS = 0.5
 
@@ -32,15 +33,15 @@ class Mover:
 
     def __init__(
         self,
-        fleet: Fleet,
-        dispatcher: Dispatcher,
+        pool: Pool,
         streams: Mapping[str, Stream],
         clock: Callable[[], float],
         rescheduler: Rescheduler | None = None,
         leaving: int = LEAVING,
     ) -> None:
-        self._fleet = fleet
-        self._dispatcher = dispatcher
+        self._fleet = pool.fleet
+        self._dispatcher = pool.dispatcher
+        self._moved = pool.moved
         self._streams = streams
         self._clock = clock
         self.rescheduler = rescheduler
@@ -55,7 +56,10 @@ class Mover:
             if self.rescheduler is not None and now - rescheduled >= TURN_SECONDS:
                 rescheduled = now
                 self._reschedule(self.rescheduler)
-            await asyncio.sleep(DRAIN_TURN_SECONDS if draining else TURN_SECONDS)
+            self._moved.clear()
+            with suppress(TimeoutError):
+                pause = DRAIN_TURN_SECONDS if draining else TURN_SECONDS
+                await asyncio.wait_for(self._moved.wait(), pause)
 
     def drain(self) -> bool:
         """Move away what is on engines that drain; return whether anything is."""
@@ -69,14 +73,14 @@ class Mover:
             for stream in there:
                 if not stream.may_move(self._clock()):
                     continue
-                if stream.handover.decoding:
-                    if room <= 0:
-                        continue
-                    room -= 1
+                decoding = stream.handover.decoding
+                if decoding and room <= 0:
+                    continue
                 destination = self._dispatcher.choose(stream.view, but=source.name)
                 if destination is None:
                     break
-                stream.move(destination)
+                begun = not stream.move(destination)
+                room -= decoding and begun
         return found
 
     def take(self, moves: list[Move]) -> Taken:

@@ -184,9 +184,10 @@ async def gateway_of(
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
         fleet = Fleet()
         dispatcher = Dispatcher(fleet, chosen.dispatcher, clock, settings.most_waiting)
-        app = Gateway(Pool(fleet, dispatcher, Pairs(fleet)), who, settings.secret, settings.limits)
+        pool = Pool(fleet, dispatcher, Pairs(fleet), asyncio.Event())
+        app = Gateway(pool, who, settings.secret, settings.limits)
         rescheduler = chosen.rescheduler if settings.reschedule else None
-        mover = Mover(fleet, dispatcher, app.streams, clock, rescheduler)
+        mover = Mover(pool, app.streams, clock, rescheduler)
         for make in settings.engines:
             fleet.add(make(session))
 

@@ -44,11 +44,12 @@ log = structlog.get_logger(__name__)
 
 
 class Pool(NamedTuple):
-    """What all streams share."""
+    """What all streams share. Attributes: moved: set when a move ended, either way."""
 
     fleet: Fleet
     dispatcher: Dispatcher
     pairs: Pairs
+    moved: asyncio.Event
 
 
 class Stream:
@@ -75,6 +76,7 @@ class Stream:
         weight: float,
         done: Callable[[Stream], None],
     ) -> None:
+        self._pool = pool
         self._fleet = pool.fleet
         self._dispatcher = pool.dispatcher
         self._pairs = pool.pairs
@@ -93,6 +95,7 @@ class Stream:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._at: Instance | None = None
         self._to: Instance | None = None
+        self._lane: tuple[Instance, ...] = ()
         self._alarm: asyncio.TimerHandle | None = None
         self._copies_failed = 0
         self._not_before = 0.0
@@ -123,6 +126,11 @@ class Stream:
         if not destination.place.view.takes(self.view):
             return "the destination doesn't take it"
         self._way_now = self._way(now, destination)
+        if self.handover.decoding and self._way_now is not Way.RECOMPUTED:
+            if now.copying or destination.copying:
+                return "another request is being copied there, or from here"
+            self._lane = now, destination
+            now.copying = destination.copying = True
         self.tell(
             handover.Move(destination.name, self._way_now, slack=2 * destination.place.view.block)
         )
@@ -277,8 +285,7 @@ class Stream:
     def _moved(self, moved: handover.Moved) -> None:
         now = asyncio.get_running_loop().time()
         pause = now - self.spoke if self.spoke else 0.0
-        self._cancel(moved.move)
-        self._end_alarm()
+        self._move_over(moved.move)
         self.moves += 1
         source = self._fleet.instances.get(moved.source)
         if source is not None and self._way_now is not Way.RECOMPUTED and moved.stages:
@@ -300,8 +307,7 @@ class Stream:
         )
 
     def _stayed(self, stayed: handover.Stayed) -> None:
-        self._cancel(stayed.move)
-        self._end_alarm()
+        self._move_over(stayed.move)
         metrics.MOVED.labels(stayed.reason).inc()
         if stayed.reason not in ("Finished", "Over"):
             self._copies_failed += 1
@@ -353,6 +359,14 @@ class Stream:
         self._end_alarm()
         loop = asyncio.get_running_loop()
         self._alarm = loop.call_later(seconds, lambda: self.tell(handover.Withdrawn(move)))
+
+    def _move_over(self, number: int) -> None:
+        self._cancel(number)
+        self._end_alarm()
+        for instance in self._lane:
+            instance.copying = False
+        self._lane = ()
+        self._pool.moved.set()
 
     def _end_alarm(self) -> None:
         if self._alarm is not None:

@@ -47,10 +47,14 @@ class Line:
         """Seconds between its tokens."""
         return [later.at - one.at for one, later in pairwise(self.heard)]
 
-    @property
-    def longest_gap(self) -> float:
-        """The longest of them."""
-        return max(self.gaps, default=0.0)
+    def longest_gap(self, since: float, until: float) -> float:
+        """Return the longest that ended in this time, or began in it."""
+        gaps = (
+            later.at - one.at
+            for one, later in pairwise(self.heard)
+            if later.at >= since and one.at <= until
+        )
+        return max(gaps, default=0.0)
 
     def at(self, when: float, engine: str) -> None:
         """Note where its request is."""
