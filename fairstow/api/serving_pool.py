@@ -91,13 +91,13 @@ class Rescheduling(Model):
             description="Requests leave an instance whose freeness, the decode steps that its free "
             "memory lasts, is below this."
         ),
-    ] = 10
+    ] = 30
     above_steps: Annotated[
         Steps, Field(description="They go to instances whose freeness stays above this.")
     ] = 60
     max_moves_per_instance: Annotated[
         Count, Field(ge=1, le=64, description="Most requests that leave one instance at once.")
-    ] = 4
+    ] = 2
 
 
 class ScaleTarget(Model):
@@ -159,17 +159,22 @@ class ServingPoolSpec(Model):
     ] = None
     dispatch: Annotated[
         Literal[
+            "VirtualUsage",
             "Llumnix",
             "PastFuture",
             "JITServe",
             "HexGen",
             "PrefixAware",
+            "LoadAware",
             "LeastLoaded",
             "PowerOfTwo",
             "RoundRobin",
         ],
-        Field(description="Which instance a new request goes to; docs/gateway.md compares them."),
-    ] = "Llumnix"
+        Field(
+            description="Which instance a new request goes to, and which running ones move; "
+            "docs/benchmarks/serving.md compares them."
+        ),
+    ] = "VirtualUsage"
     rescheduling: Annotated[
         Rescheduling, Field(description="When running requests move to another instance.")
     ] = Rescheduling()

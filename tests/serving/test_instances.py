@@ -5,12 +5,13 @@ Not covered: that the API server reads the queries as meant (e2e/serving/test_po
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from fairstow.api import LabelSelector
+from fairstow.api import LabelSelector, ServingPoolSpec
 from fairstow.serving.instances import instances, query
+from fairstow.serving.policies import POLICIES, policy
 from tests.serving.test_drains import drain
 
 
@@ -90,3 +91,8 @@ def test_a_selector_as_a_query() -> None:
         }
     )
     assert query(selector) == "a/b=c,app=llama,x in (1,2),y notin (3),z,!w"
+
+
+def test_a_pool_names_policies_as_the_table_does() -> None:
+    names = get_args(ServingPoolSpec.model_fields["dispatch"].annotation)
+    assert {policy(name).name for name in names} == set(POLICIES)
