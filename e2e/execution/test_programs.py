@@ -209,14 +209,15 @@ def missing(scene: Scene, plan: str) -> str:
 def test_without_an_extender_that_is_not_ignorable_pods_wait_for_it(scene: Scene) -> None:
     """The moved pod isn't scheduled elsewhere meanwhile: it waits, and gets its place."""
     own = scene.programs.own
+    before = scene.stuck(Work(1, held=True))
+    plan = scene.plan()
+    # Without a scheduler the pod that is made anew has no node yet when the extender goes.
     own.stop(SCHEDULER)
-    own.start_scheduler(strict(own.attachment))
     try:
-        before = scene.stuck(Work(1, held=True))
-        plan = scene.plan()
         scene.approve(plan)
         scene.await_terminating("small")
         own.processes.kill_one(EXTENDER)
+        own.start_scheduler(strict(own.attachment))
         scene.wait(lambda: "extender-0" in missing(scene, plan), "the reservation to be lost")
         scene.let_go()
         scene.await_running("small", 19)
