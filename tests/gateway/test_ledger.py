@@ -1,0 +1,65 @@
+"""The gateway's count of what is on an engine.
+
+Covered: after any order of requests that come, speak, move and leave, the sums that are kept equal
+those taken over the requests. Not covered: whether an engine agrees (its own counts differ by what
+it batches).
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairstow.gateway.ledger import Place
+from fairstow.serving.model import Phase, RequestView
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "speak", "remove", "expect", "forget"]),
+        st.integers(0, 7),
+        st.integers(1, 40),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS)
+def test_sums_are_those_of_the_requests(steps: list[tuple[str, int, int]]) -> None:
+    place = Place("a", 400, 16, "")
+    requests = [
+        RequestView(id=str(n), prompt=30 * n + 1, limit=500, arrived=0.0, priority=n % 3)
+        for n in range(8)
+    ]
+    coming: dict[str, int] = {}
+    for what, which, tokens in steps:
+        request = requests[which]
+        if what == "add" and request not in place:
+            place.add(request)
+            coming.pop(request.id, None)
+        elif what == "speak" and request in place:
+            place.spoke(request, tokens)
+        elif what == "remove":
+            place.remove(request)
+        elif what == "expect" and request not in place:
+            place.expect(request)
+            coming[request.id] = place.view.size(request.length + 1)
+        elif what == "forget":
+            place.forget(request)
+            coming.pop(request.id, None)
+        _check(place, coming)
+
+
+def _check(place: Place, coming: dict[str, int]) -> None:
+    view = place.view
+    admitted, waiting = list(place.admitted.values()), list(place.waiting.values())
+    sizes = [view.size(each.length + 1) for each in admitted]
+    assert view.used == sum(sizes) + sum(coming.values())
+    assert view.batch == len(admitted)
+    assert view.demand == sum(view.size(each.length + 1) for each in waiting)
+    assert view.queued == len(waiting)
+    assert view.head == (view.size(waiting[0].length + 1) if waiting else 0)
+    assert view.arriving == len(coming)
+    assert set(view.priorities) == {each.priority for each in [*admitted, *waiting]}
+    assert all(each.phase is Phase.QUEUED for each in waiting)
+    if waiting:  # whoever waits doesn't fit
+        assert view.used + view.head > view.capacity
