@@ -17,7 +17,7 @@ import asyncio
 import hmac
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,8 +180,7 @@ class Gateway:
             exchange.streaming = asked.stream
             self.dispatcher.check_room()
             if asked.ignored:
-                names = ",".join(asked.ignored).encode("ascii", "replace")[:500]
-                exchange.extra.append((b"x-fairstow-ignored", names.replace(b"\n", b" ")))
+                exchange.extra.append((b"x-fairstow-ignored", _header(asked.ignored)))
             if asked.pinned:
                 told.pinned = asked.pinned[0]
                 size = _size(asked.body)
@@ -316,6 +315,12 @@ def _json(body: bytes) -> Any:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ApiError(400, "The body isn't JSON, or nests too deep.") from None
+
+
+def _header(names: Sequence[str]) -> bytes:
+    """Return names that a client invented as what a header may hold."""
+    text = ",".join(names)[:500]
+    return "".join(c if " " <= c <= "~" else "?" for c in text).encode()
 
 
 def _size(body: Mapping[str, Any]) -> int:

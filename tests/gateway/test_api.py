@@ -139,9 +139,9 @@ def test_what_cant_be_moved_is_passed_on() -> None:
         )
         seen = {choice.index async for chunk in stream for choice in chunk.choices}
         assert seen == {0, 1}
-        status, _, headers = await site.post(CHAT, body(brand_new=1))
+        status, _, headers = await site.post(CHAT, body(brand_new=1, **{"é\r\nX-Evil: 1": 1}))
         assert status == 200
-        assert headers["x-fairstow-ignored"] == "brand_new"
+        assert headers["x-fairstow-ignored"] == "brand_new,???X-Evil: 1"
         ledger = await site.until(lambda now: not now.requests)
         assert ledger.requests == []
 

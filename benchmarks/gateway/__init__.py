@@ -1,0 +1,1 @@
+"""What the gateway costs beside a plain reverse proxy."""
