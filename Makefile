@@ -86,6 +86,7 @@ benchmark-serving: $(SYNCED) ## Run the serving benchmarks, the short way (five 
 	@if [ -n "$$FAIRSTOW_DATA" ]; then \
 	  $(PHASE) serving-simulator $(PYTHON) -m benchmarks.serving_simulator --quick --seeds 2; \
 	else echo "== serving-simulator: skipped, FAIRSTOW_DATA names no folder with the traces"; fi
+	@$(PHASE) gateway $(PYTHON) -m benchmarks.gateway --rounds 1 --seconds 10
 
 .PHONY: cluster-up
 cluster-up: $(SYNCED) ## Start a local Kubernetes and say how to reach it.

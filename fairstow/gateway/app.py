@@ -27,7 +27,7 @@ import structlog
 from fairstow.gateway import metrics
 from fairstow.gateway.accounting import CLIENT_LEFT, Told
 from fairstow.gateway.dispatching import Ticket
-from fairstow.gateway.exchange import ClientLeftError, Exchange, Receive, Scope, Send
+from fairstow.gateway.exchange import STALL_SECONDS, ClientLeftError, Exchange, Receive, Scope, Send
 from fairstow.gateway.fleet import Instance
 from fairstow.gateway.forwarding import forward
 from fairstow.gateway.generating import Generation, answer_of, parts, prompt
@@ -125,6 +125,16 @@ class Gateway:
         for task in self._exchanges.values():
             if task is not None:
                 task.cancel()
+
+    async def drop_stalled(self) -> None:
+        """Drop clients that have taken nothing for long; runs until cancelled."""
+        before: dict[Exchange, int] = {}
+        while True:
+            await asyncio.sleep(STALL_SECONDS)
+            for exchange, task in self._exchanges.items():
+                if exchange.sending and before.get(exchange) == exchange.taken and task:
+                    task.cancel()  # a timer for each part that is sent would cost more than it
+            before = {each: each.taken for each in self._exchanges if each.sending}
 
     async def keep_alive(self) -> None:
         """Let silent streams say that they live; runs until cancelled."""

@@ -40,6 +40,7 @@ class Exchange:
         status: that was sent, 0 before.
         streaming: whether it is answered by events.
         sent: whether anything of the model's is on its way.
+        sending: whether something waits for the client to take it; `taken` counts what it took.
         gone: whether the client left; `on_gone` is called then.
     """
 
@@ -50,7 +51,8 @@ class Exchange:
         self.path: str = scope["path"]
         self.status = 0
         self.streaming = False
-        self.sent = False
+        self.sent = self.sending = False
+        self.taken = 0
         self.gone = False
         self.on_gone: Callable[[], None] = lambda: None
         self.extra: list[tuple[bytes, bytes]] = []
@@ -155,12 +157,10 @@ class Exchange:
         if self.gone:
             raise ClientLeftError
         self._ended = not more
-        try:
-            async with asyncio.timeout(STALL_SECONDS):
-                await self._send({"type": "http.response.body", "body": data, "more_body": more})
-        except TimeoutError:
-            self.gone = True
-            raise ClientLeftError from None
+        self.sending = True
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        self.sending = False
+        self.taken += 1
 
     def close(self) -> None:
         """Listen no longer."""

@@ -118,6 +118,7 @@ async def serve(
                 admin.serve(sockets=[listeners[1]]),
                 mover.run(),
                 app.keep_alive(),
+                app.drop_stalled(),
                 app.pool.pairs.run(),
             ]
             if api is not None:
