@@ -19,7 +19,8 @@ from e2e.controlplane.cluster import LocalCluster
 from e2e.controlplane.kwok import GPU, gpu_node
 from e2e.watching import eventually, running, watching
 from fairstow.cluster.kinds import NODE, POD
-from fairstow.kube.aio import api as api_module
+from fairstow.kube.aio import connection
+from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.reflector import Reflector
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def test_a_version_the_server_has_forgotten_leads_to_a_new_list(
         await asyncio.to_thread(cluster.kubectl, *gone)
         await asyncio.to_thread(restart, local, cluster)
         await asyncio.to_thread(cluster.apply, [pod("comes", "default")])
-        async with api_module.Api.connect(str(cluster.kubeconfig)) as api:
+        async with Api.connect(str(cluster.kubeconfig)) as api:
             after = Reflector(api, POD, live)
             after._version = before._version
             async with running(after.run):
@@ -129,7 +130,7 @@ def test_after_a_restart_of_the_api_server_nothing_is_missed(
     own: tuple[LocalCluster, Cluster], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local, cluster = own
-    monkeypatch.setattr(api_module, "SILENCE_SECONDS", 3.0)
+    monkeypatch.setattr(connection, "SILENCE_SECONDS", 3.0)
     cluster.apply([pod(f"pod-{i}", "default") for i in range(6)])
 
     async def scenario() -> None:
@@ -164,14 +165,14 @@ def test_after_a_restart_of_the_api_server_nothing_is_missed(
 def test_credentials_that_are_replaced_are_taken_up(
     cluster: Cluster, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_module, "RELOAD_SECONDS", 0.0)
+    monkeypatch.setattr(connection, "RELOAD_SECONDS", 0.0)
     good = json.loads(cluster.kubectl("config", "view", "--raw", "--flatten", "-o", "json"))
     bad = good | {"users": [{"name": u["name"], "user": {"token": "x"}} for u in good["users"]]}
     path = tmp_path / "kubeconfig"
     path.write_text(json.dumps(bad))
 
     async def scenario() -> None:
-        async with api_module.Api.connect(str(path)) as api:
+        async with Api.connect(str(path)) as api:
             with pytest.raises(ValueError, match="401 Unauthorized"):
                 await api.get("/api/v1/namespaces/default")
             path.write_text(json.dumps(good))
