@@ -149,7 +149,10 @@ class Engine:
         self._roll(now)
         self._cache.expire(now)
         found = self._cache.match(keys)
+        before = self.available
         self._cache.lease(ticket, keys[:found], expires)
+        if self.available < before:
+            self._cut()  # the run was laid out with idle blocks that don't give way any more
         return found * self.profile.block
 
     def receive(

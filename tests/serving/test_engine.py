@@ -308,9 +308,25 @@ def test_only_full_blocks_can_be_sealed() -> None:
         engine.seal(engine.tick - 0.001, "a", [("a", i) for i in range(6)])
 
 
-# The same cases each time: others are known in which leases that are asked for again and again let
-# a decode step take one block too many (docs/simulator.md).
-@settings(max_examples=100, deadline=None, derandomize=True)
+def test_a_lease_of_idle_blocks_takes_them_from_the_steps_to_come() -> None:
+    engine = Engine(SMALL)
+    keys = [("x", i) for i in range(9)]
+    engine.submit(0.0, job("before", 36, 1, keys=tuple(keys)))
+    drain(engine)
+    now = 100.0
+    for name in "ab":
+        engine.submit(now, job(name, 56, 60))
+    engine.advance(engine.due)
+    engine.advance(engine.due)
+    engine.hold(engine.tick - 1e-4, "x", keys, expires=now + 50)
+    while engine.due < now + 50:
+        engine.advance(engine.due - 1e-6)  # all steps of the run but the last
+        _sound(engine)
+        engine.advance(engine.due)
+    assert engine.preemptions > 0
+
+
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_whatever_is_asked_blocks_are_never_beyond_what_there_is(data: st.DataObject) -> None:
     engine = Engine(SMALL)
