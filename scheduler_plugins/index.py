@@ -13,15 +13,15 @@ from typing import Any
 import msgspec
 import structlog
 
-from fairstow.cluster.kinds import NODE, POD, Kind
+from fairstow.api import PackingPlan, PackingPolicy
+from fairstow.cluster.kinds import NODE, POD, Kind, own_kind
 from fairstow.cluster.live import LiveCluster, Object, name_of
 from fairstow.packing.reservations import Reservations
 from scheduler_plugins.plugins.fragmentation import Rooms
 from scheduler_plugins.plugins.reserve import Enforced, Kept, OperatorLease, enforced, lease_seen
 from scheduler_plugins.plugins.steer import Assumed
 
-PLAN = Kind("PackingPlan", "fairstow.dev/v1alpha1", "packingplans", needed=True)
-POLICY = Kind("PackingPolicy", "fairstow.dev/v1alpha1", "packingpolicies", needed=True)
+PLAN, POLICY = own_kind(PackingPlan, needed=True), own_kind(PackingPolicy, needed=True)
 LEASE = Kind("Lease", "coordination.k8s.io/v1", "leases", needed=True)
 
 _NO_RESERVATIONS = Reservations()

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from fairstow.api import PACKING_KINDS, GpuPool, PackingPlan, PackingPolicy, problems
 from fairstow.api.model import CustomResource
-from fairstow.cluster.kinds import Kind
+from fairstow.cluster.kinds import Kind, own_kind
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T", bound=CustomResource)
@@ -22,9 +22,7 @@ Json = Mapping[str, Any]
 
 _MODELS: Mapping[str, type[CustomResource]] = {model.__name__: model for model in PACKING_KINDS}
 
-OWN = tuple(
-    Kind(kind.__name__, "fairstow.dev/v1alpha1", kind.resource.plural) for kind in PACKING_KINDS
-)
+OWN = tuple(own_kind(model) for model in PACKING_KINDS)
 """Fairstow's kinds, to be watched."""
 
 

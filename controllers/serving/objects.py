@@ -13,8 +13,8 @@ import msgspec
 from pydantic import ValidationError
 
 from fairstow.api import InstanceDrain, ServingPool, problems
-from fairstow.api.model import GROUP, VERSION, CustomResource
-from fairstow.cluster.kinds import Kind
+from fairstow.api.model import CustomResource
+from fairstow.cluster.kinds import Kind, own_kind
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.reflector import Reflector, Store
 
@@ -22,11 +22,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T", bound=CustomResource)
 
 
-def _kind(of: type[CustomResource]) -> Kind:
-    return Kind(of.__name__, f"{GROUP}/{VERSION}", of.resource.plural)
-
-
-POOL, DRAIN = _kind(ServingPool), _kind(InstanceDrain)
+POOL, DRAIN = own_kind(ServingPool), own_kind(InstanceDrain)
 
 
 class ServingObjects:

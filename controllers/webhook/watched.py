@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 import structlog
 
 from fairstow.api import GpuPool, InstanceDrain, PackingPolicy, ServingPool
-from fairstow.api.model import GROUP, VERSION, CustomResource
-from fairstow.cluster.kinds import NODE, Kind
+from fairstow.cluster.kinds import NODE, Kind, own_kind
 from fairstow.cluster.live import LiveCluster
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.connection import Json
@@ -22,12 +21,8 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-def _kind(of: type[CustomResource]) -> Kind:
-    return Kind(of.__name__, f"{GROUP}/{VERSION}", of.resource.plural)
-
-
-POOL, POLICY = _kind(GpuPool), _kind(PackingPolicy)
-SERVING, DRAIN = _kind(ServingPool), _kind(InstanceDrain)
+POOL, POLICY = own_kind(GpuPool), own_kind(PackingPolicy)
+SERVING, DRAIN = own_kind(ServingPool), own_kind(InstanceDrain)
 
 
 class Watched:

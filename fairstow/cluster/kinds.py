@@ -3,7 +3,13 @@
 Used by whoever reads a running cluster: `fairstow.kube.live` once, `fairstow.kube.aio` for good.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # pydantic takes a fifth of a second, and who reads a cluster needs none of it
+    from fairstow.api.model import CustomResource
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,13 @@ class Kind:
         """As kubectl and RBAC name it, resource and group; no two kinds share it."""
         group = self.api_version.rpartition("/")[0]
         return f"{self.resource}.{group}" if group else self.resource
+
+
+def own_kind(model: type[CustomResource], *, needed: bool = False) -> Kind:
+    """Return one of Fairstow's own kinds."""
+    from fairstow.api.model import GROUP, VERSION
+
+    return Kind(model.__name__, f"{GROUP}/{VERSION}", model.resource.plural, needed=needed)
 
 
 NODE = Kind("Node", "v1", "nodes", needed=True)

@@ -3,11 +3,16 @@
 Source: k8s.io/apimachinery/pkg/labels and component-helpers/scheduling/corev1/nodeaffinity.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from fairstow.api import LabelSelector
 from fairstow.cluster.model import NodeTerm, Requirement, Selector
+
+if TYPE_CHECKING:  # pydantic takes a fifth of a second, and the solver needs none of it
+    from fairstow.api import LabelSelector
 
 NAME_FIELD = "metadata.name"
 LABEL_OPERATORS = frozenset({"In", "NotIn", "Exists", "DoesNotExist"})

@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from fairstow.api import InstanceDrain, ServingPool, ServingPoolSpec, problems
-from fairstow.api.model import GROUP, VERSION, CustomResource
 from fairstow.api.serving_pool import SecretKey
 from fairstow.cluster.errors import InputError
-from fairstow.cluster.kinds import POD, Kind
+from fairstow.cluster.kinds import POD, Kind, own_kind
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.paths import path_of
 from fairstow.kube.aio.reflector import Reflector, Store
@@ -34,11 +33,7 @@ from fairstow.serving.instances import Instance, instances, of_pool, query
 logger = logging.getLogger(__name__)
 
 
-def _kind(of: type[CustomResource]) -> Kind:
-    return Kind(of.__name__, f"{GROUP}/{VERSION}", of.resource.plural, needed=True)
-
-
-POOL, DRAIN = _kind(ServingPool), _kind(InstanceDrain)
+POOL, DRAIN = own_kind(ServingPool, needed=True), own_kind(InstanceDrain, needed=True)
 SECRET_SECONDS = 60.0
 """How often Secrets are read again: Kubernetes lets nobody watch one Secret by name alone."""
 

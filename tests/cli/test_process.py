@@ -47,6 +47,14 @@ def test_help_imports_nothing_heavy(arguments: list[str], heavy: tuple[str, ...]
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_the_solver_loads_no_types_of_the_api() -> None:
+    code = "import sys, fairstow.packing.worker; print('pydantic' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
 def test_help_leads_with_a_sentence_and_examples() -> None:
     for command in ("plan", "explain", "pools", "snapshot", "version"):
         text = run(command, "--help").stdout
