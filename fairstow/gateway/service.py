@@ -12,14 +12,13 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
 import structlog
-import uvicorn
 
 from fairstow.gateway import tenants
 from fairstow.gateway.admin import Admin, Guard, local_guard, token_guard
@@ -37,6 +36,7 @@ from fairstow.gateway.tenants import Tenants
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.tasks import first, running
 from fairstow.kube.flags import Address
+from fairstow.kube.loop_server import LoopServer
 from fairstow.kube.review import Reviewer
 from fairstow.kube.tls import self_signed
 from fairstow.serving.policies import policy
@@ -104,8 +104,8 @@ async def serve(
     """
     async with gateway_of(settings) as (app, mover, follow), _api(settings) as api:
         guard, context = _guard(settings, api)
-        admin = _Server(Admin(app, mover, guard, settings.name, settings.pool), context)
-        clients = _Server(app)
+        admin = _server(Admin(app, mover, guard, settings.name, settings.pool), context)
+        clients = _server(app)
         with contextlib.ExitStack() as sockets:
             listeners = [
                 sockets.enter_context(_listen(each)) for each in (settings.listen, settings.admin)
@@ -150,7 +150,9 @@ def _guard(settings: Settings, api: Api | None) -> tuple[Guard, ssl.SSLContext |
     return (token_guard(settings.admin_token) if settings.admin_token else local_guard), None
 
 
-async def _end(app: Gateway, clients: _Server, serving: asyncio.Task[None], grace: float) -> None:
+async def _end(
+    app: Gateway, clients: LoopServer, serving: asyncio.Task[None], grace: float
+) -> None:
     """End in order; what runs goes on meanwhile, moves too."""
     # 1. Not ready any more, and no connection is taken.
     app.ending = True
@@ -223,33 +225,5 @@ def _listen(where: Address) -> socket.socket:
     )
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn in our event loop: signals are ours."""
-
-    def __init__(self, app: Any, context: ssl.SSLContext | None = None) -> None:
-        config = uvicorn.Config(
-            app,
-            ssl_context_factory=(lambda _config, _default: context) if context else None,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            ws="none",
-            http="httptools",
-            timeout_keep_alive=75,
-            backlog=LISTEN_BACKLOG,
-        )
-        super().__init__(config)
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until `should_exit` is set, or cancelled."""
-        try:
-            await super().serve(sockets)
-        finally:
-            for server in getattr(self, "servers", ()):
-                server.close()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
-        yield
+def _server(app: Any, context: ssl.SSLContext | None = None) -> LoopServer:
+    return LoopServer(app, context, http="httptools", timeout_keep_alive=75, backlog=LISTEN_BACKLOG)

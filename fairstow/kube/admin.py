@@ -6,18 +6,17 @@ is as the API server decides (`review`). Used by the operator, the webhook and t
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from fairstow.cluster.errors import InputError
 from fairstow.kube.connections import bounded
+from fairstow.kube.loop_server import LoopServer
 from fairstow.kube.problems import ApiError
 from fairstow.kube.review import Access, Reviewer
 
@@ -111,32 +110,12 @@ def _said(status: int, sentence: str) -> Response:
     return JSONResponse({"error": sentence}, status, headers)
 
 
-class AdminServer(uvicorn.Server):
-    """Uvicorn in our event loop: our certificates, and signals are ours."""
+class AdminServer(LoopServer):
+    """The port's server: with few connections, and soon gone."""
 
     def __init__(self, app: FastAPI, context: ssl.SSLContext) -> None:
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            ws="none",
-            http=bounded(MOST_CONNECTIONS),
-            timeout_graceful_shutdown=2,
-            ssl_context_factory=lambda _config, _default: context,
-        )
-        super().__init__(config)
+        super().__init__(app, context, http=bounded(MOST_CONNECTIONS), timeout_graceful_shutdown=2)
 
     async def run_on(self, listener: socket.socket) -> None:
         """Serve until `should_exit` is set."""
-        try:
-            await self.serve(sockets=[listener])
-        finally:
-            for server in getattr(self, "servers", ()):
-                server.close()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
-        yield
+        await self.serve(sockets=[listener])

@@ -41,10 +41,15 @@ v{{ $version.Major }}.{{ $version.Minor }}.{{ $version.Patch }}
 {{- if .Values.extender.enabled }}{{ concat $own .Values.extender.attachedTo | uniq | join "," }}{{ end }}
 {{- end }}
 
-{{/* What all pod specs share; the "restricted" Pod Security Standard. */}}
+{{/* What the pod specs of an installation share. */}}
 {{- define "fairstow.podSpec" -}}
 serviceAccountName: fairstow-{{ .component }}
 priorityClassName: fairstow
+{{ include "fairstow.anyPodSpec" (dict "root" .root "selector" (include "fairstow.selector" .)) }}
+{{- end }}
+
+{{/* What all pod specs share; the "restricted" Pod Security Standard. Call with root, selector. */}}
+{{- define "fairstow.anyPodSpec" -}}
 securityContext:
   runAsNonRoot: true
   runAsUser: 65532
@@ -65,7 +70,7 @@ topologySpreadConstraints:
     topologyKey: kubernetes.io/hostname
     whenUnsatisfiable: ScheduleAnyway
     labelSelector:
-      matchLabels: {{ include "fairstow.selector" . | nindent 8 }}
+      matchLabels: {{ .selector | nindent 8 }}
 {{- end }}
 
 {{/* What all containers share. */}}
