@@ -24,6 +24,7 @@ from e2e.controlplane.provider import (
     real_node_missing,
 )
 from e2e.controlplane.realnode import product
+from e2e.own_webhook import Webhook, beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -100,6 +101,13 @@ def own_cluster(
     local = LocalCluster(tmp_path_factory.mktemp("own"))
     with local as running:
         yield local, running
+
+
+@pytest.fixture(scope="module")
+def webhook(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webhook]:
+    """The webhook beside the cluster, as the chart sets it up."""
+    with beside(cluster, tmp_path_factory.mktemp("webhook")) as running:
+        yield running
 
 
 @pytest.fixture

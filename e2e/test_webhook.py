@@ -18,7 +18,7 @@ import pytest
 
 from e2e.controlplane.client import KubectlError
 from e2e.controlplane.components import LOOPBACK
-from e2e.own_webhook import ANA, BEA, Webhook, beside
+from e2e.own_webhook import ANA, BEA, Webhook
 from e2e.plans import plan_for
 from e2e.rights import RBAC, granted, role_for
 
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from e2e.controlplane.client import Cluster
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def webhook(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webhook]:
-    with beside(cluster, tmp_path_factory.mktemp("webhook")) as running:
-        yield running
 
 
 @pytest.fixture

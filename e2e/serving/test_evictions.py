@@ -14,21 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from e2e.controlplane.client import KubectlError
-from e2e.own_webhook import Webhook, beside
+from e2e.own_webhook import Webhook
 from e2e.serving.scene import engine, pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from e2e.controlplane.client import Cluster
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def webhook(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webhook]:
-    with beside(cluster, tmp_path_factory.mktemp("webhook")) as running:
-        yield running
 
 
 def plain(pod: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import openai
 import pytest
 import yaml
 
-from e2e.own_webhook import Webhook, beside
+from e2e.own_webhook import Webhook
 from e2e.rights import bind
 from e2e.serving.scene import controller, engine, pool
 from e2e.serving.test_evictions import evict, plain
@@ -31,7 +31,7 @@ from fairstow.kube.permissions import GATEWAY, OPERATOR
 from tests.gateway.gateways import expected, free_ports, process, streamed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
     from e2e.controlplane.client import Cluster
 
@@ -41,12 +41,6 @@ ROOT = Path(__file__).parents[2]
 HOSTS = {"a": "127.0.0.2", "b": "127.0.0.3"}
 KEY = "sk-one"
 TENANTS = [{"name": "one", "keys": [KEY]}]
-
-
-@pytest.fixture(scope="module")
-def webhook(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webhook]:
-    with beside(cluster, tmp_path_factory.mktemp("webhook")) as running:
-        yield running
 
 
 def own_address() -> str:
