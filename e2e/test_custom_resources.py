@@ -289,7 +289,6 @@ STATUS: dict[str, dict[str, Any]] = {
         "draining": 1,
         "running": 40,
         "waiting": 0,
-        "freenessSteps": -3,
     },
     "InstanceDrain": {
         "remaining": 2,
@@ -312,7 +311,7 @@ ROWS = {
     "PlanCreated plan-3f9a1c07",
     "PackingPlan": "NAME PLACES MOVES EVICTS APPROVED STATE AGE | 1 1 0 Approved "
     "WaitingForApproval",
-    "ServingPool": "NAME INSTANCES READY DRAINING RUNNING WAITING FREENESS AGE | 3 2 1 40 0 -3",
+    "ServingPool": "NAME INSTANCES READY DRAINING RUNNING WAITING AGE | 3 2 1 40 0",
     "InstanceDrain": "NAME POOL POD CAUSE REMAINING PINNED MOVED DRAINED AGE | llama "
     "llama-7d9c5-x2x4k User 2 1 14 False",
 }

@@ -1,4 +1,4 @@
-"""Speaks with the gateways of serving pools: reads their ledgers, proposes moves.
+"""Reads the ledgers of serving pools' gateways.
 
 A gateway's pods are found by the EndpointSlices of its Service, which carry the label `POOL_LABEL`
 as the Service does. Whoever may make pods in the pool's namespace could pose as a gateway, so none
@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -23,16 +23,16 @@ from fairstow.api import ServingPool
 from fairstow.cluster.errors import InputError
 from fairstow.kube.aio.api import Api
 from fairstow.kube.problems import ApiError
-from fairstow.serving.wire import Ledger, Moves, Taken, audience
+from fairstow.serving.wire import Ledger, audience
 
 POOL_LABEL = "fairstow.dev/serving-pool"
 ADMIN_PORT = "https-admin"
 ANSWER_SECONDS = 3.0
 TOKEN_SECONDS = 600
+LONGEST_LEDGER = 32 << 20
+"""Bytes: some 100,000 requests. A pod that only poses as a gateway may say anything."""
 _RENEW_AFTER = 300.0
 _ACCOUNT = "system:serviceaccount:"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Gateways:
         One whose port is closed has ended, and its streams with it: it is left out.
         """
         there = tuple(gateways)
-        asked = (self._ask(pool, each, "GET", "/ledger", Ledger) for each in there)
+        asked = (self._ledger(pool, each) for each in there)
         answers = await asyncio.gather(*asked, return_exceptions=True)
         found: dict[str, Ledger | None] = {}
         for gateway, answer in zip(there, answers, strict=True):
@@ -91,47 +91,35 @@ class Gateways:
                     raise answer
         return found
 
-    async def propose(self, pool: ServingPool, gateway: Gateway, moves: Moves) -> Taken:
-        """Propose moves to one replica.
-
-        Raises:
-            InputError, OSError: it doesn't answer, or not as a gateway does.
-        """
-        return await self._ask(pool, gateway, "POST", "/moves", Taken, msgspec.json.encode(moves))
-
     async def close(self) -> None:
         """Close all connections."""
         if self._session is not None:
             await self._session.close()
 
-    async def _ask(
-        self,
-        pool: ServingPool,
-        gateway: Gateway,
-        method: str,
-        path: str,
-        reply: type[T],
-        body: bytes | None = None,
-    ) -> T:
+    async def _ledger(self, pool: ServingPool, gateway: Gateway) -> Ledger:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS)
             )
         headers = {"Authorization": f"Bearer {await self._token(pool)}"}
-        url = gateway.url + path
+        where = f"gateway {gateway.name}"
         try:
             # The token is worth nothing elsewhere, so it doesn't matter who reads it: no ssl.
-            async with self._session.request(
-                method, url, data=body, headers=headers, ssl=False
+            async with self._session.get(
+                f"{gateway.url}/ledger", headers=headers, ssl=False
             ) as answer:
-                said = await answer.read()
+                said = bytearray()
+                async for part in answer.content.iter_chunked(1 << 16):
+                    said += part
+                    if len(said) > LONGEST_LEDGER:
+                        raise InputError(where, f"says more than {LONGEST_LEDGER:,} bytes")
                 if answer.status != 200:
-                    raise InputError(f"gateway {gateway.name}", f"{answer.status}: {said[:200]!r}")
-                return msgspec.json.decode(said, type=reply)
+                    raise InputError(where, f"{answer.status}: {bytes(said[:200])!r}")
+                return msgspec.json.decode(said, type=Ledger)
         except aiohttp.ClientConnectorError as error:
             raise error.os_error from error
-        except (aiohttp.ClientError, TimeoutError, msgspec.ValidationError) as error:
-            raise InputError(f"gateway {gateway.name}", f"doesn't answer: {error!r}") from error
+        except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
+            raise InputError(where, f"doesn't answer: {error!r}") from error
 
     async def _token(self, pool: ServingPool) -> str:
         """Return a token that only this pool's gateways accept."""

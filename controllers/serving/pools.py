@@ -128,7 +128,6 @@ class ServingLoop:
             EnginePod(
                 name=pod.name,
                 uid=pod.uid,
-                ready=pod.ready,
                 terminating=pod.terminating,
                 cordoned=pod.node in nodes and nodes[pod.node].unschedulable,
             )

@@ -1,7 +1,7 @@
 """InstanceDrain: one engine hands its requests over and is let go.
 
-Made by `kubectl fairstow drain`, by the packing and serving controllers and by the webhook that
-sees evictions; carried out by the serving controller through the pool's gateways.
+Made by `kubectl fairstow drain`, by the serving controller and by the webhook that sees evictions;
+carried out by the pool's gateways, reported on by the serving controller.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -13,7 +13,7 @@ from fairstow.api.model import Column, CustomResource, Model, Resource
 from fairstow.api.rules import Rule
 from fairstow.api.status import Conditions
 
-Cause = Literal["User", "Cordon", "Eviction", "Scaling"]
+Cause = Literal["User", "Cordon", "Eviction"]
 
 
 class InstanceDrainSpec(Model):
@@ -33,9 +33,7 @@ class InstanceDrainSpec(Model):
     ]
     cause: Annotated[
         Cause,
-        Field(
-            description="Who asked: a person, a cordoned node, an eviction, or the pool's scaling."
-        ),
+        Field(description="Who asked: a person, a cordoned node or an eviction."),
     ] = "User"
     deadline: Annotated[
         DurationText | None,

@@ -14,9 +14,6 @@ from fairstow.api.rules import Rule
 from fairstow.api.selectors import LabelSelector
 from fairstow.api.status import Conditions
 
-MAX_INSTANCES = 1_000
-"""Most engines of one pool."""
-
 Steps = Annotated[
     int,
     Field(strict=True, ge=-1_000_000, le=1_000_000, json_schema_extra={"format": "int32"}),
@@ -100,61 +97,15 @@ class Rescheduling(Model):
     ] = 2
 
 
-class ScaleTarget(Model):
-    """The workload whose pods the engines are."""
-
-    kind: Annotated[
-        Literal["Deployment", "StatefulSet", "LeaderWorkerSet"],
-        Field(description="Deployment, StatefulSet or LeaderWorkerSet."),
-    ]
-    name: Annotated[ObjectName, Field(description="Its name, in the pool's namespace.")]
-
-
-class Scaling(Model):
-    """How many instances there are."""
-
-    validations = (
-        Rule(
-            cel="self.minReplicas <= self.maxReplicas",
-            message="minReplicas is at most maxReplicas",
-            holds=lambda self: self.min_replicas <= self.max_replicas,
-        ),
-        Rule(
-            cel="self.outBelowSteps < self.inAboveSteps",
-            message="outBelowSteps is less than inAboveSteps",
-            holds=lambda self: self.out_below_steps < self.in_above_steps,
-        ),
-    )
-
-    target_ref: Annotated[ScaleTarget, Field(description="The workload that is scaled.")]
-    min_replicas: Annotated[
-        Count, Field(ge=1, le=MAX_INSTANCES, description="Fewest instances.")
-    ] = 1
-    max_replicas: Annotated[Count, Field(ge=1, le=MAX_INSTANCES, description="Most instances.")]
-    out_below_steps: Annotated[
-        Steps,
-        Field(description="An instance is added while the mean freeness is below this."),
-    ] = 10
-    in_above_steps: Annotated[
-        Steps,
-        Field(description="One is drained and removed while the mean freeness is above this."),
-    ] = 60
-    in_after: Annotated[
-        DurationText,
-        duration("inAfter", "0s", "24h"),
-        Field(description="How long the mean must have been above that."),
-    ] = "5m"
-
-
 class ServingPoolSpec(Model):
-    """Engines, and how requests are spread, moved and made room for."""
+    """Engines, and how requests are spread and moved."""
 
     engines: Annotated[Engines, Field(description="The pods that serve the model.")]
     tenants: Annotated[
         SecretKey | None,
         Field(
             description="Who may use the gateway: a YAML list of tenants with their keys and "
-            "limits. Left out: nobody but ServiceAccounts that may get this ServingPool."
+            "limits. Left out: nobody."
         ),
     ] = None
     dispatch: Annotated[
@@ -178,10 +129,6 @@ class ServingPoolSpec(Model):
     rescheduling: Annotated[
         Rescheduling, Field(description="When running requests move to another instance.")
     ] = Rescheduling()
-    scaling: Annotated[
-        Scaling | None,
-        Field(description="How many instances there are. Left out: Fairstow scales nothing."),
-    ] = None
     drain_deadline: Annotated[
         DurationText,
         duration("drainDeadline", "1s", "24h"),
@@ -205,21 +152,11 @@ class ServingPoolStatus(Model):
     gateways: Annotated[Count | None, Field(description="Gateway replicas that answer.")] = None
     running: Annotated[Count | None, Field(description="Requests that run.")] = None
     waiting: Annotated[Count | None, Field(description="Requests that wait for room.")] = None
-    freeness_steps: Annotated[
-        Steps | None,
-        Field(
-            description="Mean over the instances of the decode steps for which their free memory "
-            "lasts; negative where more is asked for than there is."
-        ),
-    ] = None
-    desired_replicas: Annotated[
-        Count | None, Field(description="Instances that scaling asks for.")
-    ] = None
     conditions: Annotated[
         Conditions,
         Field(
             description="Ready: a gateway answers and an instance takes requests. Migrating: "
-            "running requests can be handed over. Scaling: the workload is scaled by Fairstow."
+            "running requests can be handed over."
         ),
     ] = ()
     observed_generation: Annotated[
@@ -247,7 +184,6 @@ class ServingPool(CustomResource):
             Column(name="Draining", path=".status.draining", type="integer"),
             Column(name="Running", path=".status.running", type="integer"),
             Column(name="Waiting", path=".status.waiting", type="integer"),
-            Column(name="Freeness", path=".status.freenessSteps", type="integer"),
         ),
     )
 

@@ -27,7 +27,6 @@ class EnginePod:
 
     name: str
     uid: str
-    ready: bool = True
     terminating: bool = False
     cordoned: bool = False
 

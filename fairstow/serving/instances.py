@@ -27,7 +27,6 @@ class Instance:
     Attributes:
         name: the pod's uid: what everything else calls the instance.
         address: its IP, "" until it has one.
-        node: "" until it is bound.
         ready: the pod is Ready.
         terminating: it was deleted and has its grace period left.
         draining: it hands its requests over: somebody asked for that, or it is terminating.
@@ -38,7 +37,6 @@ class Instance:
     name: str
     pod: str
     address: str
-    node: str
     ready: bool
     terminating: bool
     draining: bool
@@ -73,7 +71,6 @@ def _instance(pod: Json, draining: set[str]) -> Instance:
         name=meta["uid"],
         pod=meta["name"],
         address=status.get("podIP") or "",
-        node=(pod.get("spec") or {}).get("nodeName") or "",
         ready=any(c["type"] == "Ready" and c["status"] == "True" for c in conditions),
         terminating=terminating,
         draining=terminating or meta["uid"] in draining,

@@ -56,7 +56,8 @@ def _conditions(seen: Seen, ledgers: list[Ledger]) -> Iterator[Condition]:
     else:
         ready = Reason.SERVING, Reason.SERVING.sentence
     yield _condition(seen, "Ready", ready[0] is Reason.SERVING, *ready)
-    entries = [e for ledger in ledgers for e in ledger.instances if e.state is State.SERVING]
+    serving = (e for ledger in ledgers for e in ledger.instances if e.state is State.SERVING)
+    entries = [e for e in serving if e.movement]  # what was tried between two engines
     if entries:
         slow = [e for e in entries if e.movement == _RECOMPUTE]
         said = f"{slow[0].url}: {slow[0].problem}" if slow else Reason.MEMORY_MOVES.sentence

@@ -66,7 +66,7 @@ class InstanceEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         name: the pod's uid on a cluster, else the engine's name.
         kv_tokens: its KV cache's size, 0 where unknown; block: tokens a block holds.
-        movement: how requests leave it, as `engines.protocol.Movement` says.
+        movement: how requests leave it, as `engines.protocol.Movement` says; "" until tried.
         moved, recomputed: requests of this gateway that left it, with its memory copied or not.
         problem: what is wrong with it, "" if nothing.
     """

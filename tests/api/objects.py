@@ -373,24 +373,6 @@ _SERVING_RULES = {
         "spec.rescheduling",
         "belowSteps is less than aboveSteps",
     ),
-    "fewest above most": Bad(
-        "ServingPool",
-        {"spec.scaling.minReplicas": 9},
-        "spec.scaling",
-        "minReplicas is at most maxReplicas",
-    ),
-    "thresholds of scaling": Bad(
-        "ServingPool",
-        {"spec.scaling.outBelowSteps": 60},
-        "spec.scaling",
-        "outBelowSteps is less than inAboveSteps",
-    ),
-    "scaling in after days": Bad(
-        "ServingPool",
-        {"spec.scaling.inAfter": "25h"},
-        "spec.scaling.inAfter",
-        "inAfter is a duration from 0s to 24h",
-    ),
     "no time to drain": Bad(
         "ServingPool",
         {"spec.drainDeadline": "0s"},

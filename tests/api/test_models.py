@@ -237,7 +237,7 @@ STATUS: dict[str, dict[str, Any]] = {
         "observedGeneration": 1,
     },
     "PackingPlan": {"conditions": [_CONDITION], "stepsDone": 1, "stepsTotal": 2},
-    "ServingPool": {"instances": 2, "freenessSteps": -5, "conditions": [_CONDITION]},
+    "ServingPool": {"instances": 2, "running": 5, "conditions": [_CONDITION]},
     "InstanceDrain": {"remaining": 2, "startedAt": "2026-01-01T00:00:00Z"},
 }
 TOO_MANY = object()
