@@ -31,9 +31,9 @@ from fairstow.gateway.engines.protocol import (
     Hold,
     Movement,
     Order,
-    Piece,
     Sampling,
 )
+from tests.gateway.legs import whole
 
 LEGS = itertools.count()
 # Whole characters of one to three bytes, so that ids of half characters come up all the time.
@@ -83,16 +83,6 @@ def order(
         salt=salt,
         hold=hold,
     )
-
-
-async def whole(engine: LlamaCppEngine, asked: Order) -> tuple[list[int], Piece]:
-    tokens: list[int] = []
-    last = None
-    async with engine.generate(asked) as pieces:
-        async for last in pieces:
-            tokens += last.tokens
-    assert last is not None
-    return tokens, last
 
 
 def prompt(length: int) -> list[int]:

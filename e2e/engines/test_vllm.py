@@ -31,10 +31,10 @@ from fairstow.gateway.engines.protocol import (
     Hold,
     Movement,
     Order,
-    Piece,
     Sampling,
 )
 from fairstow.gateway.engines.vllm import VllmEngine
+from tests.gateway.legs import whole
 
 if TYPE_CHECKING:
     from e2e.engines.vllm import Vllm
@@ -90,16 +90,6 @@ def order(
         salt=salt,
         hold=hold,
     )
-
-
-async def whole(engine: VllmEngine, asked: Order) -> tuple[list[int], Piece]:
-    tokens: list[int] = []
-    last = None
-    async with engine.generate(asked) as pieces:
-        async for last in pieces:
-            tokens += last.tokens
-    assert last is not None
-    return tokens, last
 
 
 async def undisturbed(one: VllmEngine, other: VllmEngine, asked: list[int]) -> list[int]:

@@ -32,11 +32,11 @@ from fairstow.gateway.engines.protocol import (
     Hold,
     Movement,
     Order,
-    Piece,
     Sampling,
 )
 from fairstow.gateway.engines.vllm import VllmEngine
 from fairstow.serving.cost_model import A10_7B
+from tests.gateway.legs import whole
 from tests.gateway.servers import KEY, serving, url
 
 PROMPT = text.encode("Once upon a time there was an engine. " * 5)
@@ -86,16 +86,6 @@ def order(
         salt=SALT,
         hold=hold,
     )
-
-
-async def whole(engine: VllmEngine, asked: Order) -> tuple[list[int], Piece]:
-    tokens: list[int] = []
-    last = None
-    async with engine.generate(asked) as pieces:
-        async for last in pieces:
-            tokens += last.tokens
-    assert last is not None
-    return tokens, last
 
 
 async def idle(server: Server) -> None:
