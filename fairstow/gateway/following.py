@@ -6,6 +6,7 @@ missing, tenants that can't be read) is logged and leaves things as they were.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +17,6 @@ import structlog
 from fairstow.api import ServingPoolSpec
 from fairstow.cluster.errors import InputError
 from fairstow.gateway import tenants
-from fairstow.gateway.admin import Guard
 from fairstow.gateway.app import Gateway
 from fairstow.gateway.cluster import Known, PoolWatch
 from fairstow.gateway.engines.declared import Declared
@@ -78,10 +78,37 @@ class Following:
         self._reached: dict[str, _Reached] = {}
         self._said: tuple[str | None, ServingPoolSpec | None] = ("", None)
         self._watch = PoolWatch(api, followed.namespace, followed.pool, self._changed)
+        self._reviewer = Reviewer(api, time.monotonic)
+        self._audience = audience(followed.namespace, followed.pool)
+        self._wanted = {
+            "group": "fairstow.dev",
+            "resource": "servingpools",
+            "subresource": "status",
+            "verb": "patch",
+            "namespace": followed.namespace,
+            "name": followed.pool,
+        }
 
     async def run(self) -> None:
         """Follow until cancelled."""
         await self._watch.run()
+
+    async def guard(self, authorization: str, _path: str) -> None:
+        """Let in whoever may write the pool's status, by a token made for this pool's gateways."""
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise ApiError(401, "Send a ServiceAccount's token: Authorization: Bearer …")
+        try:
+            answer = await self._reviewer.review_resource(
+                token.strip(), self._wanted, self._audience
+            )
+        except (problems.ApiError, InputError) as error:
+            log.error("can't ask whose token it is", error=str(error))
+            raise ApiError(503, "The API server can't be asked whose token that is.") from error
+        if answer.access is Access.UNKNOWN_USER:
+            raise ApiError(401, f"The API server knows no such token for {self._audience}.")
+        if answer.access is Access.FORBIDDEN:
+            raise ApiError(403, f"{answer.user} may not patch the status of this ServingPool.")
 
     async def _changed(self, known: Known) -> None:
         text, spec = self._said
@@ -152,35 +179,3 @@ class Following:
     async def _drop(self, name: str) -> None:
         del self._reached[name]
         await self._gateway.fleet.remove(name)
-
-
-def account_guard(reviewer: Reviewer, followed: Followed) -> Guard:
-    """Let in whoever may write the pool's status, by a token made for this pool's gateways."""
-    namespace, pool = followed.namespace, followed.pool
-    wanted = {
-        "group": "fairstow.dev",
-        "resource": "servingpools",
-        "subresource": "status",
-        "verb": "patch",
-        "namespace": namespace,
-        "name": pool,
-    }
-
-    async def guard(authorization: str, _path: str) -> None:
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            raise ApiError(401, "Send a ServiceAccount's token: Authorization: Bearer …")
-        try:
-            answer = await reviewer.review_resource(
-                token.strip(), wanted, audience(namespace, pool)
-            )
-        except (problems.ApiError, InputError) as error:
-            log.error("can't ask whose token it is", error=str(error))
-            raise ApiError(503, "The API server can't be asked whose token that is.") from error
-        if answer.access is Access.UNKNOWN_USER:
-            said = f"The API server knows no such token for {audience(namespace, pool)}."
-            raise ApiError(401, said)
-        if answer.access is Access.FORBIDDEN:
-            raise ApiError(403, f"{answer.user} may not patch the status of this ServingPool.")
-
-    return guard

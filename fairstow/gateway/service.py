@@ -12,7 +12,7 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ from fairstow.gateway.dispatching import MOST_WAITING, Dispatcher
 from fairstow.gateway.engines.protocol import Engine
 from fairstow.gateway.engines.vocabulary import Vocabulary
 from fairstow.gateway.fleet import Fleet
-from fairstow.gateway.following import Followed, Following, account_guard
+from fairstow.gateway.following import Followed, Following
 from fairstow.gateway.moving import Mover
 from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.pairs import Pairs
@@ -37,7 +37,6 @@ from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.tasks import first, running
 from fairstow.kube.flags import Address
 from fairstow.kube.loop_server import LoopServer
-from fairstow.kube.review import Reviewer
 from fairstow.kube.tls import self_signed
 from fairstow.serving.policies import policy
 
@@ -102,8 +101,8 @@ async def serve(
         InputError: the tenants' file can't be used.
         OSError: a port can't be had.
     """
-    async with gateway_of(settings) as (app, mover, follow), _api(settings) as api:
-        guard, context = _guard(settings, api)
+    async with _api(settings) as api, gateway_of(settings, api) as (app, mover, following):
+        guard, context = _guard(settings, following)
         admin = _server(Admin(app, mover, guard, settings.name, settings.pool), context)
         clients = _server(app)
         with contextlib.ExitStack() as sockets:
@@ -121,8 +120,8 @@ async def serve(
                 app.drop_stalled(),
                 app.pool.pairs.run(),
             ]
-            if api is not None:
-                tasks.append(follow(api))
+            if following is not None:
+                tasks.append(following.run())
             async with running(tasks) as failed:
                 await first(stopped.wait(), failed, asyncio.shield(serving))
                 await _end(app, clients, serving, settings.grace)
@@ -138,15 +137,14 @@ async def _api(settings: Settings) -> AsyncIterator[Api | None]:
         yield api
 
 
-def _guard(settings: Settings, api: Api | None) -> tuple[Guard, ssl.SSLContext | None]:
+def _guard(settings: Settings, following: Following | None) -> tuple[Guard, ssl.SSLContext | None]:
     """Return who may use the admin port, and how it is encrypted.
 
     On a cluster nobody can verify its certificate; the token that is shown is good for nothing
-    else (`account_guard`).
+    else.
     """
-    if api is not None and settings.followed is not None:
-        reviewer = Reviewer(api, time.monotonic)
-        return account_guard(reviewer, settings.followed), self_signed("fairstow-gateway")
+    if following is not None:
+        return following.guard, self_signed("fairstow-gateway")
     return (token_guard(settings.admin_token) if settings.admin_token else local_guard), None
 
 
@@ -174,9 +172,9 @@ async def _end(
 
 @contextlib.asynccontextmanager
 async def gateway_of(
-    settings: Settings,
-) -> AsyncIterator[tuple[Gateway, Mover, Callable[[Api], Coroutine[Any, Any, None]]]]:
-    """Give a gateway without ports, its mover, and what has it follow its pool."""
+    settings: Settings, api: Api | None
+) -> AsyncIterator[tuple[Gateway, Mover, Following | None]]:
+    """Give a gateway without ports, its mover, and what has it follow its pool on a cluster."""
     clock = time.monotonic
     if settings.tenants:
         who = tenants.read(settings.tenants, clock, settings.replicas)
@@ -193,10 +191,9 @@ async def gateway_of(
         mover = Mover(pool, app.streams, clock, rescheduler)
         for make in settings.engines:
             fleet.add(make(session))
-
-        async def follow(api: Api) -> None:
-            assert settings.followed is not None
-            await Following(
+        following = None
+        if api is not None and settings.followed is not None:
+            following = Following(
                 api,
                 settings.followed,
                 app,
@@ -205,10 +202,9 @@ async def gateway_of(
                 vocabulary=settings.vocabulary,
                 replicas=settings.replicas,
                 clock=clock,
-            ).run()
-
+            )
         try:
-            yield app, mover, follow
+            yield app, mover, following
         finally:
             await fleet.close()
 
