@@ -4,7 +4,8 @@ Called by the serving controller each turn with what it has just seen. Gateways 
 themselves, from the InstanceDrain or from a pod that terminates; here is only said who is to drain
 and how far each one is. An instance is *drained* once every gateway of the pool says that it sends
 it nothing new and has no request on it, or once the drain's deadline is over: requests that can't
-be moved are waited for, never for good.
+be moved are waited for, never for good. Who evicts a pod asks again until it may; when its drain is
+older than its deadline and some minutes, nobody does any more, and the engine serves again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from fairstow.api.instance_drain import Cause
 from fairstow.api.status import Condition, condition, conditions_of, with_condition
 from fairstow.cluster.times import seconds, written
 from fairstow.serving.wire import Ledger, State
+
+ABANDONED_SECONDS = 300
+"""After its deadline, until nobody is taken to evict the pod any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,7 @@ class _Count:
 def decide(seen: Seen) -> Decision:
     """Say what a pool's drains need now; saying it twice changes nothing more."""
     there = {pod.uid: pod for pod in seen.pods}
-    gone = tuple(drain for drain in seen.drains if not _wanted(drain, there))
+    gone = tuple(drain for drain in seen.drains if not _wanted(drain, seen, there))
     kept = tuple(drain for drain in seen.drains if drain not in gone)
     known = {drain.spec.pod_uid for drain in kept}
     create = tuple(
@@ -84,12 +88,19 @@ def decide(seen: Seen) -> Decision:
     return Decision(create=create, delete=gone, report=changed)
 
 
-def _wanted(drain: InstanceDrain, there: Mapping[str, EnginePod]) -> bool:
-    """Whether a drain still has an object: its pod is there, and cordoned if that was why."""
+def _wanted(drain: InstanceDrain, seen: Seen, there: Mapping[str, EnginePod]) -> bool:
+    """Whether a drain still has an object: its pod is there, and what it was begun for holds."""
     pod = there.get(drain.spec.pod_uid)
     if pod is None:
         return False
-    return drain.spec.cause != "Cordon" or pod.cordoned or pod.terminating
+    if pod.terminating:
+        return True
+    match drain.spec.cause:
+        case "Cordon":
+            return pod.cordoned
+        case "Eviction":
+            return seen.now < deadline(drain, seen.pool, seen.now) + ABANDONED_SECONDS
+    return True
 
 
 def begin(pool: Pool, pod: str, uid: str, cause: Cause) -> InstanceDrain:

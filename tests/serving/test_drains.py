@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fairstow.api import InstanceDrain, InstanceDrainStatus, ServingPool
 from fairstow.api.status import condition
-from fairstow.serving.drains import EnginePod, Seen, deadline, decide, drained
+from fairstow.serving.drains import ABANDONED_SECONDS, EnginePod, Seen, deadline, decide, drained
 from fairstow.serving.wire import InstanceEntry, Ledger, Phase, RequestEntry, State
 
 NOW = 1_800_000_000
@@ -150,6 +150,19 @@ def test_uncordoning_ends_the_drain_that_the_cordon_began_and_no_other() -> None
     pods = (EnginePod(name="pod-a", uid="a"), EnginePod(name="pod-b", uid="b"))
     found = decide(seen(ledger(), pods=pods, drains=(by_cordon, by_hand)))
     assert found.delete == (by_cordon,)
+
+
+@pytest.mark.parametrize(("cause", "ends"), [("Eviction", True), ("User", False)])
+def test_an_eviction_that_was_given_up_has_the_engine_serve_again(cause: str, ends: bool) -> None:
+    begun = started(drain(cause=cause))
+    ended_at = deadline(begun, POOL, NOW) + ABANDONED_SECONDS
+    before, after = (
+        decide(seen(ledger(), drains=(begun,), now=at)).delete for at in (ended_at - 1, ended_at)
+    )
+    assert before == ()
+    assert after == ((begun,) if ends else ())
+    going = (EnginePod(name="pod-a", uid="a", terminating=True),)
+    assert decide(seen(ledger(), pods=going, drains=(begun,), now=ended_at)).delete == ()
 
 
 def test_a_drain_goes_with_its_pod() -> None:
