@@ -32,6 +32,7 @@ from fairstow.gateway.fleet import Instance
 from fairstow.gateway.forwarding import forward
 from fairstow.gateway.generating import Generation, answer_of, parts, prompt
 from fairstow.gateway.openai.errors import ApiError
+from fairstow.gateway.openai.responses import failed
 from fairstow.gateway.streams import Pool, Stream
 from fairstow.gateway.tenants import LimitError, Tenant, Tenants
 from fairstow.serving.model import RequestView
@@ -41,6 +42,7 @@ PRIORITY_HEADER = b"x-fairstow-priority"
 _TYPICAL_TOKEN = 4
 """Bytes of a prompt's token where nobody counts them."""
 
+_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 EMBEDDING_FIELDS = frozenset({"model", "input", "encoding_format", "dimensions", "user"})
 
 log = structlog.get_logger(__name__)
@@ -167,6 +169,7 @@ class Gateway:
         return {
             "/v1/chat/completions": ("POST", self._generate),
             "/v1/completions": ("POST", self._generate),
+            "/v1/responses": ("POST", self._generate),
             "/v1/embeddings": ("POST", self._embed),
             "/v1/models": ("GET", self._models),
         }
@@ -183,11 +186,14 @@ class Gateway:
         tenant.enter()
         try:
             body = _json(await exchange.body())
-            asked = read(Endpoint(exchange.path), body)
+            endpoint = Endpoint(exchange.path)
+            asked = read(endpoint, body)
             if isinstance(asked, Refusal):
                 raise ApiError(400, asked.message, param=asked.param)
             del body
             exchange.streaming = asked.stream
+            if endpoint is Endpoint.RESPONSES:
+                exchange.failing = failed
             self.dispatcher.check_room()
             if asked.ignored:
                 exchange.extra.append((b"x-fairstow-ignored", _header(asked.ignored)))
@@ -246,7 +252,7 @@ class Gateway:
         view = RequestView(
             id=secrets.token_hex(12),
             prompt=size // _TYPICAL_TOKEN,
-            limit=int(body.get("max_completion_tokens") or body.get("max_tokens") or 256),
+            limit=int(next((body[name] for name in _LIMITS if body.get(name)), 256)),
             arrived=time.monotonic(),
             priority=priority,
             tenant=tenant.name,

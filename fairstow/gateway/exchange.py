@@ -42,6 +42,7 @@ class Exchange:
         sent: whether anything of the model's is on its way.
         sending: whether something waits for the client to take it; `taken` counts what it took.
         gone: whether the client left; `on_gone` is called then.
+        failing: makes the last event of a stream that fails.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Exchange:
         self.taken = 0
         self.gone = False
         self.on_gone: Callable[[], None] = lambda: None
+        self.failing: Callable[[ApiError], bytes] = ApiError.event
         self.extra: list[tuple[bytes, bytes]] = []
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]
         self._receive = receive
@@ -141,7 +143,7 @@ class Exchange:
         if self._ended:
             return
         if self.status:
-            await self._put(error.event() if self.streaming else b"", more=False)
+            await self._put(self.failing(error) if self.streaming else b"", more=False)
             return
         data = error.body()
         length = (b"content-length", str(len(data)).encode())

@@ -15,8 +15,9 @@ from fairstow.gateway.accounting import Told
 from fairstow.gateway.engines.protocol import EngineError
 from fairstow.gateway.exchange import KEEP_ALIVE, ClientLeftError, Exchange
 from fairstow.gateway.fleet import Fleet, Instance
-from fairstow.gateway.openai.answers import Answer, Usage, usage
+from fairstow.gateway.openai.answers import Answer, ChoiceAnswer, Usage, usage
 from fairstow.gateway.openai.errors import ApiError
+from fairstow.gateway.openai.responses import ResponseAnswer
 from fairstow.gateway.streams import Stream
 from fairstow.serving.model import RequestView
 from fairstow.serving.record import Record
@@ -25,6 +26,8 @@ from fairstow.serving.tokens import Logprob
 
 COMPLETION_TOKENS = 16
 """OpenAI's default for plain completions."""
+
+_PROMPT = {Endpoint.CHAT: "messages", Endpoint.COMPLETIONS: "prompt", Endpoint.RESPONSES: "input"}
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +40,7 @@ async def prompt(fleet: Fleet, serving: Serving, asked: Asked) -> tuple[Instance
     while True:
         instance = await serving(asked.model)
         try:
-            return instance, await instance.engine.render(asked.endpoint, asked.body)
+            return instance, await instance.engine.render(asked.template, asked.prompt)
         except EngineError as error:
             if error.status in (400, 422):
                 raise ApiError(400, error.said) from error
@@ -55,7 +58,7 @@ def limit(asked: Asked, length: int, longest: int) -> int:
             f"The model's context holds {longest} tokens; the prompt has {length} and "
             f"{max(1, wanted)} more are asked for.",
             code="context_length_exceeded",
-            param="messages" if asked.endpoint is Endpoint.CHAT else "prompt",
+            param=_PROMPT[asked.endpoint],
         )
     if asked.endpoint is Endpoint.COMPLETIONS:
         wanted = wanted or COMPLETION_TOKENS
@@ -75,7 +78,7 @@ class Generation:
         """Answer it from its stream. Raises ApiError and ClientLeftError."""
         told, exchange = self._told, self._exchange
         told.prompt = len(stream.record.prompt)
-        exchange.on_gone = stream.leave
+        exchange.on_gone, exchange.failing = stream.leave, answer.failing
         try:
             if exchange.gone:
                 raise ClientLeftError
@@ -141,7 +144,9 @@ def answer_of(asked: Asked, instance: Instance) -> Answer:
         return alone.feed((token,)) + alone.end()
 
     now = int(time.time())
-    return Answer(asked.endpoint, asked.model, now, counted=asked.usage, spell=spell)
+    if asked.endpoint is Endpoint.RESPONSES:
+        return ResponseAnswer(asked.body, now, spell)
+    return ChoiceAnswer(asked.endpoint, asked.model, now, counted=asked.usage, spell=spell)
 
 
 def parts(

@@ -179,14 +179,14 @@ def _token(value: Any) -> int:
     return value
 
 
-def _but(neutral: Any, why: str) -> Why:
+def unless(neutral: Any, why: str) -> Why:
     """Pins unless the value is as if the field weren't there."""
     return lambda value: None if value == neutral else why
 
 
 def _format(value: Any) -> str | None:
-    plain = isinstance(value, dict) and value.get("type") == "text"
-    return None if plain else "response_format is a grammar"
+    text = isinstance(value, dict) and value.get("type") == "text"
+    return None if text else "response_format is a grammar"
 
 
 def _parts(value: list[Any]) -> str | None:
@@ -204,7 +204,8 @@ def _prompts(value: Any) -> str | None:
     return None if single else "there are several prompts"
 
 
-def _options(value: Mapping[str, Any]) -> str | None:
+def more_options(value: Mapping[str, Any]) -> str | None:
+    """Pins where a stream's options are an engine's own."""
     known = {"include_usage", "include_obfuscation"}
     return None if known.issuperset(value) else "stream_options holds more than include_usage"
 
@@ -213,21 +214,24 @@ def _text_only(value: Any) -> str | None:
     return None if value == ["text"] else "it asks for more than text"
 
 
-def _sampling(check: Check) -> Field:
+def sampling(check: Check) -> Field:
+    """How tokens are drawn."""
     return Field(Effect.SAMPLING, check)
 
 
-def _plain(check: Check = anything) -> Field:
+def plain(check: Check = anything) -> Field:
+    """The gateway's own, or without effect."""
     return Field(Effect.GATEWAY, check)
 
 
-def _pinned(why: str, *, but: Any = None) -> Field:
-    return Field(Effect.PINNED, anything, _but(but, why))
+def pinned(why: str, *, but: Any = None) -> Field:
+    """An engine's own doing; `but` is as if it weren't there."""
+    return Field(Effect.PINNED, anything, unless(but, why))
 
 
-_GRAMMAR = "its output follows a grammar"
+GRAMMAR = "its output follows a grammar"
 _FILTER = "what may be drawn depends on the output so far"
-_PENALTY = "penalties count the output"
+PENALTY = "penalties count the output"
 
 ENGINES_OWN = (
     "cache_prompt",
@@ -252,78 +256,80 @@ ENGINES_OWN = (
 )
 """Fields of engines' APIs that would reach other tenants, files, or what only the gateway says."""
 
+REFUSED: dict[str, Field] = {name: Field(Effect.REFUSED, anything) for name in ENGINES_OWN}
+
 _COMMON: dict[str, Field] = {
     "model": Field(Effect.GATEWAY, string, required=True),
-    "stream": _plain(boolean),
-    "stream_options": Field(Effect.GATEWAY, options, _options),
-    "stop": _plain(stops),
-    "user": _plain(),
-    "metadata": _plain(),
-    "safety_identifier": _plain(),
-    "service_tier": _plain(),
-    "max_tokens": _sampling(integer(1)),
-    "min_tokens": _sampling(integer(0)),
-    "temperature": _sampling(number(0, 2)),
-    "top_p": _sampling(number(0, 1, over=True)),
-    "top_k": _sampling(integer(-1)),
-    "min_p": _sampling(number(0, 1)),
-    "seed": _sampling(integer(-_INT64)),
-    "ignore_eos": _sampling(boolean),
-    "stop_token_ids": _sampling(token_ids),
-    "logit_bias": _sampling(bias),
+    "stream": plain(boolean),
+    "stream_options": Field(Effect.GATEWAY, options, more_options),
+    "stop": plain(stops),
+    "user": plain(),
+    "metadata": plain(),
+    "safety_identifier": plain(),
+    "service_tier": plain(),
+    "max_tokens": sampling(integer(1)),
+    "min_tokens": sampling(integer(0)),
+    "temperature": sampling(number(0, 2)),
+    "top_p": sampling(number(0, 1, over=True)),
+    "top_k": sampling(integer(-1)),
+    "min_p": sampling(number(0, 1)),
+    "seed": sampling(integer(-_INT64)),
+    "ignore_eos": sampling(boolean),
+    "stop_token_ids": sampling(token_ids),
+    "logit_bias": sampling(bias),
     "add_special_tokens": Field(Effect.PROMPT, boolean),
-    "n": Field(Effect.PINNED, integer(1, 128), _but(1, "it asks for several choices")),
-    "presence_penalty": Field(Effect.PINNED, number(-2, 2), _but(0, _PENALTY)),
-    "frequency_penalty": Field(Effect.PINNED, number(-2, 2), _but(0, _PENALTY)),
-    "repetition_penalty": Field(Effect.PINNED, number(0, 100, over=True), _but(1, _PENALTY)),
-    "length_penalty": _pinned("beams are an engine's own", but=1),
-    "use_beam_search": _pinned("beams are an engine's own", but=False),
-    "echo": _pinned("the prompt is to be repeated", but=False),
-    "prompt_logprobs": _pinned("only the engine has the prompt's probabilities"),
-    "bad_words": _pinned(_FILTER, but=[]),
-    "allowed_token_ids": _pinned("only some tokens may be drawn"),
-    "skip_special_tokens": _pinned("special tokens are to be shown", but=True),
-    "spaces_between_special_tokens": _pinned("special tokens are to be shown", but=True),
-    "include_stop_str_in_output": _pinned("what stops it is to be shown", but=False),
-    "truncate_prompt_tokens": _pinned("the engine cuts the prompt"),
+    "n": Field(Effect.PINNED, integer(1, 128), unless(1, "it asks for several choices")),
+    "presence_penalty": Field(Effect.PINNED, number(-2, 2), unless(0, PENALTY)),
+    "frequency_penalty": Field(Effect.PINNED, number(-2, 2), unless(0, PENALTY)),
+    "repetition_penalty": Field(Effect.PINNED, number(0, 100, over=True), unless(1, PENALTY)),
+    "length_penalty": pinned("beams are an engine's own", but=1),
+    "use_beam_search": pinned("beams are an engine's own", but=False),
+    "echo": pinned("the prompt is to be repeated", but=False),
+    "prompt_logprobs": pinned("only the engine has the prompt's probabilities"),
+    "bad_words": pinned(_FILTER, but=[]),
+    "allowed_token_ids": pinned("only some tokens may be drawn"),
+    "skip_special_tokens": pinned("special tokens are to be shown", but=True),
+    "spaces_between_special_tokens": pinned("special tokens are to be shown", but=True),
+    "include_stop_str_in_output": pinned("what stops it is to be shown", but=False),
+    "truncate_prompt_tokens": pinned("the engine cuts the prompt"),
     "response_format": Field(Effect.PINNED, mapping, _format),
-    "structured_outputs": _pinned(_GRAMMAR),
-    "guided_json": _pinned(_GRAMMAR),
-    "guided_regex": _pinned(_GRAMMAR),
-    "guided_choice": _pinned(_GRAMMAR),
-    "guided_grammar": _pinned(_GRAMMAR),
-    "thinking_token_budget": _pinned("the engine counts its reasoning"),
-} | {name: Field(Effect.REFUSED, anything) for name in ENGINES_OWN}
+    "structured_outputs": pinned(GRAMMAR),
+    "guided_json": pinned(GRAMMAR),
+    "guided_regex": pinned(GRAMMAR),
+    "guided_choice": pinned(GRAMMAR),
+    "guided_grammar": pinned(GRAMMAR),
+    "thinking_token_budget": pinned("the engine counts its reasoning"),
+} | REFUSED
 
 CHAT: Mapping[str, Field] = _COMMON | {
     "messages": Field(Effect.PROMPT, messages, _parts, required=True),
-    "max_completion_tokens": _sampling(integer(1)),
-    "logprobs": _sampling(boolean),
-    "top_logprobs": _sampling(integer(0, 20)),
+    "max_completion_tokens": sampling(integer(1)),
+    "logprobs": sampling(boolean),
+    "top_logprobs": sampling(integer(0, 20)),
     "tools": Field(Effect.PROMPT, anything),
     "tool_choice": Field(Effect.PROMPT, anything),
-    "parallel_tool_calls": _plain(boolean),
-    "functions": _pinned("the engine makes tool calls of its text"),
-    "function_call": _pinned("the engine makes tool calls of its text", but="none"),
+    "parallel_tool_calls": plain(boolean),
+    "functions": pinned("the engine makes tool calls of its text"),
+    "function_call": pinned("the engine makes tool calls of its text", but="none"),
     "add_generation_prompt": Field(Effect.PROMPT, boolean),
     "continue_final_message": Field(Effect.PROMPT, boolean),
     "chat_template_kwargs": Field(Effect.PROMPT, mapping),
     "documents": Field(Effect.PROMPT, anything),
-    "reasoning_effort": _pinned("the engine parts reasoning from its answer"),
-    "include_reasoning": _pinned("the engine parts reasoning from its answer"),
-    "verbosity": _pinned("only the engine knows how to be verbose"),
+    "reasoning_effort": pinned("the engine parts reasoning from its answer"),
+    "include_reasoning": pinned("the engine parts reasoning from its answer"),
+    "verbosity": pinned("only the engine knows how to be verbose"),
     "modalities": Field(Effect.PINNED, anything, _text_only),
-    "audio": _pinned("it asks for more than text"),
-    "prediction": _pinned("it is compared with a prediction"),
-    "web_search_options": _pinned("it searches the web"),
-    "store": _plain(boolean),
-    "prompt_cache_key": _plain(),
-    "prompt_cache_retention": _plain(),
+    "audio": pinned("it asks for more than text"),
+    "prediction": pinned("it is compared with a prediction"),
+    "web_search_options": pinned("it searches the web"),
+    "store": plain(boolean),
+    "prompt_cache_key": plain(),
+    "prompt_cache_retention": plain(),
 }
 
 COMPLETIONS: Mapping[str, Field] = _COMMON | {
     "prompt": Field(Effect.PROMPT, prompt, _prompts, required=True),
-    "logprobs": _sampling(integer(0, 20)),
-    "best_of": _pinned("it asks for several choices", but=1),
-    "suffix": _pinned("it fills in the middle", but=""),
+    "logprobs": sampling(integer(0, 20)),
+    "best_of": pinned("it asks for several choices", but=1),
+    "suffix": pinned("it fills in the middle", but=""),
 }

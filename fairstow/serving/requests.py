@@ -26,6 +26,7 @@ from fairstow.serving.request_fields import (
     Field,
     Wrong,
 )
+from fairstow.serving.response_fields import LOGPROBS, RESPONSES, as_chat
 from fairstow.serving.tokens import Sampling
 
 
@@ -34,13 +35,16 @@ class Endpoint(StrEnum):
 
     CHAT = "/v1/chat/completions"
     COMPLETIONS = "/v1/completions"
+    RESPONSES = "/v1/responses"
 
 
 class Asked(msgspec.Struct, frozen=True):
     """What a request asks for, whichever endpoint it came by.
 
     Attributes:
-        body: what an engine may be told: the prompt's fields of a movable request, else all.
+        body: what an engine may be told.
+        prompt: of that, what the prompt's ids are made from, for a movable one; as a chat's fields
+            where the request came by /v1/responses.
         pinned: why it can't be moved, empty if it can.
         ignored: fields that aren't passed on because nobody knows them.
         sampling: for a movable one; `max_tokens` is 0 where the client named no limit.
@@ -50,12 +54,18 @@ class Asked(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     model: str
     body: Mapping[str, Any]
+    prompt: Mapping[str, Any]
     stream: bool
     usage: bool
     sampling: Sampling
     stop: tuple[str, ...]
     pinned: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+
+    @property
+    def template(self) -> Endpoint:
+        """Whose prompts engines render: a response is a chat by another name."""
+        return Endpoint.CHAT if self.endpoint is Endpoint.RESPONSES else self.endpoint
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -68,58 +78,77 @@ class Refusal(msgspec.Struct, frozen=True):
 FIELDS: Mapping[Endpoint, Mapping[str, Field]] = {
     Endpoint.CHAT: CHAT,
     Endpoint.COMPLETIONS: COMPLETIONS,
+    Endpoint.RESPONSES: RESPONSES,
 }
+
+
+class _Sorted(msgspec.Struct):
+    """A body's fields: as we use them, as they are passed on, and what they mean for a move."""
+
+    said: dict[str, Any] = {}
+    passed: dict[str, Any] = {}
+    prompt: dict[str, Any] = {}
+    pinned: list[str] = []
+    ignored: list[str] = []
 
 
 def read(endpoint: Endpoint, body: Any) -> Asked | Refusal:
     """Return what a decoded JSON body asks for."""
     if not isinstance(body, dict):
         return Refusal("The body has to be a JSON object.")
-    table = FIELDS[endpoint]
-    said: dict[str, Any] = {}
-    passed: dict[str, Any] = {}
-    prompt: dict[str, Any] = {}
-    pinned: list[str] = []
-    ignored: list[str] = []
-    for name, value in body.items():
-        if value is None:
-            continue
-        field = table.get(name)
-        if field is None:
-            ignored.append(name)
-            pinned.append(f"nobody knows the field {name[:64]!r}")
-            continue
-        if field.effect is Effect.REFUSED:
-            return Refusal(f"{name} is for engines alone; leave it out.", name)
-        try:
-            said[name] = field.check(value)
-        except Wrong as wrong:
-            return Refusal(f"{name} {wrong}.", name)
-        passed[name] = value
-        if field.effect is Effect.PROMPT:
-            prompt[name] = value
-        if (why := field.pins(value)) is not None:
-            pinned.append(why)
-    for name, field in table.items():
-        if field.required and name not in said:
-            return Refusal(f"{name} is missing.", name)
-    _together(said, pinned)
+    found = _sorted(FIELDS[endpoint], body)
+    if isinstance(found, Refusal):
+        return found
+    said, prompt = found.said, found.prompt
+    _together(said, found.pinned)
     sampling = _sampling(endpoint, said)
     if isinstance(sampling, Refusal):
         return sampling
     if said.get("stream_options") is not None and not said.get("stream"):
         return Refusal("stream_options is for streams: set stream to true.", "stream_options")
+    if endpoint is Endpoint.RESPONSES:
+        found.passed["store"] = False
+        prompt = {} if found.pinned else as_chat(prompt)
     return Asked(
         endpoint=endpoint,
         model=said["model"],
-        body=passed if pinned else prompt,
+        body=found.passed,
+        prompt=prompt,
         stream=said.get("stream", False),
         usage=said.get("stream_options", {}).get("include_usage", False),
         sampling=sampling,
         stop=said.get("stop", ()),
-        pinned=tuple(pinned),
-        ignored=tuple(ignored),
+        pinned=tuple(found.pinned),
+        ignored=tuple(found.ignored),
     )
+
+
+def _sorted(table: Mapping[str, Field], body: Mapping[str, Any]) -> _Sorted | Refusal:
+    """Sort a body's fields by the table."""
+    found = _Sorted()
+    for name, value in body.items():
+        if value is None:
+            continue
+        field = table.get(name)
+        if field is None:
+            found.ignored.append(name)
+            found.pinned.append(f"nobody knows the field {name[:64]!r}")
+            continue
+        if field.effect is Effect.REFUSED:
+            return Refusal(f"{name} is for engines alone; leave it out.", name)
+        try:
+            found.said[name] = field.check(value)
+        except Wrong as wrong:
+            return Refusal(f"{name} {wrong}.", name)
+        found.passed[name] = value
+        if field.effect is Effect.PROMPT:
+            found.prompt[name] = value
+        if (why := field.pins(value)) is not None:
+            found.pinned.append(why)
+    for name, field in table.items():
+        if field.required and name not in found.said:
+            return Refusal(f"{name} is missing.", name)
+    return found
 
 
 def _together(said: Mapping[str, Any], pinned: list[str]) -> None:
@@ -131,13 +160,15 @@ def _together(said: Mapping[str, Any], pinned: list[str]) -> None:
 
 
 def _sampling(endpoint: Endpoint, said: Mapping[str, Any]) -> Sampling | Refusal:
-    limit = said.get("max_completion_tokens", said.get("max_tokens"))
+    limit = said.get("max_completion_tokens", said.get("max_tokens", said.get("max_output_tokens")))
     if limit is None:
-        limit = 0 if endpoint is Endpoint.CHAT else 16  # OpenAI's default
+        limit = 16 if endpoint is Endpoint.COMPLETIONS else 0  # OpenAI's default
     minimum = said.get("min_tokens", 0)
     if limit and minimum > limit:
         return Refusal("min_tokens is more than max_tokens.", "min_tokens")
-    if endpoint is Endpoint.CHAT:
+    if endpoint is Endpoint.RESPONSES:
+        logprobs = said.get("top_logprobs", 0) if LOGPROBS in said.get("include", ()) else None
+    elif endpoint is Endpoint.CHAT:
         logprobs = said.get("top_logprobs", 0) if said.get("logprobs") else None
         if said.get("top_logprobs") and not said.get("logprobs"):
             return Refusal("top_logprobs needs logprobs to be true.", "top_logprobs")

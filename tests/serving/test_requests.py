@@ -19,10 +19,31 @@ from fairstow.serving.requests import FIELDS, Asked, Endpoint, Refusal, read
 MINIMAL: dict[Endpoint, dict[str, Any]] = {
     Endpoint.CHAT: {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
     Endpoint.COMPLETIONS: {"model": "m", "prompt": "hi"},
+    Endpoint.RESPONSES: {"model": "m", "input": "hi"},
 }
 
+ITEMS = [
+    {"role": "user", "content": "hi"},
+    {
+        "type": "message",
+        "id": "msg_1",
+        "role": "assistant",
+        "status": "completed",
+        "content": [{"type": "output_text", "text": "hello", "annotations": []}],
+    },
+    {"role": "user", "content": [{"type": "input_text", "text": t} for t in ("a", "b")]},
+]
 MOVABLE: dict[str, list[Any]] = {
     "model": ["other"],
+    "input": ["hi", ITEMS],
+    "instructions": ["be brief"],
+    "background": [False],
+    "include": [[], ["message.output_text.logprobs"]],
+    "max_output_tokens": [5],
+    "text": [{}, {"format": {"type": "text"}, "verbosity": None}],
+    "reasoning": [{}, {"effort": None}],
+    "truncation": ["disabled"],
+    "prompt_cache_options": [{"mode": "implicit"}],
     "messages": [
         [{"role": "user", "content": [{"type": "text", "text": "hi"}]}],
         [{"role": "assistant", "content": None, "tool_calls": []}, {"role": "tool"}],
@@ -78,6 +99,15 @@ NEUTRAL: dict[str, Any] = {
 }
 
 PINNED: dict[str, list[Any]] = {
+    "input": [
+        [{"type": "function_call_output", "call_id": "c", "output": "5"}],
+        [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}],
+    ],
+    "include": [["reasoning.encrypted_content"]],
+    "max_tool_calls": [3],
+    "text": [{"format": {"type": "json_object"}}, {"verbosity": "low"}],
+    "reasoning": [{"effort": "low"}],
+    "truncation": ["auto"],
     "n": [2],
     "best_of": [2],
     "presence_penalty": [0.1],
@@ -124,6 +154,16 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "stream_options": {"stream": True},
     "top_logprobs": {"logprobs": True},
 }
+REFUSED_VALUES: dict[str, list[Any]] = {
+    "store": [True],
+    "background": [True],
+    "previous_response_id": ["resp_1"],
+    "conversation": ["conv_1", {"id": "conv_1"}],
+    "prompt": [{"id": "pmpt_1"}],
+    "input": [[{"type": "item_reference", "id": "msg_1"}], [{"role": "user", "content": 5}], []],
+}
+"""What /v1/responses says no to: nothing is kept between requests."""
+
 ROWS = [(endpoint, name) for endpoint, table in FIELDS.items() for name in table]
 
 
@@ -140,13 +180,21 @@ def asked(endpoint: Endpoint, **fields: Any) -> Asked:
 @pytest.mark.parametrize(("endpoint", "name"), ROWS)
 def test_every_field_moves_pins_or_is_refused(endpoint: Endpoint, name: str) -> None:
     field = FIELDS[endpoint][name]
-    more = TOGETHER.get(name, {})
+    table = FIELDS[endpoint]
+    more = {key: each for key, each in TOGETHER.get(name, {}).items() if key in table}
     if field.effect is Effect.REFUSED:
         answer = ask(endpoint, **{name: 1})
         assert isinstance(answer, Refusal)
         assert answer.param == name
         return
     values = [*MOVABLE.get(name, []), *([NEUTRAL[name]] if name in NEUTRAL else [])]
+    refused = REFUSED_VALUES.get(name, []) if endpoint is Endpoint.RESPONSES else []
+    for value in refused:
+        answer = ask(endpoint, **{name: value})
+        assert isinstance(answer, Refusal), value
+        assert answer.param == name
+    if refused and name == "prompt":
+        return  # elsewhere it is a text
     if name == "logprobs":
         values = [True] if endpoint is Endpoint.CHAT else [0, 20]
     elif name in TOGETHER:
@@ -157,7 +205,7 @@ def test_every_field_moves_pins_or_is_refused(endpoint: Endpoint, name: str) -> 
         found = asked(endpoint, **more, **{name: value})
         assert found.pinned, value
         assert found.body[name] == value
-    assert values or PINNED.get(name), "a row that no test knows"
+    assert values or PINNED.get(name) or refused, "a row that no test knows"
     assert not asked(endpoint, **{name: None}).pinned if not field.required else True
 
 
@@ -173,13 +221,33 @@ def test_a_field_nobody_knows_pins_and_stays_here(endpoint: Endpoint) -> None:
     found = asked(endpoint, kv_Transfer_params={}, brand_new=1)
     assert found.ignored == ("kv_Transfer_params", "brand_new")
     assert len(found.pinned) == 2
-    assert found.body.keys() == MINIMAL[endpoint].keys()
+    assert found.body.keys() - {"store"} == MINIMAL[endpoint].keys()
 
 
 def test_a_movable_request_renders_its_prompt_alone() -> None:
     found = asked(Endpoint.CHAT, temperature=0, user="u", tool_choice="none", tools=[{"type": "x"}])
     assert not found.pinned
-    assert found.body.keys() == {"messages", "tool_choice", "tools"}
+    assert found.prompt.keys() == {"messages", "tool_choice", "tools"}
+
+
+def test_a_response_of_text_alone_is_a_chat() -> None:
+    found = asked(Endpoint.RESPONSES, instructions="be brief", input=ITEMS, max_output_tokens=7)
+    assert not found.pinned
+    assert found.template is Endpoint.CHAT
+    parts = [{"type": "text", "text": text} for text in ("a", "b")]
+    assert found.prompt == {
+        "messages": [
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": "hello"},
+            {"role": "user", "content": parts},
+        ]
+    }
+    assert found.sampling.max_tokens == 7
+    assert found.body["store"] is False
+    likely = asked(Endpoint.RESPONSES, top_logprobs=2, include=["message.output_text.logprobs"])
+    assert likely.sampling.logprobs == 2
+    assert asked(Endpoint.RESPONSES, top_logprobs=2).sampling.logprobs is None
 
 
 def test_sampling_is_what_was_asked() -> None:

@@ -1,6 +1,7 @@
-"""OpenAI's completions and chat completions over the cost model: what pinned requests are sent as.
+"""OpenAI's APIs over the cost model: what pinned requests are sent as.
 
-Prompts to ids, and tokens to chunks with text, stop strings and usage. Called by `server`.
+Prompts to ids, and tokens to chunks with text, stop strings and usage. Of /v1/responses it has
+answers of one text, written as the gateway writes its own. Called by `server`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fairstow.gateway.cost_model import text
+from fairstow.gateway.openai.answers import usage
+from fairstow.gateway.openai.responses import ResponseAnswer
+from fairstow.serving.record import Delta
+from fairstow.serving.tokens import Finish
 
 if TYPE_CHECKING:
     from fairstow.gateway.cost_model.runner import Told
@@ -97,13 +102,14 @@ def _rendered(messages: object, body: Mapping[str, Any]) -> list[int]:
 def wanted(path: str, body: Mapping[str, Any]) -> Wanted:
     """Return what a body asks for. Raises BadRequestError."""
     stop = body.get("stop") or ()
-    limit = body.get("max_completion_tokens") or body.get("max_tokens")
+    limits = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+    limit = next((body[name] for name in limits if body.get(name)), None)
     count = body.get("n") or 1
     if not isinstance(count, int) or not 1 <= count <= 16:
         raise BadRequestError("n: from 1 to 16")
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise BadRequestError("max_tokens: at least 1")
-    chat = path == "/v1/chat/completions"
+    chat = path != "/v1/completions"
     return Wanted(
         chat=chat,
         max_tokens=limit if limit or chat else 16,
@@ -183,6 +189,30 @@ async def whole(answer: Answer, every: Sequence[Pieces]) -> dict[str, Any]:
     ]
     usage = _usage(answer, sum(len(each.tokens) for each in collected))
     return _frame(answer, choices, usage, chunk=False)
+
+
+async def response(answer: ResponseAnswer, prompt: int, pieces: Pieces) -> bytes:
+    """Return an answer of /v1/responses."""
+    every = [each async for each in _texts(pieces, ())]
+    counted = usage(prompt, sum(len(each.tokens) for each in every))
+    return answer.whole("".join(each.text for each in every), None, _ended(every[-1]), counted)
+
+
+async def response_events(
+    answer: ResponseAnswer, prompt: int, pieces: Pieces
+) -> AsyncGenerator[bytes, None]:
+    """Yield a stream of it."""
+    yield answer.opening()
+    generated = 0
+    async for each in _texts(pieces, ()):
+        generated += len(each.tokens)
+        yield answer.chunk(Delta(each.text, len(each.tokens)))
+        if each.finish is not None:
+            yield answer.closing(_ended(each), usage(prompt, generated))
+
+
+def _ended(last: _Text) -> Finish:
+    return Finish.LENGTH if last.finish == "length" else Finish.STOP
 
 
 async def _texts(pieces: Pieces, stops: Sequence[str]) -> AsyncGenerator[_Text, None]:

@@ -21,6 +21,7 @@ from aiohttp import web
 
 from fairstow.gateway.cost_model import openai, text
 from fairstow.gateway.cost_model.runner import Ask, KvGoneError, Model, Runner, Told, likelihood
+from fairstow.gateway.openai.responses import ResponseAnswer
 from fairstow.serving.cost_model import Profile
 
 VERSION = "0.32.0+costmodel"
@@ -114,6 +115,7 @@ class Server:
             "/inference/v1/abort_requests": self._abort,
             "/v1/completions": self._openai,
             "/v1/chat/completions": self._openai,
+            "/v1/responses": self._openai,
             "/kv/read": self._kv_read,
         }
         app.add_routes([web.get(path, handler) for path, handler in get.items()])
@@ -303,10 +305,22 @@ class Server:
             )
             for number in range(wanted.n)
         ]
+        if request.path == "/v1/responses":
+            return await self._respond(request, body, asks[0])
         answer = openai.Answer(job, self.runner.model.name, wanted, len(ids))
         if wanted.stream:
             return await _stream(request, openai.chunks(answer, [self.told(ask) for ask in asks]))
         return _json(await openai.whole(answer, [self.told(ask) for ask in asks]))
+
+    async def _respond(
+        self, request: web.Request, body: Mapping[str, Any], ask: Ask
+    ) -> web.StreamResponse:
+        answer = ResponseAnswer(body, 0, str)
+        if body.get("stream"):
+            events = openai.response_events(answer, len(ask.tokens), self.told(ask))
+            return await _stream(request, events, framed=True)
+        whole = await openai.response(answer, len(ask.tokens), self.told(ask))
+        return web.Response(body=whole, content_type="application/json")
 
     # KV cache between engines.
 
@@ -375,16 +389,21 @@ def top(token: int, count: int) -> list[dict[str, Any]]:
     ]
 
 
-async def _stream(request: web.Request, chunks: AsyncGenerator[bytes, None]) -> web.StreamResponse:
+async def _stream(
+    request: web.Request, chunks: AsyncGenerator[bytes, None], *, framed: bool = False
+) -> web.StreamResponse:
+    """Send chunks as events; `framed` ones are events already, and end by themselves."""
+    before, after = (b"", b"") if framed else (b"data: ", b"\n\n")
     async with aclosing(chunks):
         # The first is awaited before the status: a request may be refused until then.
         first = await anext(chunks)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        await response.write(b"data: " + first + b"\n\n")
+        await response.write(before + first + after)
         async for chunk in chunks:
-            await response.write(b"data: " + chunk + b"\n\n")
-        await response.write(b"data: [DONE]\n\n")
+            await response.write(before + chunk + after)
+        if not framed:
+            await response.write(b"data: [DONE]\n\n")
     return response
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
+from fairstow.gateway.openai.errors import ApiError
 from fairstow.serving.record import Delta
 from fairstow.serving.requests import Endpoint
 from fairstow.serving.tokens import Finish, Logprob
@@ -37,8 +38,34 @@ def usage(prompt: int, generated: int) -> Usage:
     return Usage(prompt, generated, prompt + generated)
 
 
-class Answer:
-    """One request's answer.
+class Answer(Protocol):
+    """What a request's record is to its client, in parts or whole."""
+
+    def opening(self) -> bytes:
+        """Return what comes before any text."""
+        ...
+
+    def chunk(self, delta: Delta) -> bytes:
+        """Return what a delta is to a client; nothing if it shows nothing."""
+        ...
+
+    def closing(self, finish: Finish, counted: Usage) -> bytes:
+        """Return what ends a stream well."""
+        ...
+
+    def failing(self, error: ApiError) -> bytes:
+        """Return what ends a stream badly."""
+        ...
+
+    def whole(
+        self, text: str, logprobs: Sequence[Logprob] | None, finish: Finish, counted: Usage
+    ) -> bytes:
+        """Return the answer of a request that isn't streamed."""
+        ...
+
+
+class ChoiceAnswer:
+    """One chat's or plain completion's answer.
 
     Attributes:
         id: as clients see it.
@@ -94,6 +121,10 @@ class Answer:
             return last + DONE
         return last + self._head + b'],"usage":' + _encode(counted) + b"}\n\n" + DONE
 
+    def failing(self, error: ApiError) -> bytes:
+        """Return what ends a stream badly."""
+        return error.event()
+
     def whole(
         self, text: str, logprobs: Sequence[Logprob] | None, finish: Finish, counted: Usage
     ) -> bytes:
@@ -131,8 +162,8 @@ class Answer:
     def _logprobs(self, logprobs: Sequence[Logprob]) -> dict[str, Any]:
         if self._chat:
             content = [
-                self._likely(each.token, each.logprob)
-                | {"top_logprobs": [self._likely(*other) for other in each.top]}
+                likely(self._spell, each.token, each.logprob)
+                | {"top_logprobs": [likely(self._spell, *other) for other in each.top]}
                 for each in logprobs
             ]
             return {"content": content, "refusal": None}
@@ -150,6 +181,8 @@ class Answer:
             "text_offset": offsets,
         }
 
-    def _likely(self, token: int, logprob: float) -> dict[str, Any]:
-        text = self._spell(token)
-        return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+
+def likely(spell: Spell, token: int, logprob: float) -> dict[str, Any]:
+    """Return a token and how likely it is, as chats have it."""
+    text = spell(token)
+    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
