@@ -1,10 +1,11 @@
 """The chart on a real node: what helm installs is what runs, with its own rights and certificates.
 
 Covered: everything Ready under the *restricted* profile, a pod of an opted-in namespace scheduled
-by `fairstow` on a fake GPU node, approvals, `helm test`, an upgrade, a certificate renewed while it
-serves, rights by the audit log, and that uninstalling leaves nothing. Not covered: NetworkPolicies
-(nothing enforces them here), the official image of kube-scheduler (a build of its sources stands
-for it), cert-manager.
+by `fairstow` on a fake GPU node, LLM engines behind gateways, one of which goes while clients are
+served, approvals, `helm test`, an upgrade, a certificate renewed while it serves, rights by the
+audit log, and that uninstalling leaves nothing. Not covered: NetworkPolicies (nothing enforces
+them here), the official image of kube-scheduler (a build of its sources stands for it),
+cert-manager.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from e2e.controlplane.client import KubectlError
 from e2e.helm import CHART, NAMESPACE
 from e2e.plans import plan_for
 from e2e.rights import grant, granted, writer
+from e2e.serving import pods as serving_pods
+from e2e.serving.crowd import crowd
 from e2e.serving.scene import drain as instance_drain
 from e2e.serving.scene import pool as engine_pool
 from fairstow.kube.permissions import AUTHORITY_SECRET, LEAF_SECRETS, PROGRAMS, grants
@@ -31,13 +34,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.real_node
 
-# Carrying plans out is e2e/execution's; gateways and evictions are e2e/serving's.
+# Carrying plans out is e2e/execution's; evictions are e2e/serving's.
 NOT_USED_HERE = {
     ("fairstow-operator", "", "pods/eviction"),
-    ("fairstow-operator", "", "serviceaccounts/token"),
     ("fairstow-webhook", "", "pods"),
-    ("fairstow-operator", "discovery.k8s.io", "endpointslices"),
 }
+CHAT = "chat"
+"""The namespace of the pool of LLM engines."""
 COMPONENTS = ("operator", "webhook", "extender", "scheduler")
 ANA, BEA = "ana@example.com", "bea@example.com"
 
@@ -65,6 +68,7 @@ def values(real_cluster: RealCluster) -> dict[str, Any]:
         "scheduler": {**resources["scheduler"], **scheduler},
         "nodeSelector": {"kubernetes.io/hostname": real_cluster.node_name},
         "crds": {"keep": False},
+        "gateways": [serving_pods.gateway(CHAT)],
     }
 
 
@@ -79,14 +83,14 @@ def installed(real_cluster: RealCluster, values: dict[str, Any]) -> Iterator[Rea
             "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
         },
     }
-    real_cluster.apply([namespace])
+    real_cluster.apply([namespace, serving_pods.restricted(CHAT)])
     real_cluster.helm(
         *("install", "fairstow", str(CHART), "-n", NAMESPACE, "--wait", "--timeout=4m"),
         *("--set-json", json.dumps(values)),
     )
     yield real_cluster
     real_cluster.helm("uninstall", "fairstow", "-n", NAMESPACE, "--ignore-not-found", "--wait")
-    real_cluster.kubectl("delete", "namespace", NAMESPACE)
+    real_cluster.kubectl("delete", "namespace", NAMESPACE, CHAT)
 
 
 @pytest.fixture
@@ -199,6 +203,20 @@ def test_a_pod_of_an_opted_in_namespace_is_scheduled_by_fairstow(
     assert {pod["spec"]["nodeName"] for pod in pods} == set(nodes)
     events = installed.items("-n", opted_in, "events", "--field-selector=reason=Scheduled")
     assert {event["reportingComponent"] for event in events} == {"fairstow"}
+
+
+def test_streams_outlive_the_pod_of_their_engine(installed: RealCluster) -> None:
+    pool = [serving_pods.engines(installed, CHAT, 2), serving_pods.pool(CHAT)]
+    installed.apply([*serving_pods.secrets(CHAT), *pool])
+    serving_pods.ready(installed, CHAT, engines=2)
+    where = serving_pods.address(installed, CHAT)
+    network, key = installed.network, serving_pods.CLIENT_KEY
+    with crowd(where, key, network, count=20, tokens=150) as clients:
+        clients.speaking(10)
+        gone = serving_pods.names(installed, CHAT)[0]
+        installed.kubectl("-n", CHAT, "delete", "pod", gone, "--wait=false")
+        clients.unbroken()
+    installed.kubectl("-n", CHAT, "delete", "deploy,spool", serving_pods.POOL)
 
 
 @pytest.fixture
@@ -326,7 +344,11 @@ def test_uninstalling_leaves_nothing(
         scoped = "crd,clusterrole,clusterrolebinding,priorityclass"
         hooks = "mutatingwebhookconfiguration,validatingwebhookconfiguration"
         hooks += ",validatingadmissionpolicy,validatingadmissionpolicybinding"
-        names = installed.kubectl("-n", NAMESPACE, "get", kinds, "-o", "name").split()
+        names = [
+            name
+            for namespace in (NAMESPACE, CHAT)
+            for name in installed.kubectl("-n", namespace, "get", kinds, "-o", "name").split()
+        ]
         names += installed.kubectl("get", f"{scoped},{hooks}", "-o", "name").split()
         return [name for name in names if "fairstow" in name and "e2e" not in name]
 

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from e2e.controlplane import kwok
@@ -32,7 +33,6 @@ from e2e.controlplane.tls import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
     from types import TracebackType
 
     from e2e.controlplane.tls import KeyPair
@@ -157,7 +157,7 @@ class LocalCluster:
                 raise self.processes.error("network", "did not become ready")
             time.sleep(0.02)
         enter = shutil.which("nsenter", path=needs.search_path())
-        return (str(enter), f"--net=/proc/{self.processes.pid('network')}/ns/net", "--")
+        return (str(enter), f"--net={self.network}", "--")
 
     def _start_node(self, cluster: Cluster) -> None:
         real = node.RealNode(self.blueprint)
@@ -198,6 +198,11 @@ class LocalCluster:
         """The addresses and the authority of the running cluster, for a real node beside it."""
         assert self._blueprint is not None, "the cluster has not been started"
         return self._blueprint
+
+    @property
+    def network(self) -> Path:
+        """The network namespace of a cluster with a real node."""
+        return Path(f"/proc/{self.processes.pid('network')}/ns/net")
 
     def _grant(self, cluster: Cluster) -> None:
         api = "rbac.authorization.k8s.io"

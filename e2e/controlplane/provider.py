@@ -112,7 +112,10 @@ def provide_real(folder: Path, image: str, archive: Path) -> Iterator[RealCluste
     with local as running:
         node = RealNode(local.blueprint)
         node.load(archive)
-        yield RealCluster(running.kubeconfig, running.kubectl_command, helm, image, node, audit)
+        network = local.network
+        yield RealCluster(
+            running.kubeconfig, running.kubectl_command, helm, image, node, audit, network
+        )
 
 
 @contextmanager

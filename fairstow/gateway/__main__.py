@@ -77,6 +77,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         most_waiting=options.most_waiting,
         limits=Limits(options.longest_body << 20, options.keep_alive),
         grace=options.grace,
+        linger=options.linger,
         replicas=options.replicas,
         name=options.name,
         pool=followed.pool if followed else options.pool,
@@ -172,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--longest-body", type=int, default=10, metavar="MIB", help="default %(default)s")
     add("--keep-alive", type=seconds, default=10.0, metavar="S", help="comments in silent streams")
     add("--grace", type=seconds, default=30.0, metavar="S", help="for requests, at the end")
+    add("--linger", type=seconds, default=0.0, metavar="S", help="before, not ready but serving")
     add("--replicas", type=int, default=1, metavar="N", help="limits of tenants hold over all")
     _cluster(parser.add_argument_group("on a cluster"))
     parser.add_argument("--name", default=socket.gethostname(), help="ours, in the ledger")

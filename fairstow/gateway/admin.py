@@ -59,12 +59,21 @@ async def local_guard(_authorization: str, _path: str) -> None:
 
 
 class Admin:
-    """The application."""
+    """The application. Args: unready: why clients had better ask another replica, or ""."""
 
-    def __init__(self, gateway: Gateway, mover: Mover, guard: Guard, name: str, pool: str) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        mover: Mover,
+        guard: Guard,
+        name: str,
+        pool: str,
+        unready: Callable[[], str],
+    ) -> None:
         self._gateway = gateway
         self._mover = mover
         self._guard = guard
+        self._unready = unready
         self._name = name
         self._pool = pool
 
@@ -107,11 +116,6 @@ class Admin:
                 raise ApiError(
                     404, "There are GET /ledger, POST /moves, PUT /drains, GET /metrics."
                 )
-
-    def _unready(self) -> str:
-        if self._gateway.ending:
-            return "ending"
-        return "" if self._gateway.fleet.serving() else "no engine serves"
 
     async def _drains(self, exchange: Exchange) -> None:
         wanted = _read(await exchange.body(), Drains)

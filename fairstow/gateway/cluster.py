@@ -61,6 +61,7 @@ class PoolWatch:
 
     Attributes:
         problem: what keeps it from knowing the pool, "" if nothing does.
+        known: the pool has been told of once, or there was none.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class PoolWatch:
         self._store = Store()
         self._told: Known | None = None
         self.problem = "the ServingPool hasn't been read yet"
+        self.known = False
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -89,6 +91,7 @@ class PoolWatch:
             pool = self._pool()
             if pool is None:
                 logger.warning("%s", self.problem)
+                self.known = True
                 await self._woken()
                 continue
             selected = query(pool.spec.engines.selector)
@@ -106,7 +109,7 @@ class PoolWatch:
                 return
             try:
                 await self._tell(pool)
-                self.problem = ""
+                self.problem, self.known = "", True
             except (ApiError, InputError) as error:
                 self.problem = str(error)
                 logger.warning("%s", error)

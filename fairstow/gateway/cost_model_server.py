@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--weights", default="1", help="other weights write other text")
     add("--mean-length", type=int, default=0, help="tokens of an answer that ends by itself")
     add("--lease", type=float, default=30.0, help="seconds that held KV cache is kept")
+    add("--scheduling-policy", choices=["priority"], help="as vLLM's; there is no other")
     add("--api-key-file", help="file with the key that every request needs")
     return parser
 

@@ -93,6 +93,14 @@ class Following:
         """Follow until cancelled."""
         await self._watch.run()
 
+    def unready(self) -> str:
+        """Say why clients had better ask another replica, "" if they may ask this one.
+
+        Without a pool, or without engines, every replica is as good: requests wait, and whoever
+        installs the gateway before its pool isn't kept waiting for it.
+        """
+        return "" if self._watch.known else self._watch.problem
+
     async def guard(self, authorization: str, _path: str) -> None:
         """Let in whoever may write the pool's status, by a token made for this pool's gateways."""
         scheme, _, token = authorization.partition(" ")

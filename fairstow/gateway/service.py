@@ -59,6 +59,7 @@ class Settings:
         secret: keeps tenants' prefixes apart in engines; the same for all replicas of a pool.
         dispatch: the policy's name. reschedule: whether it moves requests, too.
         grace: seconds for running requests at the end.
+        linger: seconds before, in which requests are taken though it isn't ready any more.
         followed: the ServingPool that says engines, tenants and policy; None: they are given here.
         vocabulary: of that pool's engines.
     """
@@ -74,6 +75,7 @@ class Settings:
     most_waiting: int = MOST_WAITING
     limits: Limits
     grace: float
+    linger: float = 0.0
     replicas: int
     name: str
     pool: str
@@ -103,7 +105,14 @@ async def serve(
     """
     async with _api(settings) as api, gateway_of(settings, api) as (app, mover, following):
         guard, context = _guard(settings, following)
-        admin = _server(Admin(app, mover, guard, settings.name, settings.pool), context)
+
+        def unready() -> str:
+            if stopped.is_set():
+                return "ending"
+            return following.unready() if following else ""
+
+        console = Admin(app, mover, guard, settings.name, settings.pool, unready)
+        admin = _server(console, context)
         clients = _server(app)
         with contextlib.ExitStack() as sockets:
             listeners = [
@@ -124,7 +133,7 @@ async def serve(
                 tasks.append(following.run())
             async with running(tasks) as failed:
                 await first(stopped.wait(), failed, asyncio.shield(serving))
-                await _end(app, clients, serving, settings.grace)
+                await _end(app, clients, serving, settings)
 
 
 @contextlib.asynccontextmanager
@@ -149,18 +158,22 @@ def _guard(settings: Settings, following: Following | None) -> tuple[Guard, ssl.
 
 
 async def _end(
-    app: Gateway, clients: LoopServer, serving: asyncio.Task[None], grace: float
+    app: Gateway, clients: LoopServer, serving: asyncio.Task[None], settings: Settings
 ) -> None:
     """End in order; what runs goes on meanwhile, moves too."""
-    # 1. Not ready any more, and no connection is taken.
+    # 1. Not ready any more; a Service sends clients still, until it has learnt that.
+    await asyncio.wait({serving}, timeout=settings.linger)
+
+    # 2. No connection is taken, no request either.
     app.ending = True
     clients.should_exit = True
+    grace = settings.grace
     log.info("ending", requests=len(app.streams) + len(app.pinned), seconds=grace)
 
-    # 2. Those there may end by themselves, up to a bound.
+    # 3. Those there may end by themselves, up to a bound.
     done, _ = await asyncio.wait({serving}, timeout=grace)
 
-    # 3. The others are told; a stream without [DONE] isn't done.
+    # 4. The others are told; a stream without [DONE] isn't done.
     if not done:
         app.fail_all(ApiError(503, "The gateway is shutting down.", retry_after=1))
         done, _ = await asyncio.wait({serving}, timeout=_LAST_SECONDS)

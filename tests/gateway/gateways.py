@@ -174,9 +174,9 @@ def chat(content: str) -> list[Any]:
     return [{"role": "user", "content": content}]
 
 
-def expected(content: str, tokens: int) -> str:
+def expected(content: str, tokens: int, weights: str = "1") -> str:
     """Return what an engine answers to one message, whole characters only at its end."""
-    ids = text.expected("1", text.render_chat(chat(content)), tokens)
+    ids = text.expected(weights, text.render_chat(chat(content)), tokens)
     return text.decode(ids)
 
 

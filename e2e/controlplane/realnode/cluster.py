@@ -29,6 +29,8 @@ class RealCluster(Cluster):
     """For other images: `load`, `load_scheduler`."""
     audit: Audit
     """What ServiceAccounts have asked of the API server."""
+    network: Path
+    """The network namespace that pods, Services and the node are in."""
     node_name: str = NODE_NAME
 
     def helm(self, *args: str, timeout: float = 300) -> str:
