@@ -4,7 +4,7 @@
 plan's status does nothing else, so what is acted upon has been on record before.
 
 Rights used: packingplans and packingpolicies (get), packingplans/status (patch), pods/eviction
-(create), nodes (patch: `TARGET`).
+(create), nodes (patch: `TARGET`); those of `engines`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from controllers import metrics
 from controllers.pace import SHARE, Pace
+from controllers.packing import engines
 from controllers.packing.extender import Extender
 from controllers.packing.measure import Measure
 from controllers.packing.parts import Parts
@@ -34,6 +35,7 @@ from fairstow.packing.history import closed
 from fairstow.packing.reservations import holds_of, reserves
 
 if TYPE_CHECKING:
+    from fairstow.cluster.engines import Engines
     from fairstow.cluster.model import Pod
     from fairstow.kube.aio.api import Api
 
@@ -96,9 +98,11 @@ class PlanLoop:
 
     async def turn(self) -> int | None:
         """Look at all plans once; return when to look again if nothing changes."""
-        # 1. What a predecessor left behind: nodes kept for plans that aren't under way any more.
+        # 1. What a predecessor left behind: nodes kept for plans that aren't under way any more,
+        #    and engines that drain for them.
         plans = [p for p in self._parts.objects.plans if not p.what_if]
         await self._keep_targets(plans)
+        await engines.release(self._api, self._parts.cluster.engine_drains, plans)
 
         # 2. Each plan by itself; one that fails doesn't stop the others.
         waits: list[float] = []
@@ -173,8 +177,11 @@ class PlanLoop:
             return 0.0
 
         # 4. Act.
+        for pool, pod in turn.drain:
+            if await self._still(plan):
+                await engines.begin(self._api, plan, pool, pod)
         if turn.evict and not await self._shut(plan, turn.progress):
-            await self._evict(plan, turn.evict)
+            await self._evict(plan, turn.evict, snapshot.engines)
         return turn.again
 
     async def _write(self, plan: PackingPlan, status: PackingPlanStatus) -> PackingPlan | None:
@@ -209,11 +216,13 @@ class PlanLoop:
         untouched = progress is not None and progress.untouched
         return untouched and (await self._gate(plan)).shut is not None
 
-    async def _evict(self, plan: PackingPlan, pods: tuple[Pod, ...]) -> None:
+    async def _evict(self, plan: PackingPlan, pods: tuple[Pod, ...], known: Engines) -> None:
         step = plan.status.steps_done or 0 if plan.status else 0
         moved = {move.uid for move in plan.spec.moves}
         for index, pod in enumerate(pods):
             if not await self._still(plan):
+                return
+            if not await engines.still_drains(self._api, known.drain(pod)):
                 return
             if index == 0:
                 self._tell(announce.moves(plan, step))

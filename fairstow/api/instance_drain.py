@@ -1,7 +1,8 @@
 """InstanceDrain: one engine hands its requests over and is let go.
 
-Made by `kubectl fairstow drain`, by the serving controller and by the webhook that sees evictions;
-carried out by the pool's gateways, reported on by the serving controller.
+Made by `kubectl fairstow drain`, by the serving controller, by the webhook that sees evictions and
+for packing plans that move engines; carried out by the pool's gateways, reported on by the serving
+controller.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -13,7 +14,7 @@ from fairstow.api.model import Column, CustomResource, Model, Resource
 from fairstow.api.rules import Rule
 from fairstow.api.status import Conditions
 
-Cause = Literal["User", "Cordon", "Eviction"]
+Cause = Literal["User", "Cordon", "Eviction", "Packing"]
 
 
 class InstanceDrainSpec(Model):
@@ -33,7 +34,7 @@ class InstanceDrainSpec(Model):
     ]
     cause: Annotated[
         Cause,
-        Field(description="Who asked: a person, a cordoned node or an eviction."),
+        Field(description="Who asked: a person, a cordoned node, an eviction or a packing plan."),
     ] = "User"
     deadline: Annotated[
         DurationText | None,

@@ -78,6 +78,23 @@ class Resource:
     columns: tuple[Column, ...]
 
 
+class OwnerReference(BaseModel):
+    """An object without which the one that names it is deleted."""
+
+    model_config = ConfigDict(
+        alias_generator=_wire_name,
+        extra="ignore",
+        frozen=True,
+        validate_by_alias=True,
+        validate_by_name=True,
+    )
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+
+
 class ObjectMeta(BaseModel):
     """The part of an object's metadata that Fairstow reads; the rest is dropped on parsing."""
 
@@ -97,6 +114,7 @@ class ObjectMeta(BaseModel):
     creation_timestamp: str | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
+    owner_references: tuple[OwnerReference, ...] | None = None
 
 
 class CustomResource(Model):

@@ -159,6 +159,18 @@ class Reason(StrEnum):
     STEERED = ("Steered", "A plan under way has this pod run on another node.")
     GANG_WAITS = ("GangWaits", "A plan under way makes room for all of the pod's gang first.")
     EXECUTING = ("Executing", "The plan is being carried out.")
+    HANDING_OVER = (
+        "HandingOver",
+        "The step's LLM engines hand their requests over before they are evicted.",
+    )
+    ENGINE_BUSY = (
+        "EngineBusy",
+        "An LLM engine of the step couldn't hand all of its requests over in time.",
+    )
+    ENGINE_NEEDED = (
+        "EngineNeeded",
+        "A serving pool can't do without an instance while another one is away.",
+    )
     EVICTING = ("Evicting", "The step's pods are being evicted.")
     WAITING_FOR_PODS = ("WaitingForPods", "The step's pods have yet to arrive on their nodes.")
     ABORTED = ("Aborted", "A person stopped the plan.")

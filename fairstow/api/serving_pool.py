@@ -152,6 +152,13 @@ class ServingPoolStatus(Model):
     gateways: Annotated[Count | None, Field(description="Gateway replicas that answer.")] = None
     running: Annotated[Count | None, Field(description="Requests that run.")] = None
     waiting: Annotated[Count | None, Field(description="Requests that wait for room.")] = None
+    spare_instances: Annotated[
+        Count | None,
+        Field(
+            description="Instances that could go now, and the others have memory for all requests. "
+            "Left out: an engine doesn't say how much memory it has."
+        ),
+    ] = None
     conditions: Annotated[
         Conditions,
         Field(

@@ -42,6 +42,8 @@ _KINDS = frozenset(
         "CSINode",
         "VolumeAttachment",
         "PodGroup",
+        "ServingPool",
+        "InstanceDrain",
     }
 )
 """What decides where pods may run, and who owns them."""

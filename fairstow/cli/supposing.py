@@ -118,7 +118,7 @@ def _group(
         planned=Counter(planned[p.uid] for p in pods if p.uid in planned),
         moves=len(moved),
         evictions=len(evicted),
-        cost=cost(*gone, plan.request.rules, source.snapshot.taken_at),
+        cost=cost(*gone, plan.request.rules, source.snapshot),
         said=next((e for e in explained if e.pod.uid not in planned.keys() | now), explained[0]),
     )
 

@@ -69,6 +69,8 @@ READ = (
     Kind("VolumeAttachment", "storage.k8s.io/v1", "volumeattachments"),
     Kind("PodGroup", "scheduling.x-k8s.io/v1alpha1", "podgroups", extension=True),
     Kind("PodGroup", "scheduling.volcano.sh/v1beta1", "podgroups", extension=True),
+    Kind("ServingPool", "fairstow.dev/v1alpha1", "servingpools", extension=True),
+    Kind("InstanceDrain", "fairstow.dev/v1alpha1", "instancedrains", extension=True),
 )
 """What a snapshot is made of."""
 

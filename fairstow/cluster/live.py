@@ -28,8 +28,8 @@ import msgspec
 
 from fairstow.cluster.errors import InputError
 from fairstow.cluster.items import FETCH, Item, sentence
-from fairstow.cluster.kinds import POD, Kind
-from fairstow.cluster.model import Node, Pod
+from fairstow.cluster.kinds import POD, READ, Kind
+from fairstow.cluster.model import EngineDrain, Node, Pod
 from fairstow.cluster.project import assemble
 from fairstow.cluster.reading import Read, Reader
 from fairstow.cluster.shared import Shared
@@ -40,6 +40,7 @@ Object = msgspec.Raw | dict[str, Any]
 Listener = Callable[[Kind, str], None]
 
 _NONE: Mapping[str, Any] = {}
+_DRAIN = next(kind for kind in READ if kind.name == "InstanceDrain")
 
 
 class _Meta(msgspec.Struct):
@@ -206,6 +207,11 @@ class LiveCluster:
             for resource, amount in self.used(node).items():
                 left[resource] = left.get(resource, 0) - amount
         return left
+
+    @property
+    def engine_drains(self) -> tuple[EngineDrain, ...]:
+        """The drains of LLM engines, in no order."""
+        return tuple(read.value for read in self._reads.get(_DRAIN, _NONE).values())
 
     @property
     def known(self) -> frozenset[str]:

@@ -228,3 +228,40 @@ class Budget(msgspec.Struct, frozen=True, gc=False):
     def ref(self) -> str:
         """`namespace/name`."""
         return f"{self.namespace}/{self.name}"
+
+
+class EnginePool(msgspec.Struct, frozen=True, gc=False):
+    """A ServingPool: which pods are LLM engines.
+
+    Attributes:
+        spare: one of them could go now, and the others have memory for all requests.
+    """
+
+    namespace: str
+    name: str
+    selector: Selector | None
+    spare: bool
+
+    @property
+    def ref(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+
+class EngineDrain(msgspec.Struct, frozen=True, gc=False):
+    """An InstanceDrain: an engine hands its requests over.
+
+    Attributes:
+        uid: the drain's own.
+        pod: uid of the engine's pod.
+        over: once the pod may go, why: the reason of the condition Drained; else "".
+        plan: the PackingPlan that it was begun for, "" if none.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    pool: str
+    pod: str
+    over: str
+    plan: str

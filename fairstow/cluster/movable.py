@@ -7,8 +7,9 @@ eviction counts against backoffLimit). Everything else joins by the annotation
 emptyDir or in an ephemeral volume goes with the pod whatever anybody says. (The claim of an
 ephemeral volume belongs to its pod and is deleted with it; the pod made in its stead gets a new,
 empty one.) A pod under two budgets can't be evicted at all: the Eviction API
-answers 500. Some may be moved, but not yet: those that started only now, and those of a workload
-that or a namespace that was disturbed a short while ago (`Movability.rest`).
+answers 500. An LLM engine stays while its pool can't spare it (`engines`). Some may be moved, but
+not yet: those that started only now, and those of a workload or a namespace that was disturbed a
+short while ago (`Movability.rest`).
 """
 
 from collections import Counter
@@ -73,6 +74,7 @@ class Movability:
             or self._claims(pod)
             or self._owner(pod)
             or self._budget(pod)
+            or self._snapshot.engines.needed(pod)
             or self.rest(pod)
         )
 

@@ -12,7 +12,7 @@ import msgspec
 from fairstow.cluster import storage
 from fairstow.cluster.errors import InputError, printable
 from fairstow.cluster.items import FETCH, Item
-from fairstow.cluster.model import Budget, Node, Pod
+from fairstow.cluster.model import Budget, EngineDrain, EnginePool, Node, Pod
 from fairstow.cluster.reading import Read, Reader
 from fairstow.cluster.snapshot import Snapshot
 
@@ -168,11 +168,13 @@ def assemble(
         known=known,
         storage=storage.assemble(others),
         gang_sizes=dict(sorted(gang_sizes.items())),
+        engine_pools=tuple(sorted(others.get("ServingPool", ()), key=_by_name)),
+        engine_drains=tuple(sorted(others.get("InstanceDrain", ()), key=_by_name)),
         taken_at=taken_at,
     )
 
 
-def _by_name(record: Pod | Budget) -> tuple[str, str]:
+def _by_name(record: Pod | Budget | EnginePool | EngineDrain) -> tuple[str, str]:
     return record.namespace, record.name
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from fairstow.cluster import wire
+from fairstow.cluster.engines import READERS as ENGINES
 from fairstow.cluster.errors import InputError, printable
 from fairstow.cluster.gangs import TOTAL_COUNT, gang_of
 from fairstow.cluster.items import Item, sentence
@@ -74,7 +75,7 @@ class Reader:
             "PriorityClass": ("scheduling.k8s.io", wire.PriorityClass, self._priority_class),
             "Job": ("batch", wire.Job, self._job),
         }
-        for kind, (group, into, function) in STORAGE.items():
+        for kind, (group, into, function) in (STORAGE | ENGINES).items():
             self._kinds[kind] = (group, into, _named(function))
 
     @property

@@ -11,7 +11,8 @@ from hashlib import blake2b
 
 import msgspec
 
-from fairstow.cluster.model import Budget, Node, Pod
+from fairstow.cluster.engines import Engines
+from fairstow.cluster.model import Budget, EngineDrain, EnginePool, Node, Pod
 from fairstow.cluster.storage import Storage
 
 ESSENTIAL = {
@@ -37,6 +38,7 @@ class Snapshot:
         known: the kinds that the input held. A kind that isn't here is unknown, not empty.
         storage: claims, volumes and what else decides where pods with claims may run.
         gang_sizes: minMember of each PodGroup that has one, by "namespace/name".
+        engine_pools: ServingPools by namespace and name; engine_drains: InstanceDrains.
         taken_at: newest time in the input (an object made, a pod started, a node's heartbeat), in
             seconds since 1970; None without any.
     """
@@ -50,6 +52,8 @@ class Snapshot:
     known: frozenset[str]
     storage: Storage = field(default_factory=Storage)
     gang_sizes: Mapping[str, int] = field(default_factory=dict)
+    engine_pools: tuple[EnginePool, ...] = ()
+    engine_drains: tuple[EngineDrain, ...] = ()
     taken_at: int | None = None
 
     @cached_property
@@ -84,6 +88,13 @@ class Snapshot:
         return tuple(sorted(waiting, key=lambda p: (-p.shape.priority, p.namespace, p.name)))
 
     @cached_property
+    def engines(self) -> Engines:
+        """Which pods are LLM engines, and which of them can be spared."""
+        return Engines(
+            self.engine_pools, self.engine_drains, self.pods if self.engine_pools else ()
+        )
+
+    @cached_property
     def hash(self) -> str:
         """Provenance: 32 hex digits that differ when anything a decision reads differs.
 
@@ -98,7 +109,8 @@ class Snapshot:
             self.gang_sizes,
         )
         records = (*self.nodes, None, *self.pods, None, *self.budgets, None)
-        for part in (*records, *others, *self.storage.parts):
+        engines = (*self.engine_pools, *self.engine_drains)
+        for part in (*records, *others, *self.storage.parts, *engines):
             digest.update(encoder.encode(part) + b"\n")
         return digest.hexdigest()
 

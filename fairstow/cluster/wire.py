@@ -348,3 +348,51 @@ class Namespace(Wire):
     """core/v1 Namespace."""
 
     metadata: Metadata
+
+
+class Engines(Wire):
+    """fairstow.dev/v1alpha1 Engines."""
+
+    selector: LabelSelector | None = None
+
+
+class ServingPoolSpec(Wire):
+    """fairstow.dev/v1alpha1 ServingPoolSpec."""
+
+    engines: Engines | None = None
+
+
+class ServingPoolStatus(Wire):
+    """fairstow.dev/v1alpha1 ServingPoolStatus."""
+
+    gateways: Int32 | None = None
+    spare_instances: Int32 | None = None
+
+
+class ServingPool(Wire):
+    """fairstow.dev/v1alpha1 ServingPool."""
+
+    metadata: Metadata
+    spec: ServingPoolSpec | None = None
+    status: ServingPoolStatus | None = None
+
+
+class InstanceDrainSpec(Wire):
+    """fairstow.dev/v1alpha1 InstanceDrainSpec."""
+
+    pool: str
+    pod_uid: str
+
+
+class InstanceDrainStatus(Wire):
+    """fairstow.dev/v1alpha1 InstanceDrainStatus."""
+
+    conditions: list[Condition] | None = None
+
+
+class InstanceDrain(Wire):
+    """fairstow.dev/v1alpha1 InstanceDrain."""
+
+    metadata: Metadata
+    spec: InstanceDrainSpec
+    status: InstanceDrainStatus | None = None

@@ -132,7 +132,7 @@ OPERATOR = Program(
             group=GROUP,
             resources=("instancedrains",),
             verbs=("create", "delete"),
-            why="Drains engines on cordoned nodes; removes drains whose pod is gone.",
+            why="Drains engines that a plan moves or whose node is cordoned; removes such drains.",
         ),
         Grant(
             group="discovery.k8s.io",

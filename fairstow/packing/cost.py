@@ -27,6 +27,12 @@ The second is written by the job itself whenever it saves. A text that is no RFC
 nothing, and a pod that doesn't say since when it runs is taken to lose the most. CPUs don't
 count: GPUs are what is scarce, and what nobody can start again elsewhere at once.
 
+**LLM engines** (`fairstow.cluster.engines`) lose no requests: those are handed over before the pod
+goes. What it costs is memory for them elsewhere. While the other instances of its pool have that
+(ServingPool's status.spareInstances is at least 1), moving an engine costs no more than its
+restart, whoever owns it and however long it has run; while they don't, requests would wait, and it
+counts as the most work.
+
 Under the paper's rules no work is counted.
 """
 
@@ -34,6 +40,7 @@ from collections.abc import Sequence
 
 from fairstow.cluster.model import Pod
 from fairstow.cluster.pools import is_accelerator
+from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.times import seconds
 from fairstow.packing.model import RuleSet
 
@@ -44,13 +51,11 @@ MOST_WORK = 64
 """Units; the most that a pod's work is taken to be worth."""
 
 
-def work_lost(pod: Pod, taken_at: int | None) -> int:
-    """Return the work, in units, that a running pod loses when it is taken down.
-
-    Args:
-        pod: a pod with a node.
-        taken_at: the moment it is asked for, in seconds since 1970; None where nobody knows.
-    """
+def work_lost(pod: Pod, snapshot: Snapshot) -> int:
+    """Return the work, in units, that a pod with a node loses when it is taken down."""
+    if snapshot.engines.pools(pod):
+        return 0 if snapshot.engines.spare(pod) else MOST_WORK
+    taken_at = snapshot.taken_at
     gpus = sum(amount for name, amount in pod.shape.requests if is_accelerator(name))
     annotations = dict(pod.annotations)
     saved = seconds(annotations.get(CHECKPOINTED_AT, ""))
@@ -68,9 +73,9 @@ def quantised(gpu_hours: int) -> int:
     return min(MOST_WORK, 1 << (gpu_hours.bit_length() - 1)) if gpu_hours else 0
 
 
-def cost(moved: Sequence[Pod], evicted: Sequence[Pod], rules: RuleSet, taken_at: int | None) -> int:
+def cost(moved: Sequence[Pod], evicted: Sequence[Pod], rules: RuleSet, snapshot: Snapshot) -> int:
     """Return what moving some pods and evicting others for good costs, in units."""
     units = rules.move_cost * len(moved) + rules.eviction_cost * len(evicted)
     if rules is RuleSet.PAPER:
         return units
-    return units + sum(work_lost(pod, taken_at) for pod in (*moved, *evicted))
+    return units + sum(work_lost(pod, snapshot) for pod in (*moved, *evicted))

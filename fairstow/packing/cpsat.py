@@ -237,7 +237,7 @@ class PlacementModel:
         if self._evicted and self._problem.rules is RuleSet.PRODUCT:
             self._model.add(self._lost(everyone) <= limits.evictions)
             for budget, allowed in enumerate(self._problem.allowed):
-                under = [i for i in everyone if self._problem.groups[i].budget == budget]
+                under = [i for i in everyone if budget in self._problem.groups[i].budgets]
                 if any(i in self._evicted for i in under):
                     self._model.add(self._lost(under) <= allowed)
 

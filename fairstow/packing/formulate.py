@@ -12,7 +12,8 @@ from math import gcd
 import msgspec
 
 from fairstow.cluster.attachments import Attachments
-from fairstow.cluster.model import Node, Pod
+from fairstow.cluster.engines import AT_ONCE
+from fairstow.cluster.model import Budget, EnginePool, Node, Pod
 from fairstow.cluster.movable import Movability
 from fairstow.cluster.rules import Rules
 from fairstow.cluster.snapshot import Snapshot
@@ -25,6 +26,7 @@ from fairstow.packing.pairing import Cast, Watches, apart_by_node, rules_between
 from fairstow.packing.problem import Group, Problem, Roster
 
 Key = tuple[object, ...]
+Limit = Budget | EnginePool
 
 
 def formulate(
@@ -63,7 +65,7 @@ def formulate(
         free=free,
         groups=tuple(replace(g, alone=True) if i in alone else g for i, g in enumerate(made)),
         over=_over(free, made),
-        allowed=tuple(b.allowed for b in snapshot.budgets),
+        allowed=(*(b.allowed for b in snapshot.budgets), *(AT_ONCE for _ in snapshot.engine_pools)),
         rules=rule_set,
         between=tuple(wide),
         gangs=gangs_of(sorting.gangs, samples),
@@ -160,18 +162,23 @@ class _Sorting:
         """Return the units of work that a running pod would lose."""
         if self.rule_set is RuleSet.PAPER:
             return 0
-        return work_lost(pod, self.snapshot.taken_at)
+        return work_lost(pod, self.snapshot)
+
+    def limits(self, pod: Pod) -> tuple[Limit, ...]:
+        """Return what limits how many pods like this one go down at once."""
+        return (*self.movability.budgets(pod), *self.snapshot.engines.pools(pod))
 
     def _key(self, pod: Pod) -> Key:
         """What makes pods interchangeable: shape, budgets, and all that rules say of them."""
         budgets = tuple(b.ref for b in self.movability.budgets(pod))
+        engine_of = tuple(pool.ref for pool in self.snapshot.engines.pools(pod))
         kept_out = tuple(sorted(self.rules.forbidden_domains(pod)))
         own = pod.namespace if pod.shape.unmodelled else ""
         shape, claims = pod.shape, self.claims.kind(pod)
         if claims:
             shape = msgspec.structs.replace(shape, claims=())
         seen, gang, kind = self.watches.seen(pod), self.gangs.of(pod), self.apart(pod)
-        return (shape, kept_out, budgets, own, seen, gang, claims, kind)
+        return (shape, kept_out, budgets, own, seen, gang, claims, kind, engine_of)
 
     def in_order(self) -> list[tuple[Key, Pod]]:
         """Return the groups' keys with a sample pod each, a pending one if there is one."""
@@ -195,11 +202,12 @@ class _GroupMaker:
     ) -> None:
         self._cast, self._sorting = cast, sorting
         self._resources, self._units = resources, units
-        self._budget_index = {b.ref: i for i, b in enumerate(sorting.snapshot.budgets)}
+        limits: tuple[Limit, ...] = (*sorting.snapshot.budgets, *sorting.snapshot.engine_pools)
+        self._limit_index = {limit: i for i, limit in enumerate(limits)}
 
     def __call__(self, index: int, key: Key) -> Group:
         sorting, sample = self._sorting, self._cast.samples[index]
-        budgets, wanted = sorting.movability.budgets(sample), amounts(sample)
+        wanted = amounts(sample)
         return Group(
             priority=sample.shape.priority,
             requests={
@@ -210,7 +218,7 @@ class _GroupMaker:
             running=self._cast.running[index],
             pending=len(sorting.pending.get(key, ())),
             targets=self._targets(sample),
-            budget=next((self._budget_index[b.ref] for b in budgets), None),
+            budgets=tuple(self._limit_index[each] for each in sorting.limits(sample)),
             preempts=sample.shape.preempts,
             work=self._work(key),
         )

@@ -62,7 +62,7 @@ class Limits:
             return True
         under = Counter[int]()
         for group, count in lost.items():
-            if (budget := problem.groups[group].budget) is not None:
+            for budget in problem.groups[group].budgets:
                 under[budget] += count
         return (
             lost.keys() <= self.evictable

@@ -193,7 +193,7 @@ def _with_evictions(task: Task, outcome: Outcome, priority: int, most: int) -> T
 
 def _decision(request: Request, found: Solution, done: Schedule) -> Decision:
     moved, evicted = [m.pod for m in done.moves], [e.pod for e in done.evictions]
-    units = cost(moved, evicted, request.rules, request.snapshot.taken_at)
+    units = cost(moved, evicted, request.rules, request.snapshot)
     disturbed = [bound for level, bound in found.bounds.items() if not level.places]
     whole = done.layout == found.layout.at
     return Decision(
@@ -231,7 +231,7 @@ def _defragmented(request: Request, freed: Freed) -> Decision:
             Tier(p, before[p], before[p], pending[p], bound=before[p])
             for p in sorted(before.keys() | pending.keys(), reverse=True)
         ),
-        cost=cost([m.pod for m in freed.done.moves], [], request.rules, snapshot.taken_at),
+        cost=cost([m.pod for m in freed.done.moves], [], request.rules, snapshot),
         proved_least_cost=freed.least,
         not_considered=(
             *_confined(request),

@@ -56,7 +56,8 @@ class Group:
         running: movable pods by node index.
         pending: how many wait.
         targets: node indices that may receive one, as far as static rules go.
-        budget: index of the disruption budget they are under, or None.
+        budgets: indices of what limits how many go down at once: a disruption budget, a serving
+            pool.
         work: by node index the work that each of the pods there would lose, least first; nodes
             where nobody loses any are left out.
         alone: whether no pod of it may arrive where another is.
@@ -67,7 +68,7 @@ class Group:
     running: Mapping[int, int]
     pending: int
     targets: frozenset[int]
-    budget: int | None
+    budgets: tuple[int, ...]
     preempts: bool
     work: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     alone: bool = False
@@ -110,7 +111,7 @@ class Problem:
         free: room by node and resource with all movable pods taken away.
         groups: see `Group`.
         over: resources in which a node is over capacity now.
-        allowed: disruptions allowed by budget index.
+        allowed: how many may go down at once, by index of what limits them.
         pinned: groups that stay as they are; `free` is what they leave.
         between: rules between pods that arrivals must keep.
         gangs: see `Gang`; a group is in one at most.

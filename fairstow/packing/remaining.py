@@ -124,10 +124,8 @@ class Remaining:
 
     def give_up(self, site: Site) -> Pod:
         """Take down the next pod of a site for good; return it."""
-        budget = self.problem.groups[site[0]].budget
         self.lost[site[0]] -= 1
-        if budget is not None:
-            self._spent[budget] += 1
+        self._spent.update(self.problem.groups[site[0]].budgets)
         return self.leave(site)
 
     # Whether a pod may go, or arrive
@@ -148,9 +146,9 @@ class Remaining:
             room[site[1]][resource] -= request * pods
 
     def within_budgets(self, sites: Iterable[Site]) -> bool:
-        """Whether disruption budgets let a pod of each site go down at once."""
+        """Whether disruption budgets and serving pools let a pod of each site go down at once."""
         groups = self.problem.groups
-        down = Counter(b for index, _ in sites if (b := groups[index].budget) is not None)
+        down = Counter(b for index, _ in sites for b in groups[index].budgets)
         return all(n <= self.problem.allowed[b] - self._spent[b] for b, n in down.items())
 
     def legal(self, pod: Pod, slot: Site) -> bool:

@@ -17,6 +17,7 @@ from fairstow.api import InstanceDrain, InstanceDrainSpec, InstanceDrainStatus, 
 from fairstow.api import ServingPool as Pool
 from fairstow.api.fields import duration_milliseconds
 from fairstow.api.instance_drain import Cause
+from fairstow.api.model import OwnerReference
 from fairstow.api.status import Condition, condition, conditions_of, with_condition
 from fairstow.cluster.times import seconds, written
 from fairstow.serving.wire import Ledger, State
@@ -98,20 +99,31 @@ def _wanted(drain: InstanceDrain, seen: Seen, there: Mapping[str, EnginePod]) ->
     match drain.spec.cause:
         case "Cordon":
             return pod.cordoned
-        case "Eviction":
+        case "Eviction" | "Packing":
             return seen.now < deadline(drain, seen.pool, seen.now) + ABANDONED_SECONDS
     return True
 
 
 def begin(pool: Pool, pod: str, uid: str, cause: Cause) -> InstanceDrain:
+    """Return a drain of a pod to be made."""
+    return drain_of(pool.metadata.namespace or "", pool.metadata.name, pod, uid, cause)
+
+
+def drain_of(
+    namespace: str, pool: str, pod: str, uid: str, cause: Cause, *owners: OwnerReference
+) -> InstanceDrain:
     """Return a drain of a pod to be made: one name for each pod, so that it is made once.
 
-    A pod's uid ends its name, since a StatefulSet makes pods of the same name anew.
+    A pod's uid ends its name, since a StatefulSet makes pods of the same name anew. Once its
+    owners are gone, Kubernetes removes the drain.
     """
+    meta = ObjectMeta(
+        name=f"{pod[:240]}-{uid[:8]}", namespace=namespace, owner_references=owners or None
+    )
     return InstanceDrain(
         kind="InstanceDrain",
-        metadata=ObjectMeta(name=f"{pod[:240]}-{uid[:8]}", namespace=pool.metadata.namespace),
-        spec=InstanceDrainSpec(pool=pool.metadata.name, pod_name=pod, pod_uid=uid, cause=cause),
+        metadata=meta,
+        spec=InstanceDrainSpec(pool=pool, pod_name=pod, pod_uid=uid, cause=cause),
     )
 
 

@@ -11,6 +11,7 @@ from fairstow.api import Reason, ServingPoolStatus
 from fairstow.api.status import Condition, conditions_of, with_condition
 from fairstow.cluster.times import written
 from fairstow.serving.drains import Seen
+from fairstow.serving.room import spare_instances
 from fairstow.serving.wire import InstanceEntry, Ledger, Phase, State
 
 _RECOMPUTE = "Recompute"
@@ -33,6 +34,7 @@ def pool_status(seen: Seen) -> ServingPoolStatus:
         gateways=len(ledgers),
         running=sum(request.phase is Phase.RUNNING for request in requests),
         waiting=sum(request.phase is not Phase.RUNNING for request in requests),
+        spare_instances=spare_instances(ledgers, draining),
         conditions=conditions,
         observed_generation=seen.pool.metadata.generation,
     )

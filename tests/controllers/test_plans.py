@@ -22,7 +22,7 @@ from controllers.packing.objects import OWN, Objects
 from controllers.packing.parts import Parts
 from controllers.packing.plans import PlanLoop
 from fairstow.api import PackingPlan
-from fairstow.cluster.kinds import NODE, POD
+from fairstow.cluster.kinds import READ
 from fairstow.cluster.live import LiveCluster
 from fairstow.kube.aio.api import Eviction, Outcome
 from fairstow.kube.problems import ApiError
@@ -33,6 +33,7 @@ from tests.packing.test_execution import approved, planned, swap
 from tests.scheduler_plugins.plans import policy
 
 PLAN = next(kind for kind in OWN if kind.name == "PackingPlan")
+KINDS = {kind.name: kind for kind in READ}
 NOW = 1_767_225_600
 
 
@@ -61,8 +62,9 @@ class Server:
         self.kept: list[str] = []
         self.version = 1
         live, self.objects = LiveCluster(), Objects()
+        self.cluster = live
         for item in swap() if cluster is None else cluster:
-            live.upsert(NODE if item["kind"] == "Node" else POD, item)
+            live.upsert(KINDS[item["kind"]], item)
         for plan in plans:
             self.objects.upsert(PLAN, plan)
         here = cast(Any, self)

@@ -32,7 +32,7 @@ def lost(item: Json, *, now: bool = True) -> int:
     """The work of a pod that runs on node a; the checker must say the same."""
     objects = [beating(node("a")) if now else node("a"), node("b"), item]
     found = snapshot(objects)
-    work = work_lost(found.pods[0], found.taken_at)
+    work = work_lost(found.pods[0], found)
     moved = check(objects, plan(objects, step([item], [(item, "b")])), budgets_known=True)
     assert moved.cost == 1 + work
     return work
@@ -92,10 +92,10 @@ def test_planner_and_checker_count_the_same_resources_as_gpus() -> None:
 
 def test_an_eviction_for_good_is_dearer_than_any_move() -> None:
     found = snapshot([beating(node("a")), trainer(900)])
-    [running], now = found.pods, found.taken_at
+    [running] = found.pods
     idle = snapshot([node("a"), pod("y", "a")]).pods[0]
-    assert cost([running], [], RuleSet.PRODUCT, now) < cost([], [idle], RuleSet.PRODUCT, now)
-    assert cost([running], [running], RuleSet.PAPER, now) == 3
+    assert cost([running], [], RuleSet.PRODUCT, found) < cost([], [idle], RuleSet.PRODUCT, found)
+    assert cost([running], [running], RuleSet.PAPER, found) == 3
     assert GPU in dict(running.shape.requests)
 
 

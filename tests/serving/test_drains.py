@@ -152,7 +152,9 @@ def test_uncordoning_ends_the_drain_that_the_cordon_began_and_no_other() -> None
     assert found.delete == (by_cordon,)
 
 
-@pytest.mark.parametrize(("cause", "ends"), [("Eviction", True), ("User", False)])
+@pytest.mark.parametrize(
+    ("cause", "ends"), [("Eviction", True), ("Packing", True), ("User", False)]
+)
 def test_an_eviction_that_was_given_up_has_the_engine_serve_again(cause: str, ends: bool) -> None:
     begun = started(drain(cause=cause))
     ended_at = deadline(begun, POOL, NOW) + ABANDONED_SECONDS

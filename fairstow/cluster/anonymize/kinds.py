@@ -218,6 +218,16 @@ KINDS: dict[str, Form] = {
     "ReplicaSet": record(metadata=_meta(named(OWNER))),
     "StatefulSet": record(metadata=_meta(named(OWNER))),
     "PodGroup": record(metadata=_meta(named(GANG)), spec=record(minMember=number)),
+    "ServingPool": record(
+        metadata=_meta(named(OTHER)),
+        spec=record(engines=record(selector=_SELECTOR)),
+        status=record(gateways=number, spareInstances=number),
+    ),
+    "InstanceDrain": record(
+        metadata=_meta(named(OTHER)),
+        spec=record(pool=named(OTHER), podUid=named(UID)),
+        status=record(conditions=each(condition("Drained"))),
+    ),
     "PersistentVolumeClaim": record(
         metadata=_meta(
             named(CLAIM),

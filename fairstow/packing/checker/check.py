@@ -26,7 +26,8 @@ def check(
     Args:
         objects: raw Kubernetes objects, as the items of `kubectl get -o json`. Read are Node,
             Pod, PodDisruptionBudget, Job, Namespace, PodGroup, PersistentVolume,
-            PersistentVolumeClaim, StorageClass, CSINode, CSIDriver and VolumeAttachment.
+            PersistentVolumeClaim, StorageClass, CSINode, CSIDriver, VolumeAttachment, ServingPool
+            and InstanceDrain.
         plan: a PackingPlan as parsed JSON or YAML.
         budgets_known: whether the input says what PodDisruptionBudgets there are.
         kinds_known: kinds of which the input says all there is, even if that is nothing. Other

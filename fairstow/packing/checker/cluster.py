@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fairstow.packing.checker import engines
+from fairstow.packing.checker.engines import Engines
 from fairstow.packing.checker.fields import CheckError, Fields
 from fairstow.packing.checker.moments import read_moment
 from fairstow.packing.checker.pods import Pod, read_namespace, read_pod
@@ -29,6 +31,7 @@ GROUPS = {
     "CSINode": "storage.k8s.io",
     "CSIDriver": "storage.k8s.io",
     "VolumeAttachment": "storage.k8s.io",
+    **dict.fromkeys(engines.KINDS, engines.GROUP),
 }
 """Kinds that are read, with their API group: others have kinds of the same name."""
 
@@ -78,6 +81,7 @@ class Cluster:
     storage: Storage = field(default_factory=Storage)
     known: set[str] = field(default_factory=set)
     gangs: dict[str, int] = field(default_factory=dict)
+    engines: Engines = field(default_factory=Engines)
     newest: int | None = None
 
     def note_time(self, moment: int | None) -> None:
@@ -89,6 +93,10 @@ class Cluster:
         """Return the disruption budgets that cover a pod."""
         there = self.budgets.get(pod.namespace, ())
         return [budget for budget in there if matches(budget.selector, pod.labels)]
+
+    def running(self) -> list[Pod]:
+        """Return the pods on nodes that are there."""
+        return [pod for pod in self.pods.values() if pod.node in self.nodes]
 
 
 def read_cluster(objects: Iterable[Mapping[str, Any]], kinds_known: Iterable[str] = ()) -> Cluster:
@@ -160,6 +168,8 @@ def _add(cluster: Cluster, kind: str, key: str, item: Fields) -> None:
             if spec.has("minMember"):
                 least = cluster.gangs.get(key, 0)
                 cluster.gangs[key] = max(least, spec.integer("minMember"))
+        case "ServingPool" | "InstanceDrain":
+            cluster.engines.add(kind, key, item)
         case _:
             cluster.storage.add(kind, key, item)
 

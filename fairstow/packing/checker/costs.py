@@ -2,7 +2,8 @@
 
 Under the product's rules a move is 1, an eviction for good 100, and each adds the work that the
 pod loses: its GPUs times the hours since it started or declared a checkpoint, rounded down to a
-power of two, at most 64. Under the paper's rules a move is 2, an eviction 1.
+power of two, at most 64. An LLM engine loses none while others of its pool have memory for its
+requests, else 64. Under the paper's rules a move is 2, an eviction 1.
 """
 
 from collections import Counter
@@ -77,6 +78,8 @@ def _now(cluster: Cluster, plan: Plan) -> int | None:
 
 def _work(pod: Pod, cluster: Cluster, plan: Plan) -> int:
     """Return the work a pod loses: 0 where it says so or serves, the most where nothing tells."""
+    if pools := cluster.engines.of(pod):
+        return 0 if all(pool.spare for pool in pools) else _STEPS[0]
     gpus = sum(amount for name, amount in pod.requests.items() if name.startswith(_GPUS))
     if gpus == 0 or pod.annotations.get("fairstow.dev/work-lost") == "none":
         return 0

@@ -63,6 +63,7 @@ class Pod:
     phase: str
     terminating: bool
     gated: bool
+    ready: bool
     node: str
     nominated: str
     priority: int
@@ -136,6 +137,10 @@ def read_pod(item: Fields) -> Pod:
         phase=status.text("phase"),
         terminating=metadata.has("deletionTimestamp"),
         gated=bool(spec.maps("schedulingGates")),
+        ready=any(
+            (c.text("type"), c.text("status")) == ("Ready", "True")
+            for c in status.maps("conditions")
+        ),
         node=spec.text("nodeName"),
         nominated=status.text("nominatedNodeName"),
         priority=priority,

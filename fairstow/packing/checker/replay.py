@@ -1,5 +1,6 @@
 """The replay: one step after the other, every departure and arrival judged in its moment."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -29,6 +30,8 @@ class Replay:
         self._roles: Mapping[str, Change] = {c.pod.key: c for c in plan.changes}
         self._ceiling = _eviction_ceiling(cluster, plan)
         self._gone_for_good: dict[Budget, int] = {}
+        self._engines_gone = Counter[str]()
+        self._running = cluster.running()
         self._state = State(cluster)
         self._spread = SpreadJudge(self._state)
 
@@ -36,6 +39,7 @@ class Replay:
         """Replay all steps and return the node of every pod that has one, by pod."""
         for number, step in enumerate(self._plan.steps, start=1):
             self._judge_budgets(number, step)
+            self._judge_engines(number, step)
             for ref in step.evict:
                 if pod := self._pod(ref):
                     self._evict(number, pod)
@@ -114,6 +118,23 @@ class Replay:
                 )
             back = {bind.pod.key for bind in step.bind}
             self._gone_for_good[budget] = used + sum(p.key not in back for p in pods)
+
+    def _judge_engines(self, number: int, step: Step) -> None:
+        """Count the instances of each serving pool that are away at once, or for good."""
+        back = {bind.pod.key for bind in step.bind}
+        down: dict[str, list[Pod]] = {}
+        for pod in filter(None, map(self._pod, step.evict)):
+            for why in self._cluster.engines.obstacles(pod, self._running):
+                said = f"{pod.key} must not be evicted: {why}"
+                self._report.add(Rule.ENGINE_NEEDED, said, step=number, pod=pod.key, node=pod.node)
+            for pool in self._cluster.engines.of(pod):
+                down.setdefault(pool.key, []).append(pod)
+        for key, pods in down.items():
+            gone = self._engines_gone[key]
+            if len(pods) + gone > 1:
+                said = f"{len(pods) + gone} instances of serving pool {key} are away at once"
+                self._report.add(Rule.ENGINE_NEEDED, said, step=number, pod=pods[-1].key)
+            self._engines_gone[key] += sum(pod.key not in back for pod in pods)
 
     def _bind(self, number: int, pod: Pod, bind: Bind) -> None:
         node = self._cluster.nodes.get(bind.node)

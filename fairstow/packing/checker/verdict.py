@@ -48,6 +48,8 @@ class Rule(StrEnum):
     """A disruption budget (or two of them) allows no eviction of the pod at all."""
     BUDGET_EXCEEDED = "BudgetExceeded"
     """More pods of a disruption budget are down at once than it allows."""
+    ENGINE_NEEDED = "EngineNeeded"
+    """A serving pool can't do without an instance, or without two at once."""
     EVICTION_PRIORITY = "EvictionPriority"
     """An eviction for good that no placed pod's priority justifies."""
     RULE_NOT_MODELLED = "RuleNotModelled"

@@ -94,7 +94,7 @@ def fill(problem: Problem, blocks: Blocks) -> Filled:
                 running={},
                 pending=sum(len(blocks.departures[n][level]) for n in nodes),
                 targets=frozenset(nodes),
-                budget=None,
+                budgets=(),
                 preempts=False,
             )
         )

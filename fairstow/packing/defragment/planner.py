@@ -57,7 +57,7 @@ def free_blocks(request: Request, solve: Solve, now: Clock, workers: int) -> Fre
     state = state_of(request)
     kept = max(_KEPT_BACK * request.window, _STEPS_PER_FORMULATION * (now() - started))
     deadline = started + request.window - kept
-    guarded = any(g.budget is not None for g in state.problem.groups)
+    guarded = any(g.budgets for g in state.problem.groups)
     phases = Phases(state.blocks, request.max_moves, request.seed, workers, solve, now)
     share = 1 - _SECOND_SHARE * guarded
     found = phases.run(fill(state.problem, state.blocks), now() + share * (deadline - now()))
@@ -163,12 +163,13 @@ def _without_barred(problem: Problem, found: Found, done: Schedule) -> Problem:
     """
     meant = Incumbent(problem, found.changes).at
     barred = {
-        g.budget
+        budget
         for g, at, reached in zip(problem.groups, meant, done.layout, strict=True)
         if at != reached
+        for budget in g.budgets
     }
     groups = tuple(
-        replace(g, targets=frozenset()) if g.budget in barred and g.budget is not None else g
+        replace(g, targets=frozenset()) if not barred.isdisjoint(g.budgets) else g
         for g in problem.groups
     )
     return replace(problem, groups=groups)

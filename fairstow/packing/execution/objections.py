@@ -6,7 +6,8 @@ disruption budgets are looked at, so changes elsewhere don't make a plan stale. 
 been recreated yet is judged by the pod it replaces, or by another of its workload.
 
 A disruption budget that allows nothing right now is no reason to give up: it recovers when the pods
-moved before are ready. So it only makes the plan wait (`Objection.passes`).
+moved before are ready. So it only makes the plan wait (`Objection.passes`). So does a serving pool
+that can't spare an instance right now.
 """
 
 from collections import Counter
@@ -45,8 +46,9 @@ class _Replay:
         self._nodes = snapshot.node_by_name
         self._world = SnapshotWorld(snapshot)
         self._state = State(snapshot)
-        # Budgets are asked for each step by itself.
-        self._movable = Movability(replace(snapshot, budgets=()))
+        # Budgets and serving pools are asked for each step by itself.
+        self._movable = Movability(replace(snapshot, budgets=(), engine_pools=()))
+        self._engines = snapshot.engines
         self._budgets = Movability(snapshot)
         self._from = {entry.uid: entry.from_ for entry in plan.spec.moves}
         self._from |= {entry.uid: entry.from_ for entry in plan.spec.evictions}
@@ -136,6 +138,10 @@ class _Replay:
                 yield Objection(
                     Reason.BUDGET_EXHAUSTED, f"{said}, the step evicts {count} of its pods", True
                 )
+
+        for pod in pods:
+            if why := self._engines.needed(pod):
+                yield Objection(Reason.ENGINE_NEEDED, f"pod {pod.ref} has to wait: {why}", True)
 
     def _arrive(self, hold: Hold, pod: Pod) -> Iterator[Objection]:
         node = self._nodes.get(hold.node)

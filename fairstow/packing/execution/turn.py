@@ -26,9 +26,10 @@ from fairstow.api import Condition, PackingPlan, PackingPlanStatus, Reason, dura
 from fairstow.api.plan_parts import PLAN_MAX_ENTRIES, StepProgress
 from fairstow.api.status import holds as holds_true
 from fairstow.api.status import with_condition
-from fairstow.cluster.model import Pod
+from fairstow.cluster.model import EnginePool, Pod
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.cluster.times import seconds, written
+from fairstow.packing.execution.engines import Handover, handover
 from fairstow.packing.execution.objections import Objection, objections
 from fairstow.packing.execution.progress import Progress, known, look
 from fairstow.packing.history import closed
@@ -90,6 +91,7 @@ class Turn:
         status: to be written, if it differs from the plan's.
         settled: it doesn't differ, so `evict` may be acted upon.
         evict: pods to evict now.
+        drain: LLM engines that are to begin to hand their requests over, with their pools.
         progress: of the step under way, if there is one.
         again: seconds until the next turn if no event comes, None for never.
         seen: the progress of the step under way and since when it is that, for the next turn.
@@ -98,6 +100,7 @@ class Turn:
     status: PackingPlanStatus
     settled: bool
     evict: tuple[Pod, ...] = ()
+    drain: tuple[tuple[EnginePool, Pod], ...] = ()
     progress: Progress | None = None
     again: float | None = None
     seen: Seen | None = None
@@ -220,9 +223,13 @@ class _Turn:
         if lasting := [each for each in found if not each.passes]:
             self._validated(lasting[0])
             return self.give_up(lasting[0].reason, lasting[0].message, progress)
+        engines = handover(progress.to_evict, self._ask.snapshot)
+        if engines.busy:
+            said = f"{engines.busy[0].ref} still had requests when its drain's deadline was over"
+            return self.give_up(Reason.ENGINE_BUSY, said, progress)
         if self._ask.now - (seconds(step.started_at) or 0) >= self._allowed_seconds:
             return self.give_up(Reason.STEP_TIMED_OUT, self._unfinished(progress, found), progress)
-        return self._act(progress, found)
+        return self._act(progress, found, engines)
 
     def _quiet(self, progress: Progress) -> float:
         """Return for how many seconds the step under way has been as it is now."""
@@ -232,14 +239,17 @@ class _Turn:
         assert self._seen is not None
         return float(now - self._seen[1])
 
-    def _act(self, progress: Progress, passing: tuple[Objection, ...]) -> Turn:
-        """Evict what is to be evicted, once everybody keeps the room."""
+    def _act(self, progress: Progress, passing: tuple[Objection, ...], engines: Handover) -> Turn:
+        """Evict what is to be evicted, once everybody keeps the room and engines are idle."""
         self._validated(passing[0] if passing else None)
         keeps = self._reserved()
         if progress.to_evict and not keeps:
             self._waits(Reason.RESERVING, "not every extender replica keeps its room yet")
         elif progress.to_evict and passing:
             self._waits(passing[0].reason, passing[0].message)
+        elif not engines.over:
+            self._waits(Reason.HANDING_OVER, f"{self._where()}: {engines.waits_for}")
+            return self._result(drain=engines.begin, progress=progress, again=_POLL)
         elif progress.to_evict:
             self._waits(Reason.EVICTING, self._where())
             evict = tuple(pod for pod in progress.to_evict if pod.uid not in self._ask.asked)
@@ -334,9 +344,10 @@ class _Turn:
         self,
         *,
         evict: tuple[Pod, ...] = (),
+        drain: tuple[tuple[EnginePool, Pod], ...] = (),
         progress: Progress | None = None,
         again: float | None = None,
     ) -> Turn:
         if self._new != self._old:
             return Turn(self._new, settled=False, progress=progress, again=0.0, seen=self._seen)
-        return Turn(self._new, True, evict, progress, again, self._seen)
+        return Turn(self._new, True, evict, drain, progress, again, self._seen)

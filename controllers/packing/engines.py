@@ -1,0 +1,71 @@
+"""LLM engines that a plan moves: their InstanceDrains are made, looked at and removed here.
+
+Called by `controllers.packing.plans`, which evicts an engine's pod only once its drain is over.
+Drains belong to their plan: Kubernetes removes them with it, and `release` removes those whose step
+isn't under way (any more), so that an engine that stays serves again.
+
+Rights used: instancedrains (create, get, delete).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from fairstow.api import PackingPlan
+from fairstow.api.model import OwnerReference
+from fairstow.kube.aio.paths import path_of
+from fairstow.kube.problems import ApiError
+from fairstow.packing.reservations import holds_of, reserves
+from fairstow.serving.drains import drain_of
+
+if TYPE_CHECKING:
+    from fairstow.cluster.model import EngineDrain, EnginePool, Pod
+    from fairstow.kube.aio.api import Api
+
+_DRAIN = "fairstow.dev/v1alpha1", "InstanceDrain"
+
+
+async def begin(api: Api, plan: PackingPlan, pool: EnginePool, pod: Pod) -> None:
+    """Have an engine hand its requests over; a drain of it that there is already will do."""
+    meta = plan.metadata
+    owner = OwnerReference(
+        api_version=plan.api_version, kind=plan.kind, name=meta.name, uid=meta.uid or ""
+    )
+    drain = drain_of(pool.namespace, pool.name, pod.name, pod.uid, "Packing", owner)
+    try:
+        await api.create(path_of(*_DRAIN, namespace=pool.namespace), drain.to_object())
+    except ApiError as error:
+        if error.status != 409:
+            raise
+
+
+async def still_drains(api: Api, drain: EngineDrain | None) -> bool:
+    """Whether a drain is still there: without it the engine gets requests again.
+
+    A watch may lag, so the API server is asked. A drain that is over stays so.
+    """
+    if drain is None:
+        return True
+    try:
+        found = await api.get(path_of(*_DRAIN, namespace=drain.namespace, name=drain.name))
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return False
+    return bool(found["metadata"]["uid"] == drain.uid)
+
+
+async def release(api: Api, drains: Iterable[EngineDrain], plans: Iterable[PackingPlan]) -> None:
+    """Remove the drains that plans made and that no step under way needs."""
+    wanted = {
+        (plan.metadata.name, pod.uid)
+        for plan in plans
+        if reserves(plan)
+        for step in plan.spec.steps[holds_of(plan).step :][:1]
+        for pod in step.evict
+    }
+    for drain in drains:
+        if drain.plan and (drain.plan, drain.pod) not in wanted:
+            path = path_of(*_DRAIN, namespace=drain.namespace, name=drain.name)
+            await api.delete(path, uid=drain.uid)
