@@ -205,10 +205,10 @@ def test_what_can_not_be_held_or_restored_is_refused(pair: list[LlamaCpp]) -> No
 def test_text_and_ids_are_the_engine_s(pair: list[LlamaCpp]) -> None:
     async def test(engine: LlamaCppEngine, _other: LlamaCppEngine) -> None:
         said = "Grüße, 漢字"
-        ids = await engine.render("/v1/completions", {"prompt": said})
+        ids = (await engine.render("/v1/completions", {"prompt": said})).tokens
         assert engine.decoder([]).feed(ids) == said
         chat = {"messages": [{"role": "user", "content": said}]}
-        rendered = await engine.render("/v1/chat/completions", chat)
+        rendered = (await engine.render("/v1/chat/completions", chat)).tokens
         assert rendered[:2] == [256, 258]
         assert engine.decoder([]).feed(rendered) == f"user\n{said}assistant\n"
         with pytest.raises(EngineError) as refused:

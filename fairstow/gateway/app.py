@@ -30,9 +30,10 @@ from fairstow.gateway.dispatching import Ticket
 from fairstow.gateway.exchange import STALL_SECONDS, ClientLeftError, Exchange, Receive, Scope, Send
 from fairstow.gateway.fleet import Instance
 from fairstow.gateway.forwarding import forward
-from fairstow.gateway.generating import Generation, answer_of, parts, prompt
+from fairstow.gateway.generating import Generation, answer_of, parts, prompt, sampling
 from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.openai.responses import failed
+from fairstow.gateway.parsed import ParsedGeneration, Parsers, unmovable
 from fairstow.gateway.streams import Pool, Stream
 from fairstow.gateway.tenants import LimitError, Tenant, Tenants
 from fairstow.serving.model import RequestView
@@ -85,6 +86,7 @@ class Gateway:
         self.ending = False
         self._last_word: ApiError | None = None
         self._secret = secret
+        self._parsers = Parsers(self.fleet)
         self._exchanges: dict[Exchange, asyncio.Task[Any] | None] = {}
         self._came = asyncio.Event()
         self.fleet.changed = self._fleet_changed
@@ -199,8 +201,7 @@ class Gateway:
                 exchange.extra.append((b"x-fairstow-ignored", _header(asked.ignored)))
             if asked.pinned:
                 told.pinned = asked.pinned[0]
-                size = _size(asked.body)
-                await self._forward(exchange, told, tenant, priority, asked.body, size)
+                await self._forward(exchange, told, tenant, priority, asked.body)
             else:
                 await self._stream(exchange, told, tenant, priority, asked)
         finally:
@@ -217,7 +218,7 @@ class Gateway:
                 raise ApiError(400, "input is missing.", param="input")
             told.pinned = "embeddings end by themselves"
             passed = {name: body[name] for name in EMBEDDING_FIELDS & body.keys()}
-            await self._forward(exchange, told, tenant, priority, passed, _size(passed))
+            await self._forward(exchange, told, tenant, priority, passed)
         finally:
             tenant.leave(told.prompt)
 
@@ -226,18 +227,27 @@ class Gateway:
     ) -> None:
         began = time.monotonic()
         found = prompt(self.fleet, self._serving, asked)
-        instance, ids = await exchange.kept_alive(found)
-        view, record = parts(asked, instance, ids, tenant.name, priority)
+        instance, rendered = await exchange.kept_alive(found)
+        able = instance.facts is not None and instance.facts.parses
+        if (why := unmovable(asked, rendered, able=able)) or rendered is None:
+            told.pinned = why
+            await self._forward(exchange, told, tenant, priority, asked.body)
+            return
+        view, record = parts(asked, instance, rendered.tokens, tenant.name, priority)
         stream = self.streams[view.id] = Stream(
             self.pool,
             view,
             record,
-            msgspec.structs.replace(asked.sampling, max_tokens=view.limit),
+            sampling(asked, rendered, view.limit),
             salt=self._salt(tenant),
             weight=tenant.weight,
             done=self._done,
         )
-        await Generation(exchange, told, asked, began).run(stream, answer_of(asked, instance))
+        if able and (asked.parsed or rendered.reasons):
+            parsed = ParsedGeneration(exchange, told, asked, began, self._parsers)
+            await parsed.run(stream, answer_of(asked, instance))
+        else:
+            await Generation(exchange, told, asked, began).run(stream, answer_of(asked, instance))
 
     async def _forward(
         self,
@@ -246,12 +256,11 @@ class Gateway:
         tenant: Tenant,
         priority: int,
         body: Mapping[str, Any],
-        size: int,
     ) -> None:
         metrics.PINNED.labels(tenant.name).inc()
         view = RequestView(
             id=secrets.token_hex(12),
-            prompt=size // _TYPICAL_TOKEN,
+            prompt=_size(body) // _TYPICAL_TOKEN,
             limit=int(next((body[name] for name in _LIMITS if body.get(name)), 256)),
             arrived=time.monotonic(),
             priority=priority,

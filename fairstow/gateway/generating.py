@@ -9,10 +9,11 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import structlog
 
 from fairstow.gateway.accounting import Told
-from fairstow.gateway.engines.protocol import EngineError
+from fairstow.gateway.engines.protocol import EngineError, Rendered
 from fairstow.gateway.exchange import KEEP_ALIVE, ClientLeftError, Exchange
 from fairstow.gateway.fleet import Fleet, Instance
 from fairstow.gateway.openai.answers import Answer, ChoiceAnswer, Usage, usage
@@ -22,7 +23,7 @@ from fairstow.gateway.streams import Stream
 from fairstow.serving.model import RequestView
 from fairstow.serving.record import Record
 from fairstow.serving.requests import Asked, Endpoint
-from fairstow.serving.tokens import Logprob
+from fairstow.serving.tokens import Logprob, Sampling
 
 COMPLETION_TOKENS = 16
 """OpenAI's default for plain completions."""
@@ -35,10 +36,15 @@ Serving = Callable[[str], Awaitable[Instance]]
 """Waits for an engine of a model."""
 
 
-async def prompt(fleet: Fleet, serving: Serving, asked: Asked) -> tuple[Instance, list[int]]:
-    """Return the prompt's ids, by the template of an engine, and that engine. Raises ApiError."""
+async def prompt(fleet: Fleet, serving: Serving, asked: Asked) -> tuple[Instance, Rendered | None]:
+    """Return the prompt, by the template of an engine, and that engine. Raises ApiError.
+
+    Nothing is rendered where the answer has to be parsed and the engine can't do so from ids alone.
+    """
     while True:
         instance = await serving(asked.model)
+        if asked.parsed and not (instance.facts and instance.facts.parses):
+            return instance, None
         try:
             return instance, await instance.engine.render(asked.template, asked.prompt)
         except EngineError as error:
@@ -100,7 +106,7 @@ class Generation:
             if data:
                 self._spoke()
             if delta.finish is not None:
-                data += answer.closing(delta.finish, _usage(stream))
+                data += answer.closing(delta.finish, counted(stream))
                 await exchange.stream(opening + data, last=True)
                 return
             if data:
@@ -124,7 +130,7 @@ class Generation:
                 self._spoke()
             if delta.finish is not None:
                 wanted = None if self._asked.sampling.logprobs is None else logprobs
-                said = answer.whole("".join(text), wanted, delta.finish, _usage(stream))
+                said = answer.whole("".join(text), wanted, delta.finish, counted(stream))
                 await self._exchange.answer(said)
                 return
             if stream.outbox.error is not None:
@@ -147,6 +153,12 @@ def answer_of(asked: Asked, instance: Instance) -> Answer:
     if asked.endpoint is Endpoint.RESPONSES:
         return ResponseAnswer(asked.body, now, spell)
     return ChoiceAnswer(asked.endpoint, asked.model, now, counted=asked.usage, spell=spell)
+
+
+def sampling(asked: Asked, rendered: Rendered, limit: int) -> Sampling:
+    """Return how tokens are drawn: as asked, and stopped where the engine itself would."""
+    stops = dict.fromkeys((*asked.sampling.stop_token_ids, *rendered.stops))
+    return msgspec.structs.replace(asked.sampling, max_tokens=limit, stop_token_ids=tuple(stops))
 
 
 def parts(
@@ -175,5 +187,6 @@ def parts(
     return view, record
 
 
-def _usage(stream: Stream) -> Usage:
+def counted(stream: Stream) -> Usage:
+    """Return a request's tokens."""
     return usage(len(stream.record.prompt), len(stream.record.generated))

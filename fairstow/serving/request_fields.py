@@ -152,6 +152,13 @@ def messages(value: Any) -> list[Any]:
     return value
 
 
+def tools(value: Any) -> list[Any]:
+    """Functions that may be called; the engine knows the rest."""
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise Wrong("has to be a list of objects")
+    return value
+
+
 def prompt(value: Any) -> Any:
     """Text or ids, one or several."""
     if isinstance(value, str):
@@ -229,6 +236,8 @@ def pinned(why: str, *, but: Any = None) -> Field:
     return Field(Effect.PINNED, anything, unless(but, why))
 
 
+TOOLS = "the engine makes tool calls of its text"
+REASONING = "the engine parts reasoning from its answer"
 GRAMMAR = "its output follows a grammar"
 _FILTER = "what may be drawn depends on the output so far"
 PENALTY = "penalties count the output"
@@ -306,17 +315,17 @@ CHAT: Mapping[str, Field] = _COMMON | {
     "max_completion_tokens": sampling(integer(1)),
     "logprobs": sampling(boolean),
     "top_logprobs": sampling(integer(0, 20)),
-    "tools": Field(Effect.PROMPT, anything),
+    "tools": Field(Effect.PROMPT, tools),
     "tool_choice": Field(Effect.PROMPT, anything),
     "parallel_tool_calls": plain(boolean),
-    "functions": pinned("the engine makes tool calls of its text"),
-    "function_call": pinned("the engine makes tool calls of its text", but="none"),
+    "functions": pinned(TOOLS),
+    "function_call": pinned(TOOLS, but="none"),
     "add_generation_prompt": Field(Effect.PROMPT, boolean),
     "continue_final_message": Field(Effect.PROMPT, boolean),
     "chat_template_kwargs": Field(Effect.PROMPT, mapping),
     "documents": Field(Effect.PROMPT, anything),
-    "reasoning_effort": pinned("the engine parts reasoning from its answer"),
-    "include_reasoning": pinned("the engine parts reasoning from its answer"),
+    "reasoning_effort": Field(Effect.PROMPT, string),
+    "include_reasoning": Field(Effect.PROMPT, boolean),
     "verbosity": pinned("only the engine knows how to be verbose"),
     "modalities": Field(Effect.PINNED, anything, _text_only),
     "audio": pinned("it asks for more than text"),

@@ -3,10 +3,12 @@
 A request is *movable* only if its continuation is a function of token ids: the gateway tokenises
 it, and any engine of the same class can go on with it. Penalties over the output, grammars, forced
 tools, several choices and pictures are state that ids don't carry: such a request is *pinned* and
-passed to one engine as it is. The table `fields` says so for each field of the API, and which
-values are as if the field weren't there. A field that no table knows pins as well, and isn't
-passed on: engines act on fields that are none of a client's business (another's KV cache, another's
-request, the order of the queue), and the next version may have more. Those known are refused.
+passed to one engine as it is. Tool calls that the model may make, and reasoning, are text that an
+engine *parses*: whether it can do so from ids alone is the engine's to say. The table `fields` says
+so for each field of the API, and which values are as if the field weren't there. A field that no
+table knows pins as well, and isn't passed on: engines act on fields that are none of a client's
+business (another's KV cache, another's request, the order of the queue), and the next version may
+have more. Those known are refused.
 
 So bodies that reach an engine are built here, of what tables allow. Called by the gateway.
 """
@@ -22,6 +24,8 @@ import msgspec
 from fairstow.serving.request_fields import (
     CHAT,
     COMPLETIONS,
+    REASONING,
+    TOOLS,
     Effect,
     Field,
     Wrong,
@@ -46,6 +50,8 @@ class Asked(msgspec.Struct, frozen=True):
         prompt: of that, what the prompt's ids are made from, for a movable one; as a chat's fields
             where the request came by /v1/responses.
         pinned: why it can't be moved, empty if it can.
+        parsed: why an engine has to parse its answer, "" if none has to; it can be moved where
+            engines do so from ids alone.
         ignored: fields that aren't passed on because nobody knows them.
         sampling: for a movable one; `max_tokens` is 0 where the client named no limit.
         usage: whether a stream ends with a chunk of it.
@@ -60,6 +66,7 @@ class Asked(msgspec.Struct, frozen=True):
     sampling: Sampling
     stop: tuple[str, ...]
     pinned: tuple[str, ...] = ()
+    parsed: str = ""
     ignored: tuple[str, ...] = ()
 
     @property
@@ -119,6 +126,7 @@ def read(endpoint: Endpoint, body: Any) -> Asked | Refusal:
         sampling=sampling,
         stop=said.get("stop", ()),
         pinned=tuple(found.pinned),
+        parsed=_parsed(said),
         ignored=tuple(found.ignored),
     )
 
@@ -152,11 +160,27 @@ def _sorted(table: Mapping[str, Field], body: Mapping[str, Any]) -> _Sorted | Re
 
 
 def _together(said: Mapping[str, Any], pinned: list[str]) -> None:
-    """What fields mean only together: tools that may be called, by the engine's own parser."""
-    if said.get("tools") and said.get("tool_choice") != "none":
-        pinned.append("the engine makes tool calls of its text")
-    elif said.get("tool_choice", "auto") not in ("auto", "none"):
+    """What fields mean only together: tools that have to be called, or by a form."""
+    choice = said.get("tool_choice", "auto")
+    if choice not in ("auto", "none"):
         pinned.append("tool_choice forces a form")
+    elif choice == "auto" and any(map(_strict, said.get("tools", ()))):
+        pinned.append("a strict tool is a grammar")
+
+
+def _strict(tool: Any) -> bool:
+    match tool:
+        case {"function": {"strict": True}} | {"strict": True}:
+            return True
+    return False
+
+
+def _parsed(said: Mapping[str, Any]) -> str:
+    if said.get("tools") and said.get("tool_choice") != "none":
+        return TOOLS
+    if "reasoning_effort" in said or "include_reasoning" in said:
+        return REASONING
+    return ""
 
 
 def _sampling(endpoint: Endpoint, said: Mapping[str, Any]) -> Sampling | Refusal:

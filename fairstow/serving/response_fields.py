@@ -16,7 +16,9 @@ from typing import Any
 from fairstow.serving.request_fields import (
     GRAMMAR,
     PENALTY,
+    REASONING,
     REFUSED,
+    TOOLS,
     Effect,
     Field,
     Wrong,
@@ -32,6 +34,7 @@ from fairstow.serving.request_fields import (
     stops,
     string,
     token_ids,
+    tools,
     unless,
 )
 
@@ -116,7 +119,7 @@ def _form(value: Any) -> str | None:
 
 def _reasons(value: Mapping[str, Any]) -> str | None:
     asked = any(each is not None for each in value.values())
-    return "the engine parts reasoning from its answer" if asked else None
+    return REASONING if asked else None
 
 
 RESPONSES: Mapping[str, Field] = {
@@ -150,12 +153,12 @@ RESPONSES: Mapping[str, Field] = {
     "prompt_cache_retention": plain(),
     "prompt_cache_options": plain(),
     "parallel_tool_calls": plain(boolean),
-    "tools": pinned("the engine makes tool calls of its text", but=[]),
+    "tools": Field(Effect.PINNED, tools, unless([], TOOLS)),
     "tool_choice": plain(),
-    "max_tool_calls": pinned("the engine makes tool calls of its text"),
+    "max_tool_calls": pinned(TOOLS),
     "text": Field(Effect.PINNED, mapping, _form),
     "reasoning": Field(Effect.PINNED, mapping, _reasons),
-    "include_reasoning": pinned("the engine parts reasoning from its answer"),
+    "include_reasoning": pinned(REASONING),
     "truncation": pinned("the engine cuts the prompt", but="disabled"),
     "presence_penalty": Field(Effect.PINNED, number(-2, 2), unless(0, PENALTY)),
     "frequency_penalty": Field(Effect.PINNED, number(-2, 2), unless(0, PENALTY)),

@@ -306,9 +306,11 @@ def test_rendering_and_decoding_are_each_other_s_reverse() -> None:
         engine = await engines.start()
         await engine.probe()
         said = "Grüße, 漢字 🙂"
-        assert await engine.render("/v1/completions", {"prompt": said}) == text.encode(said)
+        assert (await engine.render("/v1/completions", {"prompt": said})).tokens == text.encode(
+            said
+        )
         chat = {"messages": [{"role": "user", "content": said}]}
-        rendered = await engine.render("/v1/chat/completions", chat)
+        rendered = (await engine.render("/v1/chat/completions", chat)).tokens
         assert rendered == text.render_chat(chat["messages"])
         decoder = engine.decoder([])
         pieces = [decoder.feed([byte]) for byte in said.encode()]

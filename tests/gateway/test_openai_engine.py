@@ -109,10 +109,12 @@ def test_stop_tokens_end_a_leg() -> None:
 def test_rendering_asks_the_engine() -> None:
     async def test(engine: Engine, _other: Engine) -> None:
         said = "Grüße"
-        assert await engine.render("/v1/completions", {"prompt": said}) == text.encode(said)
-        assert await engine.render("/v1/completions", {"prompt": [1, 2]}) == [1, 2]
+        assert (await engine.render("/v1/completions", {"prompt": said})).tokens == text.encode(
+            said
+        )
+        assert (await engine.render("/v1/completions", {"prompt": [1, 2]})).tokens == [1, 2]
         chat = {"messages": [{"role": "user", "content": said}]}
-        rendered = await engine.render("/v1/chat/completions", chat)
+        rendered = (await engine.render("/v1/chat/completions", chat)).tokens
         assert rendered == text.render_chat(chat["messages"])
         assert engine.decoder([]).feed(text.encode(said)) == said
 

@@ -132,10 +132,7 @@ PINNED: dict[str, list[Any]] = {
     "thinking_token_budget": [5],
     "functions": [[{"name": "f"}]],
     "function_call": ["auto", {"name": "f"}],
-    "tools": [[{"type": "function", "function": {"name": "f"}}]],
     "tool_choice": ["required", {"type": "function", "function": {"name": "f"}}],
-    "reasoning_effort": ["low"],
-    "include_reasoning": [False],
     "verbosity": ["low"],
     "modalities": [["text", "audio"]],
     "audio": [{"voice": "x"}],
@@ -148,6 +145,14 @@ PINNED: dict[str, list[Any]] = {
     "prompt": [["a", "b"], [[1], [2]]],
     "suffix": ["x"],
     "stream_options": [{"include_usage": True, "continuous_usage_stats": True}],
+}
+
+CALL = {"type": "function", "function": {"name": "f"}}
+PINNED["tools"] = [[{"type": "function", "function": {"name": "f", "strict": True}}]]
+PARSED: dict[str, list[Any]] = {
+    "tools": [[CALL]],
+    "reasoning_effort": ["low"],
+    "include_reasoning": [False],
 }
 
 TOGETHER: dict[str, dict[str, Any]] = {
@@ -205,7 +210,12 @@ def test_every_field_moves_pins_or_is_refused(endpoint: Endpoint, name: str) -> 
         found = asked(endpoint, **more, **{name: value})
         assert found.pinned, value
         assert found.body[name] == value
-    assert values or PINNED.get(name) or refused, "a row that no test knows"
+    parsed = PARSED.get(name, [])
+    for value in parsed:
+        found = asked(endpoint, **{name: value})
+        assert bool(found.pinned) == (endpoint is Endpoint.RESPONSES), value
+        assert found.parsed, value
+    assert values or PINNED.get(name) or refused or parsed, "a row that no test knows"
     assert not asked(endpoint, **{name: None}).pinned if not field.required else True
 
 
@@ -228,6 +238,7 @@ def test_a_movable_request_renders_its_prompt_alone() -> None:
     found = asked(Endpoint.CHAT, temperature=0, user="u", tool_choice="none", tools=[{"type": "x"}])
     assert not found.pinned
     assert found.prompt.keys() == {"messages", "tool_choice", "tools"}
+    assert not found.parsed
 
 
 def test_a_response_of_text_alone_is_a_chat() -> None:

@@ -19,7 +19,7 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
-from fairstow.gateway.cost_model import openai, text
+from fairstow.gateway.cost_model import calls, openai, text
 from fairstow.gateway.cost_model.runner import Ask, KvGoneError, Model, Runner, Told, likelihood
 from fairstow.gateway.openai.responses import ResponseAnswer
 from fairstow.serving.cost_model import Profile
@@ -111,6 +111,7 @@ class Server:
             "/v1/completions/render": self._render,
             "/v1/chat/completions/render": self._render,
             "/v1/responses/render": self._render,
+            "/v1/chat/completions/derender": self._derender,
             "/inference/v1/generate": self._generate,
             "/inference/v1/abort_requests": self._abort,
             "/v1/completions": self._openai,
@@ -207,6 +208,13 @@ class Server:
         self._check_length(len(ids), 1)
         rendered = {"request_id": secrets.token_hex(16), "token_ids": ids, "features": None}
         return _json([rendered] if path == "/v1/completions" else rendered)
+
+    async def _derender(self, request: web.Request) -> web.Response:
+        body = msgspec.json.decode(await request.read(), type=calls.Body)
+        try:
+            return _json(calls.derender(body))
+        except ValueError as error:
+            raise RefusedError(400, str(error)) from error
 
     # Tokens in, tokens out.
 

@@ -83,7 +83,7 @@ async def _tried(
     source: Engine, facts: Capabilities, destination: Engine, movement: Movement
 ) -> Verdict:
     body = {"model": facts.model, "prompt": PROBE_TEXT}
-    sample = await source.render("/v1/completions", body)
+    sample = (await source.render("/v1/completions", body)).tokens
     edge = max(BLOCKS, -(-SHORTEST // facts.block)) * facts.block
     for length in (edge - 1, edge, edge + 1):
         prompt = (sample * (length // len(sample) + 1))[:length]

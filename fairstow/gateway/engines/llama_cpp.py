@@ -34,9 +34,12 @@ from fairstow.gateway.engines.protocol import (
     Logprob,
     Movement,
     Order,
+    Parsed,
     Piece,
+    Rendered,
     Reply,
     Sampling,
+    Unparsed,
 )
 from fairstow.gateway.engines.vocabulary import Vocabulary
 from fairstow.gateway.engines.wire import Wire
@@ -140,17 +143,21 @@ class LlamaCppEngine:
             kv_used=used / max(1, sum(slot["n_ctx"] for slot in slots)),
         )
 
-    async def render(self, path: str, body: Mapping[str, Any]) -> list[int]:
+    async def render(self, path: str, body: Mapping[str, Any]) -> Rendered:
         """Return the prompt's ids of an OpenAI request, by the engine's own chat template."""
         match path, body.get("prompt"):
             case "/v1/chat/completions", _:
                 rendered = msgspec.json.decode(await self._wire.post("/apply-template", body))
-                return await self._tokenize(rendered["prompt"])
+                return Rendered(await self._tokenize(rendered["prompt"]))
             case "/v1/completions", str(prompt):
-                return await self._tokenize(prompt)
+                return Rendered(await self._tokenize(prompt))
             case "/v1/completions", [int(), *_] as ids:
-                return msgspec.convert(ids, list[int])
+                return Rendered(msgspec.convert(ids, list[int]))
         raise EngineError(400, f"{path}: this engine renders one text or list of ids")
+
+    async def parse(self, asked: Unparsed) -> Parsed:  # noqa: ARG002  # nothing can
+        """Raise EngineError: tool calls and the like stay with the engine that writes them."""
+        raise EngineError(None, "it makes no tool calls of ids alone")
 
     def decoder(self, prompt: Sequence[int]) -> Decoder:  # noqa: ARG002  # bytes need no context
         """Return a new decoder of what follows the prompt."""

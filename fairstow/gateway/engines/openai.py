@@ -26,9 +26,12 @@ from fairstow.gateway.engines.protocol import (
     Logprob,
     Movement,
     Order,
+    Parsed,
     Piece,
+    Rendered,
     Reply,
     Sampling,
+    Unparsed,
 )
 from fairstow.gateway.engines.vocabulary import Vocabulary
 from fairstow.gateway.engines.wire import Wire
@@ -118,7 +121,7 @@ class OpenAiEngine:
         await self._wire.get("/v1/models")
         return Load(running=0, waiting=0, kv_used=0.0)
 
-    async def render(self, path: str, body: Mapping[str, Any]) -> list[int]:
+    async def render(self, path: str, body: Mapping[str, Any]) -> Rendered:
         """Return the prompt's ids of an OpenAI request, where the server has /tokenize."""
         fields = ("messages", "tools", "chat_template_kwargs", "model")
         match path, body.get("prompt"):
@@ -128,11 +131,15 @@ class OpenAiEngine:
             case "/v1/completions", str(prompt):
                 asked = {"prompt": prompt, "model": self._model}
             case "/v1/completions", [int(), *_] as ids:
-                return msgspec.convert(ids, list[int])
+                return Rendered(msgspec.convert(ids, list[int]))
             case _:
                 raise EngineError(400, f"{path}: this engine renders one text or list of ids")
         said = msgspec.json.decode(await self._wire.post("/tokenize", asked))
-        return msgspec.convert(said["tokens"], list[int])
+        return Rendered(msgspec.convert(said["tokens"], list[int]))
+
+    async def parse(self, asked: Unparsed) -> Parsed:  # noqa: ARG002  # nothing can
+        """Raise EngineError: tool calls and the like stay with the engine that writes them."""
+        raise EngineError(None, "it makes no tool calls of ids alone")
 
     def decoder(self, prompt: Sequence[int]) -> Decoder:  # noqa: ARG002  # bytes need no context
         """Return a new decoder of what follows the prompt."""

@@ -35,9 +35,12 @@ __all__ = [
     "Logprob",
     "Movement",
     "Order",
+    "Parsed",
     "Piece",
+    "Rendered",
     "Reply",
     "Sampling",
+    "Unparsed",
 ]
 
 
@@ -97,6 +100,49 @@ class Order(msgspec.Struct, frozen=True):
     hold: Hold | None = None
 
 
+class Rendered(msgspec.Struct, frozen=True):
+    """A prompt, and what the engine would do with its answer.
+
+    Attributes:
+        tokens: the prompt's ids.
+        reasons: it would part reasoning from it (`Engine.parse`).
+        grammar: it would hold it to a form.
+        stops: ids at which it would end it, beside those asked for.
+    """
+
+    tokens: list[int]
+    reasons: bool = False
+    grammar: bool = False
+    stops: tuple[int, ...] = ()
+
+
+class Unparsed(msgspec.Struct, frozen=True):
+    """Ids of a chat's answer: all of them, or the next of a stream.
+
+    Attributes:
+        request: as the client asked.
+        prompt: its ids.
+        finish: why it ended, with the last ids.
+        state: what the piece before left behind, None for the first; any engine of the same class
+            goes on with it.
+    """
+
+    request: Mapping[str, Any]
+    prompt: Sequence[int]
+    tokens: Sequence[int]
+    finish: str | None
+    streamed: bool
+    state: msgspec.Raw | None = None
+
+
+class Parsed(msgspec.Struct, frozen=True):
+    """What ids say in a chat. Attributes: said: a message, or a stream's delta of it."""
+
+    said: Mapping[str, Any]
+    finish: str | None
+    state: msgspec.Raw | None
+
+
 class Capabilities(msgspec.Struct, frozen=True):
     """Facts of a running engine, asked of itself.
 
@@ -107,6 +153,7 @@ class Capabilities(msgspec.Struct, frozen=True):
         kv_tokens: its KV cache's size; 0 where it doesn't tell.
         block: tokens a KV block holds.
         bounded: whether holds overtake its queue, so that downtime doesn't depend on it.
+        parses: whether it makes tool calls and reasoning of ids alone (`Engine.parse`).
         missing: what it lacks, as sentences that say what follows and what to change.
     """
 
@@ -119,6 +166,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     block: int
     movement: Movement
     bounded: bool
+    parses: bool = False
     missing: Sequence[str] = ()
 
 
@@ -168,11 +216,15 @@ class Engine(Protocol):
         """Ask how busy it is."""
         ...
 
-    async def render(self, path: str, body: Mapping[str, Any]) -> list[int]:
+    async def render(self, path: str, body: Mapping[str, Any]) -> Rendered:
         """Return the prompt's ids of an OpenAI request, by the engine's own chat template.
 
         Raises EngineError with the engine's 4xx where it finds the request wrong.
         """
+        ...
+
+    async def parse(self, asked: Unparsed) -> Parsed:
+        """Return what ids say in a chat; only asked of engines that can."""
         ...
 
     def decoder(self, prompt: Sequence[int]) -> Decoder:

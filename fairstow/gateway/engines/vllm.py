@@ -22,6 +22,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from fairstow.gateway.engines import chats
 from fairstow.gateway.engines.declared import Declared
 from fairstow.gateway.engines.protocol import (
     Capabilities,
@@ -33,9 +34,12 @@ from fairstow.gateway.engines.protocol import (
     Logprob,
     Movement,
     Order,
+    Parsed,
     Piece,
+    Rendered,
     Reply,
     Sampling,
+    Unparsed,
 )
 from fairstow.gateway.engines.vocabulary import BYTES, Vocabulary
 from fairstow.gateway.engines.wire import Wire
@@ -152,6 +156,7 @@ class VllmEngine:
             block=block,
             movement=movement,
             bounded=self._declared.priority,
+            parses=await chats.parses(self._wire),
             missing=tuple(missing),
         )
 
@@ -166,15 +171,13 @@ class VllmEngine:
             preemptions=int(_sum(said, "vllm:num_preemptions_total")),
         )
 
-    async def render(self, path: str, body: Mapping[str, Any]) -> list[int]:
+    async def render(self, path: str, body: Mapping[str, Any]) -> Rendered:
         """Return the prompt's ids of an OpenAI request, by the engine's own chat template."""
-        said = msgspec.json.decode(await self._wire.post(f"{path}/render", body))
-        several = said if isinstance(said, list) else [said]
-        if len(several) != 1:
-            raise EngineError(None, f"one prompt renders to {len(several)} sequences")
-        if several[0].get("features") is not None:
-            raise EngineError(None, "the prompt is more than tokens")
-        return msgspec.convert(several[0]["token_ids"], list[int])
+        return await chats.render(self._wire, path, body)
+
+    async def parse(self, asked: Unparsed) -> Parsed:
+        """Return what ids say in a chat."""
+        return await chats.parse(self._wire, asked)
 
     def decoder(self, prompt: Sequence[int]) -> Decoder:  # noqa: ARG002  # bytes need no context
         """Return a new decoder of what follows the prompt. Raises EngineError before `probe`."""

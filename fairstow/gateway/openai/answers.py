@@ -8,7 +8,7 @@ hottest path. Called by `app`.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -98,13 +98,7 @@ class ChoiceAnswer:
         """Return what comes before any text."""
         if not self._chat:
             return b""
-        choice = {
-            "index": 0,
-            "delta": {"role": "assistant", "content": ""},
-            "logprobs": None,
-            "finish_reason": None,
-        }
-        return self._head + _encode(choice) + self._end()
+        return self.said({"role": "assistant", "content": ""})
 
     def chunk(self, delta: Delta) -> bytes:
         """Return what a delta is to a client; nothing if it shows nothing."""
@@ -112,11 +106,20 @@ class ChoiceAnswer:
             return b""
         if not delta.logprobs:
             return self._before + _encode(delta.text) + self._after
-        return self._head + _encode(self._choice(delta.text, delta.logprobs, None)) + self._end()
+        return self._head + _encode(self._choice(delta.text, delta.logprobs)) + self._end()
 
     def closing(self, finish: Finish, counted: Usage) -> bytes:
         """Return what ends a stream well."""
-        last = self._head + _encode(self._choice("", (), finish)) + self._end()
+        return self.closing_as({}, finish, counted)
+
+    def said(self, delta: Mapping[str, Any]) -> bytes:
+        """Return a chat's delta that an engine made."""
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
+        return self._head + _encode(choice) + self._end()
+
+    def closing_as(self, delta: Mapping[str, Any], finish: str, counted: Usage) -> bytes:
+        """Return what ends a stream well, for a reason that only chats have."""
+        last = self._head + _encode(self._last(delta, finish)) + self._end()
         if not self._counted:
             return last + DONE
         return last + self._head + b'],"usage":' + _encode(counted) + b"}\n\n" + DONE
@@ -129,35 +132,39 @@ class ChoiceAnswer:
         self, text: str, logprobs: Sequence[Logprob] | None, finish: Finish, counted: Usage
     ) -> bytes:
         """Return the answer of a request that isn't streamed."""
-        said: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": finish}
-        if self._chat:
-            said["message"] = {"role": "assistant", "content": text, "refusal": None}
-        else:
-            said["text"] = text
-        if logprobs is not None:
-            said["logprobs"] = self._logprobs(logprobs)
+        said = {"role": "assistant", "content": text, "refusal": None} if self._chat else text
+        likely = None if logprobs is None else self._logprobs(logprobs)
+        return self.whole_as(said, finish, counted, likely)
+
+    def whole_as(
+        self,
+        said: Mapping[str, Any] | str,
+        finish: str,
+        counted: Usage,
+        logprobs: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        """Return the answer that consists of a message, or of a text."""
+        name = "message" if self._chat else "text"
+        choice = {"index": 0, name: said, "logprobs": logprobs, "finish_reason": finish}
         return _encode(
             {
                 "id": self.id,
                 "object": "chat.completion" if self._chat else "text_completion",
                 "created": self._created,
                 "model": self._model,
-                "choices": [said],
+                "choices": [choice],
                 "usage": counted,
             }
         )
 
-    def _choice(
-        self, text: str, logprobs: Sequence[Logprob], finish: Finish | None
-    ) -> dict[str, Any]:
+    def _choice(self, text: str, logprobs: Sequence[Logprob]) -> dict[str, Any]:
         said: dict[str, Any] = {"index": 0}
-        if self._chat:
-            said["delta"] = {"content": text} if finish is None else {}
-        else:
-            said["text"] = text
-        said["logprobs"] = self._logprobs(logprobs) if logprobs else None
-        said["finish_reason"] = finish
-        return said
+        said |= {"delta": {"content": text}} if self._chat else {"text": text}
+        return said | {"logprobs": self._logprobs(logprobs), "finish_reason": None}
+
+    def _last(self, delta: Mapping[str, Any], finish: str) -> dict[str, Any]:
+        said: dict[str, Any] = {"index": 0} | ({"delta": delta} if self._chat else {"text": ""})
+        return said | {"logprobs": None, "finish_reason": finish}
 
     def _logprobs(self, logprobs: Sequence[Logprob]) -> dict[str, Any]:
         if self._chat:
