@@ -136,8 +136,29 @@ DRAINS_ENDED = Counter(
     "Drains after which the instance may go, by why.",
     ("pool", "reason"),
 )
+SERVING_FREENESS = Gauge(
+    "fairstow_serving_pool_freeness_steps",
+    "Decode steps for which a ServingPool's free memory lasts; below 0: more is asked for.",
+    ("pool",),
+)
+SERVING_DESIRED = Gauge(
+    "fairstow_serving_pool_desired_replicas",
+    "Replicas that the workload of a ServingPool is to have.",
+    ("pool",),
+)
+SCALED = Counter(
+    "fairstow_serving_scaled_total",
+    "What scaling did to the workload of a ServingPool, by reason.",
+    ("pool", "reason"),
+)
 
-_SERVING_GAUGES = (SERVING_INSTANCES, SERVING_REQUESTS, SERVING_GATEWAYS)
+_SERVING_GAUGES = (
+    SERVING_INSTANCES,
+    SERVING_REQUESTS,
+    SERVING_GATEWAYS,
+    SERVING_FREENESS,
+    SERVING_DESIRED,
+)
 _POOL_GAUGES = (POOL_NODES, POOL_GPUS, POOL_LARGEST, POOL_FRAGMENTATION, POOL_PENDING)
 
 
@@ -194,6 +215,14 @@ def show_serving_pool(
     silent = sum(ledger is None for ledger in ledgers.values())
     SERVING_GATEWAYS.labels(name, "answering").set(len(ledgers) - silent)
     SERVING_GATEWAYS.labels(name, "silent").set(silent)
+    for gauge, value in (
+        (SERVING_FREENESS, status.freeness_steps),
+        (SERVING_DESIRED, status.desired_replicas),
+    ):
+        if value is None:  # a value that isn't known is none
+            _drop(gauge, name)
+        else:
+            gauge.labels(name).set(value)
 
 
 def forget_serving_pools(there: Set[str]) -> None:
@@ -209,6 +238,11 @@ def forget_policies(there: frozenset[str]) -> None:
     for (name,) in _labels(GAP_PODS):
         if name not in there:
             GAP_PODS.remove(name)
+
+
+def _drop(gauge: Gauge, *labels: str) -> None:
+    if labels in _labels(gauge):
+        gauge.remove(*labels)
 
 
 def _labels(gauge: Gauge) -> list[tuple[str, ...]]:

@@ -198,6 +198,7 @@ async def operate(settings: Settings) -> None:
                     watching.cluster,
                     serving,
                     Gateways(api, user),
+                    recorder=recorder,
                     clock=parts.clock,
                     turns=parts.turns,
                 ).run()

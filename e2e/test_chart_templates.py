@@ -36,7 +36,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "extender": {"failurePolicy": "Fail", "attachedTo": ["default-scheduler"]},
         "monitoring": {"metrics": True, "alerts": True, "dashboards": True},
         "gateways": [
-            {"namespace": "default", "pool": "llama", "secrets": ["llama-tenants"]},
+            {
+                "namespace": "default",
+                "pool": "llama",
+                "secrets": ["llama-tenants"],
+                "scaling": True,
+            },
             {
                 "namespace": "default",
                 "pool": "qwen",

@@ -289,6 +289,8 @@ STATUS: dict[str, dict[str, Any]] = {
         "draining": 1,
         "running": 40,
         "waiting": 0,
+        "freenessSteps": -3,
+        "desiredReplicas": 4,
     },
     "InstanceDrain": {
         "remaining": 2,
@@ -311,7 +313,8 @@ ROWS = {
     "PlanCreated plan-3f9a1c07",
     "PackingPlan": "NAME PLACES MOVES EVICTS APPROVED STATE AGE | 1 1 0 Approved "
     "WaitingForApproval",
-    "ServingPool": "NAME INSTANCES READY DRAINING RUNNING WAITING AGE | 3 2 1 40 0",
+    "ServingPool": "NAME INSTANCES READY DRAINING RUNNING WAITING FREENESS DESIRED AGE | "
+    "3 2 1 40 0 -3 4",
     "InstanceDrain": "NAME POOL POD CAUSE REMAINING PINNED MOVED DRAINED AGE | llama "
     "llama-7d9c5-x2x4k User 2 1 14 False",
 }

@@ -54,6 +54,10 @@ class ServingObjects:
         kind = POOL if obj["kind"] == POOL.name else DRAIN
         self._store.upsert(kind, msgspec.Raw(msgspec.json.encode(obj)))
 
+    def drop(self, drain: InstanceDrain) -> None:
+        """Forget a drain that was deleted."""
+        self._store.delete(DRAIN, msgspec.Raw(msgspec.json.encode(drain.to_object())))
+
     @property
     def pools(self) -> tuple[ServingPool, ...]:
         """All pools, by namespace and name."""

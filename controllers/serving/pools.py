@@ -3,7 +3,8 @@
 Run by `controllers.runtime` under the operator's Lease. `fairstow.serving` decides; gateways carry
 drains out by themselves, whether or not anybody runs here.
 
-Rights used: servingpools/status, instancedrains/status (patch), instancedrains (create, delete).
+Rights used: servingpools/status, instancedrains/status (patch), instancedrains (create, delete),
+and those of `scaling`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from controllers.health import Turns
 from controllers.pace import Pace
 from controllers.serving.gateways import Gateway, Gateways
 from controllers.serving.objects import ServingObjects
-from fairstow.api import ServingPool
+from controllers.serving.scaling import Scaler
+from fairstow.api import InstanceDrain, ServingPool
 from fairstow.api.model import CustomResource, Model
 from fairstow.cluster.errors import InputError
 from fairstow.cluster.kinds import Kind
@@ -25,11 +27,13 @@ from fairstow.cluster.live import LiveCluster
 from fairstow.cluster.selectors import selector, selects
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.paths import path_of
+from fairstow.kube.aio.recorder import Recorder
 from fairstow.kube.problems import ApiError
-from fairstow.serving.drains import EnginePod, Seen, decide, ended
+from fairstow.serving.drains import Seen, decide, ended
 from fairstow.serving.instances import of_pool
 from fairstow.serving.pool_status import pool_status
 from fairstow.serving.wire import Ledger
+from fairstow.serving.workloads import MARK, EnginePod, place
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +58,14 @@ class ServingLoop:
         objects: ServingObjects,
         gateways: Gateways,
         *,
+        recorder: Recorder | None = None,
         clock: Callable[[], float],
         turns: Turns,
     ) -> None:
         self.clock, self.turns = clock, turns
         self._api, self._cluster = api, cluster
         self._objects, self._gateways = objects, gateways
+        self._scaler = Scaler(api, recorder, self._create, self._remove)
         self._pace = Pace(self, _LEAST)
         cluster.listeners.append(self._changed)
 
@@ -97,15 +103,17 @@ class ServingLoop:
         # 2. Drains: those that begin, those that are over, how far the others are.
         decision = decide(seen)
         for drain in decision.delete:
-            await self._api.delete(self._path(drain), uid=drain.metadata.uid)
+            await self._remove(drain)
         for drain in decision.create:
             await self._create(drain)
         for drain, progress in decision.report:
             await self._report(drain, progress)
             if (reason := ended(drain, progress)) is not None:
                 metrics.DRAINS_ENDED.labels(_ref(pool), reason).inc()
-        # 3. The pool itself.
-        status = pool_status(seen)
+        # 3. Its workload.
+        scaling = await self._scaler.turn(seen)
+        # 4. The pool itself.
+        status = pool_status(seen, scaling)
         metrics.show_serving_pool(_ref(pool), seen.ledgers, status)
         if status != pool.status:
             await self._report(pool, status)
@@ -130,18 +138,27 @@ class ServingLoop:
                 uid=pod.uid,
                 terminating=pod.terminating,
                 cordoned=pod.node in nodes and nodes[pod.node].unschedulable,
+                ready=pod.ready and bool(pod.node),
+                marked=MARK in dict(pod.annotations),
+                place=place(pod),
             )
             for pod in sorted(found, key=lambda each: (each.name, each.uid))
         )
 
-    async def _create(self, drain: CustomResource) -> None:
+    async def _create(self, drain: InstanceDrain) -> None:
         """Make a drain; one of its name is this very drain, begun a moment ago."""
         path = path_of(*_DRAIN_API, namespace=drain.metadata.namespace or "")
         try:
-            await self._api.create(path, drain.to_object())
+            self._objects.put(await self._api.create(path, drain.to_object()))
         except ApiError as error:
             if error.status != 409:
                 raise
+
+    async def _remove(self, drain: InstanceDrain) -> bool:
+        """Delete a drain; return whether it was there."""
+        there = await self._api.delete(self._path(drain), uid=drain.metadata.uid)
+        self._objects.drop(drain)
+        return there
 
     async def _report(self, obj: CustomResource, status: Model) -> None:
         """Write a status; an object that is gone needs none."""

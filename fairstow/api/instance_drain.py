@@ -14,7 +14,7 @@ from fairstow.api.model import Column, CustomResource, Model, Resource
 from fairstow.api.rules import Rule
 from fairstow.api.status import Conditions
 
-Cause = Literal["User", "Cordon", "Eviction", "Packing"]
+Cause = Literal["User", "Cordon", "Eviction", "Scaling", "Packing"]
 
 
 class InstanceDrainSpec(Model):
@@ -34,8 +34,18 @@ class InstanceDrainSpec(Model):
     ]
     cause: Annotated[
         Cause,
-        Field(description="Who asked: a person, a cordoned node, an eviction or a packing plan."),
+        Field(
+            description="Who asked: a person, a cordoned node, an eviction, the pool's scaling or "
+            "a packing plan."
+        ),
     ] = "User"
+    from_replicas: Annotated[
+        Count | None,
+        Field(
+            description="Of scaling: how many instances the workload was to have; it is one less "
+            "once this one is drained."
+        ),
+    ] = None
     deadline: Annotated[
         DurationText | None,
         duration("deadline", "1s", "24h"),

@@ -89,6 +89,35 @@ class Reason(StrEnum):
         "Running requests go on elsewhere, but at least one engine has them computed again.",
     )
 
+    # Scaling of serving pools
+    WITHIN_BOUNDS = ("WithinBounds", "The pool has as many instances as its load asks for.")
+    IDLE = ("Idle", "The pool could do with one instance less, and waits whether that lasts.")
+    SCALING_OUT = ("ScalingOut", "An instance is added.")
+    SCALING_IN = ("ScalingIn", "An instance hands its requests over and is removed then.")
+    STARTING = ("Starting", "Instances that were asked for haven't started yet.")
+    AT_MAXIMUM = ("AtMaximum", "The load asks for more instances than spec.scaling.maxReplicas.")
+    SCALED_ELSEWHERE = (
+        "ScaledElsewhere",
+        "A HorizontalPodAutoscaler or ScaledObject scales the workload, so Fairstow doesn't.",
+    )
+    TARGET_NOT_FOUND = ("TargetNotFound", "The workload that spec.scaling names doesn't exist.")
+    TARGET_REFUSED = ("TargetRefused", "The API server refused to show or scale the workload.")
+    TARGET_CHANGING = ("TargetChanging", "The workload is being rolled out or paused.")
+    CAPACITY_UNKNOWN = (
+        "CapacityUnknown",
+        "The engines don't say how much memory they have, so nobody knows what is free.",
+    )
+    SCALED_OUT = ("ScaledOut", "The workload was given one more instance.")
+    SCALED_IN = ("ScaledIn", "A drained instance was removed.")
+    SCALE_IN_CANCELLED = (
+        "ScaleInCancelled",
+        "An instance that was to be removed serves again.",
+    )
+    WRONG_POD_REMOVED = (
+        "WrongPodRemoved",
+        "The workload removed another pod than the one that was drained.",
+    )
+
     # Drains
     DRAINED = ("Drained", "No request is on the instance any more.")
     REQUESTS_REMAIN = ("RequestsRemain", "Requests are on the instance still.")

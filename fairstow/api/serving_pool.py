@@ -8,11 +8,22 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from fairstow.api.fields import BigCount, Count, DurationText, Flag, ObjectName, duration
+from fairstow.api.fields import (
+    BigCount,
+    Count,
+    DurationText,
+    Flag,
+    ObjectName,
+    Timestamp,
+    duration,
+)
 from fairstow.api.model import Column, CustomResource, Model, Resource
 from fairstow.api.rules import Rule
 from fairstow.api.selectors import LabelSelector
 from fairstow.api.status import Conditions
+
+MAX_INSTANCES = 1_000
+"""Most engines of one pool."""
 
 Steps = Annotated[
     int,
@@ -97,8 +108,59 @@ class Rescheduling(Model):
     ] = 2
 
 
+class ScaleTarget(Model):
+    """The workload whose pods the engines are."""
+
+    kind: Annotated[
+        Literal["Deployment", "StatefulSet", "LeaderWorkerSet"],
+        Field(description="Deployment, StatefulSet or LeaderWorkerSet."),
+    ]
+    name: Annotated[ObjectName, Field(description="Its name, in the pool's namespace.")]
+
+
+class Scaling(Model):
+    """How many instances there are."""
+
+    validations = (
+        Rule(
+            cel="self.minReplicas <= self.maxReplicas",
+            message="minReplicas is at most maxReplicas",
+            holds=lambda self: self.min_replicas <= self.max_replicas,
+        ),
+        Rule(
+            cel="self.outBelowSteps < self.inAboveSteps",
+            message="outBelowSteps is less than inAboveSteps",
+            holds=lambda self: self.out_below_steps < self.in_above_steps,
+        ),
+    )
+
+    target_ref: Annotated[ScaleTarget, Field(description="The workload that is scaled.")]
+    min_replicas: Annotated[
+        Count,
+        Field(
+            le=MAX_INSTANCES,
+            description="Fewest instances. 0: none while nobody asks; the first request waits for "
+            "one to start.",
+        ),
+    ] = 1
+    max_replicas: Annotated[Count, Field(ge=1, le=MAX_INSTANCES, description="Most instances.")]
+    out_below_steps: Annotated[
+        Steps,
+        Field(description="An instance is added while the pool's freeness is below this."),
+    ] = 10
+    in_above_steps: Annotated[
+        Steps,
+        Field(description="One is drained and removed while the pool's freeness is above this."),
+    ] = 60
+    in_after: Annotated[
+        DurationText,
+        duration("inAfter", "0s", "24h"),
+        Field(description="How long it must have been above that."),
+    ] = "5m"
+
+
 class ServingPoolSpec(Model):
-    """Engines, and how requests are spread and moved."""
+    """Engines, and how requests are spread, moved and made room for."""
 
     engines: Annotated[Engines, Field(description="The pods that serve the model.")]
     tenants: Annotated[
@@ -129,6 +191,10 @@ class ServingPoolSpec(Model):
     rescheduling: Annotated[
         Rescheduling, Field(description="When running requests move to another instance.")
     ] = Rescheduling()
+    scaling: Annotated[
+        Scaling | None,
+        Field(description="How many instances there are. Left out: Fairstow scales nothing."),
+    ] = None
     drain_deadline: Annotated[
         DurationText,
         duration("drainDeadline", "1s", "24h"),
@@ -159,11 +225,28 @@ class ServingPoolStatus(Model):
             "Left out: an engine doesn't say how much memory it has."
         ),
     ] = None
+    freeness_steps: Annotated[
+        Steps | None,
+        Field(
+            description="Decode steps for which the pool's free memory lasts; negative where more "
+            "is asked for than there is."
+        ),
+    ] = None
+    desired_replicas: Annotated[
+        Count | None, Field(description="Instances that scaling asks for.")
+    ] = None
+    scaled_at: Annotated[
+        Timestamp | None, Field(description="When scaling last asked for another number, RFC 3339.")
+    ] = None
+    idle_since: Annotated[
+        Timestamp | None,
+        Field(description="Since when the pool could do with one instance less, RFC 3339."),
+    ] = None
     conditions: Annotated[
         Conditions,
         Field(
             description="Ready: a gateway answers and an instance takes requests. Migrating: "
-            "running requests can be handed over."
+            "running requests can be handed over. Scaling: the workload is scaled by Fairstow."
         ),
     ] = ()
     observed_generation: Annotated[
@@ -191,6 +274,8 @@ class ServingPool(CustomResource):
             Column(name="Draining", path=".status.draining", type="integer"),
             Column(name="Running", path=".status.running", type="integer"),
             Column(name="Waiting", path=".status.waiting", type="integer"),
+            Column(name="Freeness", path=".status.freenessSteps", type="integer"),
+            Column(name="Desired", path=".status.desiredReplicas", type="integer"),
         ),
     )
 

@@ -367,6 +367,43 @@ GATEWAY = Program(
 
 It adds `get` of the Secrets that are named there."""
 
+SCALING = Program(
+    name="scaling",
+    what="What the operator may do besides where the values' `gateways[].scaling` is true.",
+    own=(
+        Grant(
+            group="apps",
+            resources=("deployments/scale", "statefulsets/scale"),
+            verbs=("get", "update"),
+            why="Scales the workload of a ServingPool.",
+        ),
+        Grant(
+            group="leaderworkerset.x-k8s.io",
+            resources=("leaderworkersets/scale",),
+            verbs=("get", "update"),
+            why="Scales the workload of a ServingPool.",
+        ),
+        Grant(
+            group="autoscaling",
+            resources=("horizontalpodautoscalers",),
+            verbs=("list",),
+            why="Doesn't scale what somebody else scales.",
+        ),
+        Grant(
+            group="keda.sh",
+            resources=("scaledobjects",),
+            verbs=("list",),
+            why="Doesn't scale what somebody else scales.",
+        ),
+        Grant(
+            resources=("pods",),
+            verbs=("patch",),
+            why="Marks the drained pod as the first to go.",
+        ),
+    ),
+)
+"""In the namespace of such a pool alone, for the operator's ServiceAccount."""
+
 ROLES = (
     Role(
         name="viewer",

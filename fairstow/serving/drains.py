@@ -21,19 +21,10 @@ from fairstow.api.model import OwnerReference
 from fairstow.api.status import Condition, condition, conditions_of, with_condition
 from fairstow.cluster.times import seconds, written
 from fairstow.serving.wire import Ledger, State
+from fairstow.serving.workloads import EnginePod
 
 ABANDONED_SECONDS = 300
 """After its deadline, until nobody is taken to evict the pod any more."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EnginePod:
-    """A pod of the pool. Attributes: cordoned: its node takes no new pods."""
-
-    name: str
-    uid: str
-    terminating: bool = False
-    cordoned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +95,13 @@ def _wanted(drain: InstanceDrain, seen: Seen, there: Mapping[str, EnginePod]) ->
     return True
 
 
-def begin(pool: Pool, pod: str, uid: str, cause: Cause) -> InstanceDrain:
-    """Return a drain of a pod to be made."""
-    return drain_of(pool.metadata.namespace or "", pool.metadata.name, pod, uid, cause)
+def begin(
+    pool: Pool, pod: str, uid: str, cause: Cause, *, replicas: int | None = None
+) -> InstanceDrain:
+    """Return a drain of a pod to be made; one for scaling says how many replicas there are."""
+    made = drain_of(pool.metadata.namespace or "", pool.metadata.name, pod, uid, cause)
+    spec = made.spec.model_copy(update={"from_replicas": replicas})
+    return made.model_copy(update={"spec": spec})
 
 
 def drain_of(

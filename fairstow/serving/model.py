@@ -182,7 +182,11 @@ class Pause(msgspec.Struct, frozen=True):
 
 
 class Scale(msgspec.Struct, frozen=True):
-    """How many instances there should be, and which one goes where that is one less."""
+    """How many instances there should be, those on their way included.
+
+    Attributes:
+        victim: which one goes where that is one less; None: one that is on its way.
+    """
 
     desired: int
     victim: str | None

@@ -12,13 +12,19 @@ from fairstow.api.status import Condition, conditions_of, with_condition
 from fairstow.cluster.times import written
 from fairstow.serving.drains import Seen
 from fairstow.serving.room import spare_instances
+from fairstow.serving.scaling import Decision, freeness
 from fairstow.serving.wire import InstanceEntry, Ledger, Phase, State
 
 _RECOMPUTE = "Recompute"
 
 
-def pool_status(seen: Seen) -> ServingPoolStatus:
-    """Return a pool's status; conditions keep their times where they still hold."""
+def pool_status(seen: Seen, scaling: Decision | None = None) -> ServingPoolStatus:
+    """Return a pool's status; conditions keep their times where they still hold.
+
+    Args:
+        seen: the pool.
+        scaling: what was decided of its workload.
+    """
     ledgers = [ledger for ledger in seen.ledgers.values() if ledger is not None]
     requests = [request for ledger in ledgers for request in ledger.requests]
     there = {pod.uid for pod in seen.pods}
@@ -27,6 +33,11 @@ def pool_status(seen: Seen) -> ServingPoolStatus:
     conditions = conditions_of(seen.pool)
     for each in _conditions(seen, ledgers):
         conditions = with_condition(conditions, each)
+    if seen.pool.spec.scaling is None:
+        conditions = tuple(each for each in conditions if each.type != "Scaling")
+    elif scaling is not None:
+        new = _condition(seen, "Scaling", scaling.scales, scaling.reason, scaling.said)
+        conditions = with_condition(conditions, new)
     return ServingPoolStatus(
         instances=len(there),
         ready=len(_serving(ledgers) & there),
@@ -35,6 +46,10 @@ def pool_status(seen: Seen) -> ServingPoolStatus:
         running=sum(request.phase is Phase.RUNNING for request in requests),
         waiting=sum(request.phase is not Phase.RUNNING for request in requests),
         spare_instances=spare_instances(ledgers, draining),
+        freeness_steps=scaling.freeness if scaling else freeness(seen),
+        desired_replicas=scaling.desired if scaling else None,
+        scaled_at=scaling.scaled_at if scaling else None,
+        idle_since=scaling.idle_since if scaling else None,
         conditions=conditions,
         observed_generation=seen.pool.metadata.generation,
     )

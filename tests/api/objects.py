@@ -122,6 +122,9 @@ GOOD = {
     "serving pool whose requests move when memory is overdrawn": changed(
         EXAMPLES["ServingPool"], {"spec.rescheduling.belowSteps": -20}
     ),
+    "serving pool that is scaled to nothing": changed(
+        EXAMPLES["ServingPool"], {"spec.scaling.minReplicas": 0, "spec.scaling.inAfter": "0s"}
+    ),
     "drain": EXAMPLES["InstanceDrain"],
     "drain, defaults": changed(
         EXAMPLES["InstanceDrain"], {"spec.cause": REMOVED, "spec.deadline": REMOVED}
@@ -372,6 +375,24 @@ _SERVING_RULES = {
         {"spec.rescheduling.belowSteps": 60},
         "spec.rescheduling",
         "belowSteps is less than aboveSteps",
+    ),
+    "bounds of scaling": Bad(
+        "ServingPool",
+        {"spec.scaling.maxReplicas": 1},
+        "spec.scaling",
+        "minReplicas is at most maxReplicas",
+    ),
+    "thresholds of scaling": Bad(
+        "ServingPool",
+        {"spec.scaling.inAboveSteps": 10},
+        "spec.scaling",
+        "outBelowSteps is less than inAboveSteps",
+    ),
+    "a day and more of idleness": Bad(
+        "ServingPool",
+        {"spec.scaling.inAfter": "25h"},
+        "spec.scaling.inAfter",
+        "inAfter is a duration from 0s to 24h",
     ),
     "no time to drain": Bad(
         "ServingPool",

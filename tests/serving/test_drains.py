@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from fairstow.api import InstanceDrain, InstanceDrainStatus, ServingPool
 from fairstow.api.status import condition
-from fairstow.serving.drains import ABANDONED_SECONDS, EnginePod, Seen, deadline, decide, drained
+from fairstow.serving.drains import ABANDONED_SECONDS, Seen, deadline, decide, drained
 from fairstow.serving.wire import InstanceEntry, Ledger, Phase, RequestEntry, State
+from fairstow.serving.workloads import EnginePod
 
 NOW = 1_800_000_000
 POOL = ServingPool.model_validate(

@@ -243,7 +243,6 @@ def test_scaling_waits_until_the_last_change_shows_and_keeps_to_its_bounds() -> 
     idle = [instance(0), instance(1)]
     rule = FreenessScaling(usage=VirtualUsage())
     assert rule.scale(pool(*idle, now=100, scaled=95)) is None
-    assert rule.scale(pool(*idle, now=100, starting=1)) is None
     assert rule.scale(pool(*idle, now=100)) is not None
     assert replace(rule, least=2).scale(pool(*idle, now=100)) is None
     waits = [request(i, 5_000, phase=Phase.QUEUED) for i in range(6)]
@@ -259,6 +258,46 @@ def test_scaling_waits_until_the_last_change_shows_and_keeps_to_its_bounds() -> 
     none = rule.scale(pool(now=100))
     assert none is not None
     assert none.desired == 1
+
+
+def test_instances_on_their_way_count_as_empty() -> None:
+    rule = FreenessScaling(usage=VirtualUsage())
+    full = instance(0, *(request(i, 1_345) for i in range(10)))
+    assert rule.scale(pool(full, now=100, starting=1)) is None
+    waits = [request(f"w{i}", 5_000, phase=Phase.QUEUED) for i in range(6)]
+    more = rule.scale(pool(full, now=100, starting=1, waiting=waits))
+    assert more is not None
+    assert (more.desired, more.victim) == (3, None)
+    assert rule.scale(pool(now=100, starting=1, waiting=waits)) is None, "nobody knows how large"
+    # One that isn't needed any more goes before it has come.
+    idle = rule.scale(pool(instance(0), now=100, starting=1))
+    assert idle is not None
+    assert (idle.desired, idle.victim) == (1, None)
+
+
+def test_what_drains_is_to_find_room_on_the_others() -> None:
+    rule = FreenessScaling(usage=VirtualUsage(), least=0)
+    half = [request(i, 600) for i in range(10)]
+    drains = instance(1, *(request(f"d{i}", 740) for i in range(10)), state=State.DRAINING)
+    assert rule.scale(pool(instance(0, *half), now=100)) is None
+    more = rule.scale(pool(instance(0, *half), drains, now=100))
+    assert more is not None
+    assert more.desired == 2
+    alone = rule.scale(pool(drains, now=100))
+    assert alone is not None
+    assert alone.desired == 1
+
+
+def test_a_pool_goes_to_nothing_only_when_nobody_asks() -> None:
+    rule = FreenessScaling(usage=VirtualUsage(), least=0)
+    last = rule.scale(pool(instance(0), now=100))
+    assert last is not None
+    assert (last.desired, last.victim) == (0, "i0")
+    assert rule.scale(pool(instance(0, request("a")), now=100)) is None
+    assert rule.scale(pool(now=100)) is None
+    first = rule.scale(pool(now=100, waiting=[request("w", phase=Phase.QUEUED)]))
+    assert first is not None
+    assert first.desired == 1
 
 
 # Looking ahead.

@@ -394,6 +394,26 @@ SERVING = Board(
                     (Query('fairstow_serving_pool_gateways{pool=~"$pool"}', "{{pool}} {{state}}"),),
                 ),
                 Panel(
+                    "Freeness",
+                    "Decode steps for which the free memory lasts; scaling keeps it in bounds.",
+                    "short",
+                    (Query('fairstow_serving_pool_freeness_steps{pool=~"$pool"}', "{{pool}}"),),
+                ),
+                Panel(
+                    "Replicas that scaling asks for",
+                    "Nothing where the pool isn't scaled by Fairstow.",
+                    "short",
+                    (Query('fairstow_serving_pool_desired_replicas{pool=~"$pool"}', "{{pool}}"),),
+                ),
+                Panel(
+                    "What scaling did",
+                    "WrongPodRemoved: the workload removed another pod than the drained one.",
+                    "short",
+                    (_increase("fairstow_serving_scaled_total", "pool, reason",
+                               '{pool=~"$pool"}'),),
+                    stacked=True,
+                ),
+                Panel(
                     "Drains by how they ended",
                     "DeadlineOver: requests that can't be moved were cut off with their instance.",
                     "short",

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from fairstow.kube.permissions import GATEWAY, PROGRAMS, ROLES, Borrowed, Grant
+from fairstow.kube.permissions import GATEWAY, PROGRAMS, ROLES, SCALING, Borrowed, Grant
 
 SOURCE = "fairstow/kube/permissions.py"
 PAGE = "docs/reference/permissions.md"
@@ -35,6 +35,7 @@ def chart_file() -> str:
             "rules": [_rule(grant) for grant in GATEWAY.own],
             "borrowed": [_borrowed(role) for role in GATEWAY.borrowed],
         },
+        "scaling": [_rule(grant) for grant in SCALING.own],
         "roles": [
             {
                 "name": role.name,
@@ -59,8 +60,8 @@ def page() -> str:
         "certificates: with `certificates.issuer=CertManager` they aren't granted.",
         "",
         "What RBAC can't say, ValidatingAdmissionPolicies do (Kubernetes 1.30 and later): of nodes",
-        "the operator changes its own label and annotations alone, and only pods of the",
-        "installation's namespace get the PriorityClass `fairstow`.",
+        "the operator changes its own label and annotations alone, of pods two annotations, and",
+        "only pods of the installation's namespace get the PriorityClass `fairstow`.",
     ]
     for program in PROGRAMS:
         lines += ["", f"## {program.name}", "", program.what, "", *_HEAD]
@@ -75,6 +76,8 @@ def page() -> str:
     why = "Reads the engines' key and who its tenants are."
     lines.append(f"| the pool's namespace | {named} | get | {why} |")
     lines += [_borrowed_row(role) for role in GATEWAY.borrowed]
+    lines += ["", "## scaling", "", SCALING.what, "", *_HEAD]
+    lines += _rows(SCALING.own, "the pool's namespace")
     lines += [
         "",
         "## Roles for people",

@@ -352,6 +352,9 @@ class Simulation:
             self._sync(instance, now)
 
     def _scale(self, now: float, scale: Scale) -> None:
+        count = sum(i.view.state is State.READY for i in self._instances)
+        if scale.victim is None and scale.desired < count + self._pool.starting:
+            return  # what was begun here starts
         self._pool.scaled = now
         if scale.victim is not None:
             victim = self._named(scale.victim)
