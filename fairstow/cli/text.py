@@ -310,14 +310,24 @@ def _on(nodes: dict[str, int]) -> str:
 
 def _moves(page: Page) -> Iterator[str]:
     moves = [m for m in page.decision.moves if page.shows(m.pod)]
-    rows = [(f"  {m.pod.ref}", _of(m.pod), m.source, f"→ {m.target}") for m in moves]
+    rows = [
+        (f"  {m.pod.ref}", _of(m.pod), m.source, f"→ {m.target}{_drained(page, m.pod)}")
+        for m in moves
+    ]
     yield from _section(page, "Moves", len(moves), _aligned(page, rows))
 
 
 def _evictions(page: Page) -> Iterator[str]:
     evictions = [e for e in page.decision.evictions if page.shows(e.pod)]
-    rows = [(f"  {e.pod.ref}", _of(e.pod), f"off {e.source}") for e in evictions]
+    rows = [
+        (f"  {e.pod.ref}", _of(e.pod), f"off {e.source}{_drained(page, e.pod)}") for e in evictions
+    ]
     yield from _section(page, "Evictions for good", len(evictions), _aligned(page, rows))
+
+
+def _drained(page: Page, pod: Pod) -> str:
+    """Say of an LLM engine that its requests go elsewhere first."""
+    return " (drained first)" if page.snapshot.engines.pools(pod) else ""
 
 
 def _of(pod: Pod) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.paper_grid.instances import Cell, as_objects, instance
 from tests.cli.program import Json, environment, run, run_on_terminal, stuck, write_dump
+from tests.packing import engine_objects, test_engines
 from tests.packing.checker_clusters import budget, node, pod
 
 STUCK = """\
@@ -214,3 +215,9 @@ def test_what_the_search_was_given_is_told(tmp_path: Path) -> None:
     hard = list(as_objects(instance(Cell(16, 8, 4, 105), 0)))
     text = run("plan", "-f", str(write_dump(tmp_path / "x.json", hard)), "--effort", "1").stdout
     assert "isn't ruled out within an effort of 1." in text
+
+
+def test_llm_engines_are_said_to_be_drained_first(tmp_path: Path) -> None:
+    objects = test_engines.stuck(engine_objects.pool())
+    text = run("plan", "-f", str(write_dump(tmp_path / "dump.json", objects))).stdout
+    assert re.search(r"team-a/e\d .*→ [ab] \(drained first\)$", text, re.MULTILINE), text

@@ -17,12 +17,16 @@ from fairstow.api import PackingPlan, Reason
 from fairstow.packing.checker import Rule, check
 from fairstow.packing.cost import MOST_WORK, work_lost
 from fairstow.packing.execution.turn import Ask, Gate, Turn, decide
+from fairstow.packing.explain.remedy import plan_fix
 from fairstow.packing.history import closed
+from fairstow.packing.model import Request
+from fairstow.packing.planner import decide as plan_for
+from fairstow.packing.planner import inline
 from tests.packing.checker_clusters import Json, beating, node, plan, pod, step
 from tests.packing.clusters import clusters, snapshot
 from tests.packing.engine_objects import FULL, SPARE, drain, engine, pool
 from tests.packing.live_world import KEPT, LiveWorld
-from tests.packing.test_execution import approved, planned
+from tests.packing.test_execution import approved, clock, planned
 
 
 def stuck(*more: Json) -> list[Json]:
@@ -126,6 +130,15 @@ def test_an_engine_loses_no_work_however_long_it_has_run() -> None:
     for objects, lost in ((there, MOST_WORK), ([*there, pool()], 0)):
         found = snapshot(objects)
         assert work_lost(found.pods[0], found) == lost
+
+
+def test_people_are_told_that_engines_are_drained_first() -> None:
+    found = snapshot(stuck(pool()))
+    big = next(each for each in found.pods if each.name == "big")
+    request = Request(found, effort=1)
+    fix = plan_fix(plan_for(request, inline(clock), clock), big, tried=True)
+    assert fix is not None
+    assert "; LLM engines hand their requests over first: team-a/e" in fix.text
 
 
 # Carried out

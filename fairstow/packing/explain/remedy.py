@@ -119,6 +119,7 @@ def _help(pod: Pod, short: Mapping[str, int]) -> float:
 
 def _placed(decision: Decision, pod: Pod, node: str) -> PlanFix:
     moves, evictions = needed(decision, [(pod, node)])
+    snapshot = decision.request.snapshot
     told = [f"{m.pod.ref}: {m.source} → {m.target}" for m in moves]
     gone = [f"{e.pod.ref} from {e.source}" for e in evictions]
     text = f"The plan places it on {node}{_when(decision, pod)}"
@@ -129,6 +130,9 @@ def _placed(decision: Decision, pod: Pod, node: str) -> PlanFix:
         text += f"({_some(gone)})"
     if not moves and not evictions:
         text += "; nothing has to move for it"
+    leaving = [*(m.pod for m in moves), *(e.pod for e in evictions)]
+    if engines := [pod.ref for pod in leaving if snapshot.engines.pools(pod)]:
+        text += f"; LLM engines hand their requests over first: {_some(engines)}"
     return PlanFix(text + ".", node, tuple(moves), tuple(evictions))
 
 
