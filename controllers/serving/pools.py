@@ -38,6 +38,7 @@ from fairstow.serving.workloads import MARK, EnginePod, place
 logger = logging.getLogger(__name__)
 
 MANAGER = "fairstow-serving"
+_LOOP = "serving"
 _LEAST = 1.0
 """Seconds between turns while a drain waits; a status is written when it changed."""
 _IDLE = 5
@@ -74,7 +75,7 @@ class ServingLoop:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._objects.changes(self._pace.wake))
-                group.create_task(self._pace.run("serving", self.turn))
+                group.create_task(self._pace.run(_LOOP, self.turn))
         finally:
             await self._gateways.close()
 
@@ -86,10 +87,25 @@ class ServingLoop:
             return None
         there = await self._gateways.find()
         for pool in pools:
-            await self._see_to(
-                pool, there.get((pool.metadata.namespace or "", pool.metadata.name), ())
-            )
+            gateways = there.get((pool.metadata.namespace or "", pool.metadata.name), ())
+            await self._guarded(pool, gateways)
         return int(self.clock()) + _IDLE
+
+    async def _guarded(self, pool: ServingPool, gateways: Iterable[Gateway]) -> None:
+        """See to a pool; what fails for one is tried again soon and keeps nobody else waiting.
+
+        A server that can't be reached is the matter of the whole loop.
+        """
+        try:
+            await self._see_to(pool, gateways)
+            return
+        except ApiError as error:
+            logger.warning("%s: %s", _ref(pool), error)
+        except InputError:
+            raise
+        except Exception:
+            logger.exception("%s: a turn failed by a fault of Fairstow's own", _ref(pool))
+        metrics.TURN_FAILURES.labels(_LOOP).inc()
 
     async def _see_to(self, pool: ServingPool, gateways: Iterable[Gateway]) -> None:
         # 1. Its pods, its drains and what its gateways know.
