@@ -2,8 +2,9 @@
 
 Covered: engines and tenants come from the ServingPool and its Secrets; an eviction drains the
 engine, its streams go on elsewhere token by token, and then the pod may go; the ledger is shown to
-the operator and to nobody else. The engines are cost-model servers beside the cluster, whose pods
-are given their addresses. Not covered: the chart's part, and gateways as pods.
+the operator and to nobody else; the token of a tenant's ServiceAccount is as good as a key. The
+engines are cost-model servers beside the cluster, whose pods are given their addresses. Not
+covered: the chart's part, and gateways as pods.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
 HOSTS = {"a": "127.0.0.2", "b": "127.0.0.3"}
 KEY = "sk-one"
-TENANTS = [{"name": "one", "keys": [KEY]}]
+TENANTS = [
+    {"name": "one", "keys": [KEY]},
+    {"name": "two", "serviceAccounts": ["{namespace}/default"], "requestsPerMinute": 2},
+]
 
 
 def own_address() -> str:
@@ -83,12 +87,13 @@ def secrets(namespace: str) -> list[dict[str, Any]]:
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "tenants"}
     who = {"kind": "ServiceAccount", "name": "fairstow-gateway", "namespace": namespace}
     rbac = "rbac.authorization.k8s.io/v1"
+    tenants = json.loads(json.dumps(TENANTS).replace("{namespace}", namespace))
     return [
         {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": name,
-            "stringData": {"tenants.yaml": yaml.safe_dump(TENANTS)},
+            "stringData": {"tenants.yaml": yaml.safe_dump(tenants)},
         },
         {
             "apiVersion": rbac,
@@ -147,6 +152,44 @@ def place(cluster: Cluster, namespace: str) -> None:
         cluster.kubectl("-n", namespace, *patch)
 
 
+async def token(cluster: Cluster, namespace: str, account: str, *, meant: bool = True) -> str:
+    """Return a token of an account, meant for the pool's gateways or for the API server."""
+    audience = [f"--audience=gateway.fairstow.dev/{namespace}/llama"] if meant else []
+    asked = ("-n", namespace, "create", "token", account, *audience)
+    return (await asyncio.to_thread(cluster.kubectl, *asked)).strip()
+
+
+async def only_the_operator_is_shown_the_ledger(
+    cluster: Cluster, namespace: str, address: str, admin: int
+) -> None:
+    assert await ledger(address, admin) == 401
+    elsewhere = await token(cluster, namespace, "fairstow-operator", meant=False)
+    assert await ledger(address, admin, elsewhere) == 401
+    assert await ledger(address, admin, await token(cluster, namespace, "default")) == 403
+
+
+def client_of(port: int, key: str) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=key, max_retries=0)
+
+
+async def accounts_are_tenants(cluster: Cluster, namespace: str, port: int) -> None:
+    good = await token(cluster, namespace, "default")
+    head, body, signature = good.split(".")
+    async with client_of(port, good) as client:
+        for _ in range(2):
+            assert await streamed(client, "hi", 5) == expected("hi", 5)
+        with pytest.raises(openai.RateLimitError):
+            await streamed(client, "hi", 5)
+    for wrong in (
+        await token(cluster, namespace, "default", meant=False),
+        await token(cluster, namespace, "fairstow-operator"),
+        f"{head}.{body}.{signature[::-1]}",
+    ):
+        async with client_of(port, wrong) as client:
+            with pytest.raises(openai.AuthenticationError):
+                await streamed(client, "hi", 5)
+
+
 def test_an_engine_is_evicted_and_no_stream_breaks(
     webhook: Webhook, namespace: str, gpu_nodes: Callable[..., list[str]], tmp_path: Path
 ) -> None:
@@ -177,22 +220,9 @@ def test_an_engine_is_evicted_and_no_stream_breaks(
             await stack.enter_async_context(controller(accounts[0], identity))
             await eventually(lambda: status(cluster, namespace).get("ready") == 2, "the engines")
 
-            # Nobody else is shown the ledger.
-            assert await ledger(address, admin) == 401
-            plain_token = await asyncio.to_thread(
-                cluster.kubectl, "-n", namespace, "create", "token", "fairstow-operator"
-            )
-            assert await ledger(address, admin, plain_token.strip()) == 401
-            meant = f"--audience=gateway.fairstow.dev/{namespace}/llama"
-            strangers = await asyncio.to_thread(
-                cluster.kubectl, "-n", namespace, "create", "token", "default", meant
-            )
-            assert await ledger(address, admin, strangers.strip()) == 403
-
-            client = openai.AsyncOpenAI(
-                base_url=f"http://127.0.0.1:{clients}/v1", api_key=KEY, max_retries=0
-            )
-            stack.push_async_callback(client.close)
+            await only_the_operator_is_shown_the_ledger(cluster, namespace, address, admin)
+            await accounts_are_tenants(cluster, namespace, clients)
+            client = await stack.enter_async_context(client_of(clients, KEY))
             asked = [(f"prompt {number}", 400) for number in range(8)]
             answers = [asyncio.create_task(streamed(client, *each)) for each in asked]
             await eventually(lambda: status(cluster, namespace).get("running") == 8, "streams")

@@ -159,7 +159,7 @@ class Gateway:
         told.endpoint = exchange.path
         if exchange.method != method:
             raise ApiError(405, f"{exchange.path} takes {method}.")
-        tenant = self.tenants.find(exchange.header(b"authorization") or "")
+        tenant = await self.tenants.find(exchange.header(b"authorization") or "")
         told.tenant = tenant.name
         if self.ending:
             raise ApiError(503, "This gateway is shutting down.", retry_after=1)

@@ -17,6 +17,7 @@ import structlog
 from fairstow.api import ServingPoolSpec
 from fairstow.cluster.errors import InputError
 from fairstow.gateway import tenants
+from fairstow.gateway.accounts import TokenAccounts
 from fairstow.gateway.app import Gateway
 from fairstow.gateway.cluster import Known, PoolWatch
 from fairstow.gateway.engines.declared import Declared
@@ -80,6 +81,7 @@ class Following:
         self._watch = PoolWatch(api, followed.namespace, followed.pool, self._changed)
         self._reviewer = Reviewer(api, time.monotonic)
         self._audience = audience(followed.namespace, followed.pool)
+        self._accounts = TokenAccounts(self._reviewer, self._audience)
         self._wanted = {
             "group": "fairstow.dev",
             "resource": "servingpools",
@@ -138,13 +140,15 @@ class Following:
 
     def _tenants(self, text: str | None) -> None:
         try:
-            self._gateway.tenants = (
-                tenants.Tenants((), self._clock)
-                if text is None
-                else tenants.parse("the pool's tenants", text, self._clock, self._replicas)
-            )
+            self._gateway.tenants = self._parsed(text)
         except InputError as error:
             log.error("tenants stay as they were", error=str(error))
+
+    def _parsed(self, text: str | None) -> tenants.Tenants:
+        if text is None:
+            return tenants.Tenants((), self._clock)
+        source = "the pool's tenants"
+        return tenants.parse(source, text, self._clock, self._replicas, self._accounts)
 
     def _policy(self, spec: ServingPoolSpec) -> None:
         limits = spec.rescheduling

@@ -4,6 +4,7 @@ A YAML list, usually a Secret that is mounted as a file:
 
     - name: team-a
       keys: [sk-…]              # any of them; kept here as digests only
+      serviceAccounts: [ml/notebooks]  # on a cluster: NAMESPACE/NAME, by tokens made for the pool
       priorities: [normal, high]  # the first where a request names none
       weight: 2                 # share of the queue, against other tenants'
       requestsPerMinute: 600    # a minute's worth may come at once; left out: no limit
@@ -17,8 +18,10 @@ its level is positive, so that one may go over by one request's tokens and pays 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import yaml
@@ -29,6 +32,7 @@ from fairstow.gateway.openai.errors import ApiError
 PRIORITIES: Mapping[str, int] = {"high": 0, "normal": 1, "low": 2}
 """As engines order their queues, smaller first."""
 
+_ACCOUNT = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
 _EXAMPLE = "It is a YAML list such as: - {name: team-a, keys: [sk-…], priorities: [normal]}"
 
 
@@ -36,7 +40,8 @@ class Entry(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """One tenant in the file."""
 
     name: str
-    keys: list[str]
+    keys: list[str] = []
+    service_accounts: list[str] = []
     priorities: tuple[str, ...] = ("normal",)
     weight: float = 1.0
     requests_per_minute: int | None = None
@@ -122,18 +127,34 @@ class LimitError(ApiError):
     limit = ""
 
 
+class Accounts(Protocol):
+    """What knows whose token a client shows."""
+
+    async def name(self, token: str, known: Container[str]) -> str:
+        """Return the ServiceAccount, "" if it is none of those known. Raises ApiError."""
+        ...
+
+
 class Tenants:
-    """All of them, by key."""
+    """All of them, by key and by ServiceAccount."""
 
     def __init__(
-        self, entries: Sequence[Entry], clock: Callable[[], float], replicas: int = 1
+        self,
+        entries: Sequence[Entry],
+        clock: Callable[[], float],
+        replicas: int = 1,
+        accounts: Accounts | None = None,
     ) -> None:
         self._by_key: dict[bytes, Tenant] = {}
+        self._by_account: dict[str, Tenant] = {}
+        self._accounts = accounts
         self._anybody: Tenant | None = None
         for entry in entries:
             tenant = Tenant(entry, clock, replicas)
             for key in entry.keys:
                 self._by_key[_digest(key)] = tenant
+            for account in entry.service_accounts:
+                self._by_account[account] = tenant
 
     @classmethod
     def anybody(cls, clock: Callable[[], float]) -> Tenants:
@@ -143,13 +164,19 @@ class Tenants:
         tenants._anybody = Tenant(entry, clock, 1)
         return tenants
 
-    def find(self, authorization: str) -> Tenant:
-        """Return whose key a header holds. Raises ApiError."""
+    async def find(self, authorization: str) -> Tenant:
+        """Return whose key or token a header holds. Raises ApiError."""
         if self._anybody is not None:
             return self._anybody
         scheme, _, key = authorization.partition(" ")
-        tenant = self._by_key.get(_digest(key.strip()))
-        if scheme.lower() != "bearer" or tenant is None:
+        key = key.strip()
+        tenant = None
+        if scheme.lower() == "bearer":
+            tenant = self._by_key.get(_digest(key))
+            if tenant is None and self._by_account and self._accounts is not None:
+                account = await self._accounts.name(key, self._by_account)
+                tenant = self._by_account.get(account)
+        if tenant is None:
             said = "Incorrect API key." if key else "No API key."
             raise ApiError(401, f"{said} Send one: Authorization: Bearer …", code="invalid_api_key")
         return tenant
@@ -164,26 +191,45 @@ def read(file: Path, clock: Callable[[], float], replicas: int = 1) -> Tenants:
     return parse(str(file), text, clock, replicas)
 
 
-def parse(source: str, text: str, clock: Callable[[], float], replicas: int = 1) -> Tenants:
-    """Read tenants; `source` is how an error calls them. Raises InputError."""
+def parse(
+    source: str,
+    text: str,
+    clock: Callable[[], float],
+    replicas: int = 1,
+    accounts: Accounts | None = None,
+) -> Tenants:
+    """Read tenants; `source` is how an error calls them. Raises InputError.
+
+    `accounts` knows ServiceAccounts, on a cluster.
+    """
     try:
         entries = msgspec.convert(yaml.safe_load(text), list[Entry])
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise InputError(source, f"can't be used: {error}", _EXAMPLE) from error
-    keys: dict[str, str] = {}
+    owners: dict[tuple[str, str], str] = {}
     for entry in entries:
         _check(source, entry)
-        for key in entry.keys:
-            if keys.setdefault(key, entry.name) != entry.name:
-                both = f"{keys[key]} and {entry.name}"
-                raise InputError(source, f"{both} have a key in common", "Give each its own.")
-    return Tenants(entries, clock, replicas)
+        if entry.service_accounts and accounts is None:
+            raise InputError(
+                f"{source}: tenant {entry.name!r}",
+                "ServiceAccounts are known on a cluster only",
+                "Serve a ServingPool (--serving-pool), or give it keys.",
+            )
+        named = [("key", key) for key in entry.keys]
+        for what in named + [("ServiceAccount", each) for each in entry.service_accounts]:
+            if owners.setdefault(what, entry.name) != entry.name:
+                both = f"{owners[what]} and {entry.name}"
+                raise InputError(source, f"{both} have a {what[0]} in common", "Give each its own.")
+    return Tenants(entries, clock, replicas, accounts)
 
 
 def _check(source: str, entry: Entry) -> None:
     where = f"{source}: tenant {entry.name!r}"
-    if not entry.name or not entry.keys or not all(entry.keys):
-        raise InputError(where, "a tenant has a name and at least one key", _EXAMPLE)
+    if not entry.name or not (entry.keys or entry.service_accounts) or not all(entry.keys):
+        raise InputError(where, "a tenant has a name, and a key or a ServiceAccount", _EXAMPLE)
+    wrong = [each for each in entry.service_accounts if not _ACCOUNT.fullmatch(each)]
+    if wrong:
+        raise InputError(where, f"{wrong[0]!r} is no ServiceAccount", "Write NAMESPACE/NAME.")
     unknown = [each for each in entry.priorities if each not in PRIORITIES]
     if unknown or not entry.priorities:
         raise InputError(

@@ -360,7 +360,7 @@ GATEWAY = Program(
         Grant(resources=("pods",), verbs=WATCH, why="Knows the engines."),
     ),
     borrowed=(
-        Borrowed(role="system:auth-delegator", why="Asks whose tokens its admin port is shown."),
+        Borrowed(role="system:auth-delegator", why="Asks whose tokens its ports are shown."),
     ),
 )
 """Not of an installation: the chart makes it for each of its values' gateways.

@@ -121,5 +121,5 @@ class Drains(msgspec.Struct, frozen=True):
 
 
 def audience(namespace: str, pool: str) -> str:
-    """Return whom the tokens are for that a pool's gateways accept on their admin port."""
+    """Return whom the tokens are for that a pool's gateways accept."""
     return f"gateway.fairstow.dev/{namespace}/{pool}"
