@@ -87,6 +87,7 @@ benchmark-serving: $(SYNCED) ## Run the serving benchmarks, the short way (five 
 	  $(PHASE) serving-simulator $(PYTHON) -m benchmarks.serving_simulator --quick --seeds 2; \
 	else echo "== serving-simulator: skipped, FAIRSTOW_DATA names no folder with the traces"; fi
 	@$(PHASE) gateway $(PYTHON) -m benchmarks.gateway --rounds 1 --seconds 10
+	@$(PHASE) downtime $(PYTHON) -m benchmarks.downtime --quick
 
 .PHONY: cluster-up
 cluster-up: $(SYNCED) ## Start a local Kubernetes and say how to reach it.

@@ -33,20 +33,29 @@ class LlamaCpp:
 
 
 @contextmanager
-def start(folder: Path, count: int, grammar: str = "") -> Iterator[list[LlamaCpp]]:
+def start(
+    folder: Path,
+    count: int,
+    grammar: str = "",
+    *,
+    hidden: int = 128,
+    layers: int = 4,
+    longest: int = 4096,
+) -> Iterator[list[LlamaCpp]]:
     """Run so many servers until the context ends; what they write follows the grammar, if any."""
     python = environments.llama_cpp()
     environment = {"PYTHONPATH": str(environments.ROOT)}
     model, slots = folder / "tiny.gguf", folder / "slots"
     slots.mkdir(parents=True)
     tokenizer = tiny_model.write(folder / "tokenizer")
-    subprocess.run([python, "-m", PROGRAM, "write", model], env=environment, check=True)
+    size = (str(hidden), str(layers), str(longest))
+    subprocess.run([python, "-m", PROGRAM, "write", model, *size], env=environment, check=True)
     processes = Processes(folder, die_with_parent=True)
     servers = []
     try:
         for number, port in enumerate(free_ports(count)):
             name = f"llama-{number}"
-            arguments = ("serve", model, str(port), KEY, slots, grammar)
+            arguments = ("serve", model, str(port), KEY, slots, grammar, str(longest))
             processes.spawn(name, (python, "-m", PROGRAM, *arguments), environment)
             servers.append(LlamaCpp(name, port, tokenizer, slots))
         for server in servers:

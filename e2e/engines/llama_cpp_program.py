@@ -1,7 +1,8 @@
 """Runs in llama.cpp's own environment: writes the tiny model as GGUF, or serves one.
 
-`write MODEL.gguf` or `serve MODEL.gguf PORT KEY FOLDER GRAMMAR`; the folder is where slots are
-saved, and all that is written follows the grammar if it isn't empty. Started by `llama_cpp`.
+`write MODEL.gguf HIDDEN LAYERS LONGEST` or `serve MODEL.gguf PORT KEY FOLDER GRAMMAR LONGEST`; the
+folder is where slots are saved, and all that is written follows the grammar if it isn't empty.
+Started by `llama_cpp`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from e2e.engines.tiny_model import CHAT_TEMPLATE, HEAD, SPECIAL, VOCABULARY, weights
 from fairstow.gateway.engines.vocabulary import byte_letters
 
-HIDDEN, LAYERS, LONGEST, SLOTS = 128, 4, 4096, 4
+SLOTS = 4
 # Bytes that can begin a character in more bytes than it needs. Grammars let that pass, and UTF-8
 # doesn't; no grammar allows a control token.
 LONG_WINDED = (0xC0, 0xC1, 0xE0, *range(0xF0, 0x100))
@@ -33,17 +34,17 @@ NAMES = {
 }
 
 
-def write(path: str) -> None:
+def write(path: str, hidden: int, layers: int, longest: int) -> None:
     """Write the model."""
     import gguf  # type: ignore[import-not-found]  # of the engine's environment
 
     writer: Any = gguf.GGUFWriter(path, "llama")
-    writer.add_context_length(LONGEST)
-    writer.add_embedding_length(HIDDEN)
-    writer.add_block_count(LAYERS)
-    writer.add_feed_forward_length(2 * HIDDEN)
-    writer.add_head_count(HIDDEN // HEAD)
-    writer.add_head_count_kv(HIDDEN // HEAD)
+    writer.add_context_length(longest)
+    writer.add_embedding_length(hidden)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(2 * hidden)
+    writer.add_head_count(hidden // HEAD)
+    writer.add_head_count_kv(hidden // HEAD)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_freq_base(10_000.0)
     writer.add_rope_dimension_count(HEAD)
@@ -61,7 +62,7 @@ def write(path: str) -> None:
     writer.add_eos_token_id(257)
     writer.add_add_bos_token(False)
     writer.add_chat_template(CHAT_TEMPLATE)
-    for name, value in weights(1, HIDDEN, LAYERS).items():
+    for name, value in weights(1, hidden, layers).items():
         writer.add_tensor(_gguf_name(name), value)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -77,7 +78,7 @@ def _gguf_name(name: str) -> str:
     return f"{NAMES[base]}.weight"
 
 
-def serve(path: str, port: int, key: str, folder: str, grammar: str) -> None:
+def serve(path: str, port: int, key: str, folder: str, grammar: str, longest: int) -> None:
     """Serve the model until killed."""
     import xllamacpp  # type: ignore[import-not-found]
 
@@ -93,7 +94,7 @@ def serve(path: str, port: int, key: str, folder: str, grammar: str) -> None:
     params.kv_unified = False
     params.cache_ram_mib = 0
     params.n_parallel = SLOTS
-    params.n_ctx = SLOTS * LONGEST
+    params.n_ctx = SLOTS * longest
     params.warmup = False
     # In float16 near ties fall otherwise when a prompt is recomputed, without any move.
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
@@ -110,6 +111,7 @@ def serve(path: str, port: int, key: str, folder: str, grammar: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "write":
-        write(sys.argv[2])
+        write(sys.argv[2], *map(int, sys.argv[3:]))
     else:
-        serve(sys.argv[2], int(sys.argv[3]), *sys.argv[4:])
+        path, port, key, folder, grammar, longest = sys.argv[2:]
+        serve(path, int(port), key, folder, grammar, int(longest))

@@ -198,6 +198,11 @@ class Engine:
         return self._due
 
     @property
+    def began(self) -> float:
+        """When the iteration under way began and the last one ended."""
+        return self._start
+
+    @property
     def tick(self) -> float:
         """When the iteration under way ends and tokens are out; infinity if there is none."""
         return self._start + self._step if self._left else NEVER

@@ -52,6 +52,7 @@ class Instance:
         woken: when it will be looked at next.
         born: when it was asked for.
         moves: migrations from or to it that are under way.
+        looked: when the view was last brought up.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Instance:
     served: dict[str, Served] = field(default_factory=dict)
     priorities: dict[int, int] = field(default_factory=dict)
     moves: int = 0
+    looked: float = -NEVER
 
     @classmethod
     def of(cls, name: str, profile: Profile, *, born: float, speed: float) -> "Instance":
@@ -74,9 +76,12 @@ class Instance:
         view.cached = instance.cached
         return instance
 
-    def look(self) -> None:
-        """Bring the view up to what the engine says."""
+    def look(self, now: float, *, reported: bool) -> None:
+        """Bring the view up to what the engine says; reported, it says so after each iteration."""
         engine, view = self.engine, self.view
+        if reported and engine.began <= self.looked:
+            return
+        self.looked = now
         block = view.block
         view.used = engine.used * block
         view.batch = engine.batch

@@ -1,0 +1,1 @@
+"""How long a client waits when its running request moves to another engine."""
