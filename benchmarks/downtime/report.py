@@ -46,6 +46,7 @@ def summary(turns: Sequence[Turn]) -> Json:
             },
             "slope_ms": _spread([_slope([t for t in mine if t.round == r]) for r in rounds]),
             "slowed": _spread(slowed) if slowed else None,
+            "lost_ms": _spread([turn.lost_ms for turn in mine]),
             "step_ms": round(statistics.median(turn.step_ms for turn in mine), 2),
         }
     return {"ways": ways, **_against(ways)}
@@ -112,16 +113,23 @@ def table(name: str, figures: Json) -> str:
     """Return one engine's downtimes as a Markdown table."""
     ways = figures["ways"]
     lengths = list(next(iter(ways.values()))["downtime_ms"])
-    heads = ["ms", *(f"{int(length):,}" for length in lengths), "per 1,000 tokens", "step slowed"]
+    heads = [
+        "ms",
+        *(f"{int(length):,}" for length in lengths),
+        "per 1,000 tokens",
+        "step slowed",
+        "lost",
+    ]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     published = _published() if name == PUBLISHED_FOR else {}
     for way, found in ways.items():
         cells = [_shown(found["downtime_ms"][length], 1) for length in lengths]
         slowed = _shown([100 * s for s in found["slowed"]], 1) + " %" if found["slowed"] else "–"
-        lines.append(f"| {way} | {' | '.join(cells)} | {_shown(found['slope_ms'], 2)} | {slowed} |")
+        cells += [_shown(found["slope_ms"], 2), slowed, _shown(found["lost_ms"], 0)]
+        lines.append(f"| {way} | {' | '.join(cells)} |")
         if way in published:
             told = [f"{published[way].get(int(length), float('nan')):.0f}" for length in lengths]
-            lines.append(f"| *published* | {' | '.join(told)} | | |")
+            lines.append(f"| *published* | {' | '.join(told)} | | | |")
     return "\n".join(lines) + "\n"
 
 

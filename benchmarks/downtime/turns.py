@@ -1,7 +1,8 @@
 """One stream, moved once, as its client hears it.
 
     downtime = longest time between two tokens since the move was asked for − the median before it
-    slowed   = mean time between tokens while it is copied ÷ the mean before it − 1
+    slowed   = median time between tokens while it is copied ÷ the median before it − 1
+    lost     = what all these times, the downtime aside, took longer than as many before it
 
 The gateway is the product's own, with its ports, in this process; the move is what a drain of the
 source's engine does. How the KV cache gets over is steered by what the engine's adapter says of
@@ -15,6 +16,7 @@ import asyncio
 import json
 import logging
 import statistics
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -31,6 +33,7 @@ from fairstow.gateway.app import Limits
 from fairstow.gateway.engines.canary import BEST_FIRST
 from fairstow.gateway.engines.protocol import Capabilities, Engine, EngineError, Hold, Movement
 from fairstow.gateway.service import MakeEngine, Ports, Settings, serve
+from fairstow.kube.aio.tasks import first
 from fairstow.kube.flags import Address
 from fairstow.serving.wire import Drains, Ledger, State
 
@@ -86,6 +89,7 @@ class Turn(msgspec.Struct, frozen=True, omit_defaults=True):
     round: int
     downtime_ms: float
     step_ms: float
+    lost_ms: float = 0.0
     slowed: float | None = None
 
 
@@ -158,9 +162,6 @@ def turn(way: Way, length: int, number: int, heard: Heard) -> Turn:
     after = [(at, gap) for at, gap in gaps if at + gap > heard.asked]
     switched, longest = max(after, key=lambda each: each[1])
     during = [gap for at, gap in after if at < switched]
-    slowed = None
-    if len(during) >= ENOUGH:
-        slowed = round(statistics.fmean(during) / statistics.fmean(before) - 1, 4)
     step = statistics.median(before)
     return Turn(
         way=str(way),
@@ -168,7 +169,8 @@ def turn(way: Way, length: int, number: int, heard: Heard) -> Turn:
         round=number,
         downtime_ms=round(1000 * max(0.0, longest - step), 2),
         step_ms=round(1000 * step, 2),
-        slowed=slowed,
+        lost_ms=round(1000 * (sum(during) - len(during) * statistics.fmean(before)), 2),
+        slowed=round(statistics.median(during) / step - 1, 4) if len(during) >= ENOUGH else None,
     )
 
 
@@ -202,7 +204,7 @@ class _Site:
             listening = asyncio.create_task(_listen(reply, heard))
             await _until(listening, lambda: len(heard.times) >= BEFORE)
             (request,) = (await self.ledger()).requests
-            heard.asked = asyncio.get_running_loop().time()
+            heard.asked = time.perf_counter()
             await self._drain(request.instance)
             while True:
                 at = (await self.ledger()).requests
@@ -249,7 +251,6 @@ async def _until(listening: asyncio.Task[None], holds: Callable[[], bool]) -> No
 
 async def _listen(reply: aiohttp.ClientResponse, heard: Heard) -> None:
     """Note when each token comes; those that come together came together."""
-    clock = asyncio.get_running_loop().time
     async for line in reply.content:
         if not line.startswith(b"data: {"):
             continue
@@ -259,7 +260,7 @@ async def _listen(reply: aiohttp.ClientResponse, heard: Heard) -> None:
         for choice in said["choices"]:
             heard.text.append(choice["text"])
             count = len((choice["logprobs"] or {"tokens": ()})["tokens"])
-            heard.times += [clock()] * count
+            heard.times += [time.perf_counter()] * count
 
 
 @asynccontextmanager
@@ -284,13 +285,8 @@ async def _gateway(engines: Sequence[MakeEngine]) -> AsyncIterator[Ports]:
     found: asyncio.Future[Ports] = asyncio.get_running_loop().create_future()
     running = asyncio.create_task(serve(settings, stopped, found.set_result))
     try:
-        await asyncio.wait({running, found}, return_when=asyncio.FIRST_COMPLETED)
-        yield await found if found.done() else await _failed(running)
+        await first(running, found)
+        yield found.result()
     finally:
         stopped.set()
         await running
-
-
-async def _failed(running: asyncio.Task[None]) -> Ports:
-    await running
-    raise RuntimeError("the gateway ended")

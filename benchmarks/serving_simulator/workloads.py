@@ -77,9 +77,9 @@ def _power(points: tuple[int, ...], mean: int) -> float:
 
 def _between(points: tuple[int, ...], power: float, shares: np.ndarray) -> np.ndarray:
     if abs(power) < 1e-6:  # the limit
-        return np.exp(np.interp(shares, QUANTILES, np.log(points)))
+        return np.asarray(np.exp(np.interp(shares, QUANTILES, np.log(points))))
     powers = np.asarray(points, float) ** power
-    return np.interp(shares, QUANTILES, powers) ** (1 / power)
+    return np.asarray(np.interp(shares, QUANTILES, powers) ** (1 / power))
 
 
 @cache

@@ -38,7 +38,7 @@ def test_a_few_tokens_tell_no_slow_down() -> None:
 
 def turns(way: Way, fixed: float, each: float, slowed: float | None = None) -> list[Turn]:
     return [
-        Turn(str(way), length, number, fixed + each * length, 50.0, slowed)
+        Turn(str(way), length, number, fixed + each * length, 50.0, slowed=slowed)
         for number in range(3)
         for length in (256, 2048, 8192)
     ]
