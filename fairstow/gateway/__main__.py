@@ -10,10 +10,11 @@ import ipaddress
 import logging
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import uvloop
 
 from fairstow.cluster.errors import InputError
@@ -28,7 +29,7 @@ from fairstow.gateway.service import MakeEngine, Settings, new_secret, serve
 from fairstow.kube.aio.tasks import stop_signal
 from fairstow.kube.flags import LOG_LEVELS, address, seconds
 from fairstow.kube.logs import log_json
-from fairstow.serving.policies import DEFAULT, POLICIES
+from fairstow.serving.policies import DEFAULT, POLICIES, policy
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,17 +63,19 @@ def _settings(options: argparse.Namespace) -> Settings:
     declared = Declared(
         weights=options.weights, priority=options.engine_priorities, slots=options.slots
     )
+    speeds = _speeds(options.speed)
     salt = _secret(options.salt_file)
     return Settings(
         listen=options.listen,
         admin=options.admin_listen,
         engines=[
-            _engine(options.adapter, url, key, declared, vocabulary) for url in options.engine
+            _engine(options.adapter, url, key, declared, speeds, vocabulary)
+            for url in options.engine
         ],
         tenants=options.tenants,
         admin_token=_secret(options.admin_token_file),
         secret=salt.encode() if salt else new_secret(),
-        dispatch=options.policy,
+        policy=policy(options.policy),
         reschedule=options.reschedule,
         most_waiting=options.most_waiting,
         limits=Limits(options.longest_body << 20, options.keep_alive),
@@ -99,6 +102,7 @@ def _followed(options: argparse.Namespace) -> Followed | None:
         "--tenants": options.tenants,
         "--admin-token-file": options.admin_token_file,
         "--weights": options.weights,
+        "--speed": options.speed,
         "--engine-priorities": options.engine_priorities,
         "--reschedule": options.reschedule,
     }
@@ -126,7 +130,12 @@ def _check_ports(options: argparse.Namespace) -> None:
 
 
 def _engine(
-    kind: str, text: str, key: str | None, declared: Declared, vocabulary: Vocabulary | None
+    kind: str,
+    text: str,
+    key: str | None,
+    declared: Declared,
+    speeds: Mapping[str, float],
+    vocabulary: Vocabulary | None,
 ) -> MakeEngine:
     name, separator, url = text.partition("=")
     if not separator or "/" in name:
@@ -134,11 +143,22 @@ def _engine(
         name = url.partition("://")[2].rstrip("/")
 
     adapter = KINDS[kind]
+    declared = msgspec.structs.replace(declared, speed=speeds.get(name, 1.0))
 
     def make(session: aiohttp.ClientSession) -> Engine:
         return adapter(session, name, url, key=key, declared=declared, vocabulary=vocabulary)
 
     return make
+
+
+def _speeds(texts: Sequence[str]) -> dict[str, float]:
+    try:
+        found = {name: float(number) for name, _, number in (text.partition("=") for text in texts)}
+    except ValueError:
+        found = {"": 0.0}
+    if not all(name and 0 < speed < float("inf") for name, speed in found.items()):
+        raise InputError("--speed", "isn't NAME=N with N over 0", "Such as --speed a=2.5.")
+    return found
 
 
 def _secret(file: Path | None) -> str | None:
@@ -209,6 +229,13 @@ def _engines(group: argparse._ArgumentGroup) -> None:
         default=[],
         metavar="[NAME=]URL",
         help="an LLM server; give it several times",
+    )
+    add(
+        "--speed",
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="how much faster than the slowest this engine decodes",
     )
     add("--adapter", choices=sorted(KINDS), default="vllm", help="what they are (%(default)s)")
     add("--engine-key-file", type=Path, metavar="FILE", help="the key they ask for")

@@ -36,10 +36,11 @@ from fairstow.gateway.openai.responses import failed
 from fairstow.gateway.parsed import ParsedGeneration, Parsers, unmovable
 from fairstow.gateway.streams import Pool, Stream
 from fairstow.gateway.tenants import LimitError, Tenant, Tenants
+from fairstow.gateway.urgency import Urgency, urgency
+from fairstow.serving import prefixes
 from fairstow.serving.model import RequestView
 from fairstow.serving.requests import Asked, Endpoint, Refusal, read
 
-PRIORITY_HEADER = b"x-fairstow-priority"
 _TYPICAL_TOKEN = 4
 """Bytes of a prompt's token where nobody counts them."""
 
@@ -184,7 +185,7 @@ class Gateway:
         await exchange.answer(msgspec.json.encode({"object": "list", "data": data}))
 
     async def _generate(self, exchange: Exchange, told: Told, tenant: Tenant) -> None:
-        priority = tenant.priority(exchange.header(PRIORITY_HEADER))
+        urgent = urgency(exchange.header, tenant)
         tenant.enter()
         try:
             body = _json(await exchange.body())
@@ -201,14 +202,14 @@ class Gateway:
                 exchange.extra.append((b"x-fairstow-ignored", _header(asked.ignored)))
             if asked.pinned:
                 told.pinned = asked.pinned[0]
-                await self._forward(exchange, told, tenant, priority, asked.body)
+                await self._forward(exchange, told, tenant, urgent, asked.body)
             else:
-                await self._stream(exchange, told, tenant, priority, asked)
+                await self._stream(exchange, told, tenant, urgent, asked)
         finally:
             tenant.leave(told.prompt + told.generated)
 
     async def _embed(self, exchange: Exchange, told: Told, tenant: Tenant) -> None:
-        priority = tenant.priority(exchange.header(PRIORITY_HEADER))
+        urgent = urgency(exchange.header, tenant)
         tenant.enter()
         try:
             body = _json(await exchange.body())
@@ -218,12 +219,12 @@ class Gateway:
                 raise ApiError(400, "input is missing.", param="input")
             told.pinned = "embeddings end by themselves"
             passed = {name: body[name] for name in EMBEDDING_FIELDS & body.keys()}
-            await self._forward(exchange, told, tenant, priority, passed)
+            await self._forward(exchange, told, tenant, urgent, passed)
         finally:
             tenant.leave(told.prompt)
 
     async def _stream(
-        self, exchange: Exchange, told: Told, tenant: Tenant, priority: int, asked: Asked
+        self, exchange: Exchange, told: Told, tenant: Tenant, urgent: Urgency, asked: Asked
     ) -> None:
         began = time.monotonic()
         found = prompt(self.fleet, self._serving, asked)
@@ -231,15 +232,18 @@ class Gateway:
         able = instance.facts is not None and instance.facts.parses
         if (why := unmovable(asked, rendered, able=able)) or rendered is None:
             told.pinned = why
-            await self._forward(exchange, told, tenant, priority, asked.body)
+            await self._forward(exchange, told, tenant, urgent, asked.body)
             return
-        view, record = parts(asked, instance, rendered.tokens, tenant.name, priority)
+        view, record = parts(asked, instance, rendered.tokens, tenant.name, urgent)
+        salt = self._salt(tenant)
+        if self.dispatcher.policy.prefixes:
+            view.keys = prefixes.keys(record.prompt, salt)
         stream = self.streams[view.id] = Stream(
             self.pool,
             view,
             record,
             sampling(asked, rendered, view.limit),
-            salt=self._salt(tenant),
+            salt=salt,
             weight=tenant.weight,
             done=self._done,
         )
@@ -254,7 +258,7 @@ class Gateway:
         exchange: Exchange,
         told: Told,
         tenant: Tenant,
-        priority: int,
+        urgent: Urgency,
         body: Mapping[str, Any],
     ) -> None:
         metrics.PINNED.labels(tenant.name).inc()
@@ -263,10 +267,10 @@ class Gateway:
             prompt=_size(body) // _TYPICAL_TOKEN,
             limit=int(next((body[name] for name in _LIMITS if body.get(name)), 256)),
             arrived=time.monotonic(),
-            priority=priority,
             tenant=tenant.name,
             movable=False,
         )
+        urgent.mark(view)
         self.pinned[view.id] = (view, told.pinned)
 
         async def place() -> Instance:
@@ -320,6 +324,8 @@ class Gateway:
 
     def _done(self, stream: Stream) -> None:
         self.streams.pop(stream.view.id, None)
+        if stream.record.finish is not None:
+            self.dispatcher.outputs.append(len(stream.record.generated))
         self.dispatcher.look()
 
     def _salt(self, tenant: Tenant) -> str:

@@ -2,25 +2,33 @@
 
 Requests wait here, not in engines' queues, where order is no tenant's share and nothing can be
 taken back: an engine is sent no more than fits, but for one that waits at its door, so that it is
-never idle. Among the engines that are open the pool's policy chooses. Whatever changes (a request
-ends, an engine comes or goes) has the queue looked at again.
+never idle. Priorities and tenants' shares say whose turn it is, the policy's order which of that
+tenant's requests it is (`serving.fair_queue`); among the engines that are open the policy chooses.
+Nobody passes the first that waits, unless the policy keeps room for that one. Whatever changes (a
+request ends, an engine comes or goes) has the queue looked at again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 from fairstow.gateway.fleet import Fleet, Instance
 from fairstow.gateway.openai.errors import ApiError
 from fairstow.serving.fair_queue import FairQueue
-from fairstow.serving.model import PoolView, RequestView
-from fairstow.serving.policies.protocols import Dispatcher as Policy
+from fairstow.serving.model import InstanceView, PoolView, RequestView
+from fairstow.serving.policies.protocols import Policy
 
 MOST_WAITING = 1000
 RETRY_SECONDS = 5.0
 DOOR = 1
 """Requests that may wait on an engine for its memory."""
+OFFERED = 32
+"""Of those that wait, how many are offered to the policy at once."""
+HISTORY = 1000
+"""Lengths of answers that policies are told of."""
 
 
 class Ticket:
@@ -35,7 +43,12 @@ class Ticket:
 
 
 class Dispatcher:
-    """The queue. Attributes: policy: chooses among the engines that are open."""
+    """The queue.
+
+    Attributes:
+        policy: orders it and chooses among the engines that are open.
+        outputs: tokens of the last answers that ended by themselves.
+    """
 
     def __init__(
         self,
@@ -46,6 +59,7 @@ class Dispatcher:
     ) -> None:
         self._fleet = fleet
         self.policy = policy
+        self.outputs: deque[int] = deque(maxlen=HISTORY)
         self._clock = clock
         self._most = most_waiting
         self._queue: FairQueue[Ticket] = FairQueue()
@@ -70,13 +84,21 @@ class Dispatcher:
         self, request: RequestView, weight: float, placed: Callable[[Instance], None]
     ) -> Ticket:
         """Queue a new request; `placed` is called once, when it has an engine."""
+        cost = request.prompt + min(request.limit, request.prompt + 256)
+        return self._push(request, weight, placed, cost)
+
+    def wait_again(
+        self, request: RequestView, weight: float, placed: Callable[[Instance], None]
+    ) -> Ticket:
+        """Queue one that was paused: by its priority and arrival, and its tenant pays once."""
+        return self._push(request, weight, placed, 0)
+
+    def _push(
+        self, request: RequestView, weight: float, placed: Callable[[Instance], None], cost: float
+    ) -> Ticket:
         ticket = Ticket(request, placed)
         ticket.number = self._queue.push(
-            ticket,
-            priority=request.priority,
-            tenant=request.tenant,
-            weight=weight,
-            cost=request.prompt + min(request.limit, request.prompt + 256),
+            ticket, priority=request.priority, tenant=request.tenant, weight=weight, cost=cost
         )
         self.look()
         return ticket
@@ -105,30 +127,58 @@ class Dispatcher:
         if self._looking is None and self._queue:
             self._looking = asyncio.get_running_loop().call_soon(self._look)
 
-    def choose(self, request: RequestView, *, but: str = "") -> Instance | None:
-        """Return the engine for a request now; None if there is no room."""
+    def choose(
+        self, request: RequestView, *, but: str = "", before: Sequence[RequestView] = ()
+    ) -> Instance | None:
+        """Return the engine for a request now; None if there is no room.
+
+        Args:
+            request: what is to be placed.
+            but: where it may not go.
+            before: those that wait before it, in their order.
+        """
         serving = [each for each in self._fleet.serving() if each.name != but]
         views = [each.place.view for each in serving if _open(each, request)]
         if not views:
             return None
-        pool = PoolView(views, now=self._clock(), turn=self._turn)
-        chosen = self.policy.dispatch(request, pool).instance
+        chosen = self.policy.dispatcher.dispatch(request, self.pool(views, before)).instance
         return None if chosen is None else self._fleet[chosen]
+
+    def pool(self, views: Sequence[InstanceView], waiting: Sequence[RequestView]) -> PoolView:
+        """Return what policies see of it all now."""
+        return PoolView(
+            views, now=self._clock(), turn=self._turn, waiting=waiting, outputs=self.outputs
+        )
+
+    def waiting(self) -> list[RequestView]:
+        """Return the first that wait, in the order in which they would be served."""
+        return [ticket.request for _, ticket in self._first()]
+
+    def _first(self) -> Iterator[tuple[int, Ticket]]:
+        key = self.policy.order.key(self.pool((), ()))
+        return islice(self._queue.order(lambda ticket: key(ticket.request)), OFFERED)
 
     def _look(self) -> None:
         self._looking = None
-        while (ticket := self._queue.head()) is not None:
-            instance = self.choose(ticket.request)
-            if instance is None:
-                if any(each.place.view.takes(ticket.request) for each in self._fleet.serving()):
-                    return
+        before: list[RequestView] = []
+        for number, ticket in self._first():
+            if number not in self._queue:
+                continue  # it left when another was placed
+            instance = self.choose(ticket.request, before=before)
+            if instance is not None:
+                self._queue.take(number)
+                self._turn += 1
+                instance.place.add(ticket.request)
+                ticket.placed(instance)
+            elif not any(each.place.view.takes(ticket.request) for each in self._fleet.serving()):
                 # Nobody could ever take it as things are: it holds up nobody else.
-                self._stranded.append(self._queue.pop())
-                continue
-            self._queue.pop()
-            self._turn += 1
-            instance.place.add(ticket.request)
-            ticket.placed(instance)
+                self._stranded.append(self._queue.take(number))
+            elif self.policy.overtaking:
+                before.append(ticket.request)
+            else:
+                return
+        if not before and self._queue:
+            self.look()  # there are more than were offered
 
 
 def _open(instance: Instance, request: RequestView) -> bool:

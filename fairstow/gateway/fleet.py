@@ -66,9 +66,9 @@ class Instance:
     def learn(self, facts: Capabilities) -> None:
         """Take in what it is."""
         self.facts = facts
-        view = self.place.view
-        view.capacity = facts.kv_tokens or UNKNOWN_CAPACITY
-        view.compatibility = facts.compatibility
+        self.place.learn(facts.kv_tokens or UNKNOWN_CAPACITY, max(1, facts.block))
+        self.place.view.compatibility = facts.compatibility
+        self.place.view.speed = facts.speed
         self.show()
 
     def show(self) -> None:
@@ -146,6 +146,7 @@ class Fleet:
                     if new:
                         instance.learn(await instance.engine.probe())
                     instance.load = await instance.engine.load()
+                    instance.place.correct(instance.load)
             except (EngineError, TimeoutError) as error:
                 self._missed(instance, str(error) or "no answer in time")
                 instance.known = False

@@ -57,6 +57,7 @@ class _Reached:
     key: str
     weights: str
     priorities: bool
+    speed: float
 
 
 class Following:
@@ -158,7 +159,7 @@ class Following:
             moves=limits.max_moves_per_instance,
         )
         chosen = policy(spec.dispatch, settings)
-        self._gateway.dispatcher.policy = chosen.dispatcher
+        self._gateway.dispatcher.policy = chosen
         self._mover.rescheduler = chosen.rescheduler if limits.enabled else None
         self._mover.leaving = limits.max_moves_per_instance
 
@@ -166,7 +167,9 @@ class Following:
     def _how(known: Known, instance: Instance) -> _Reached:
         engines = known.spec.engines
         url = instance.url(engines.port)
-        return _Reached(engines.type, url, known.api_key, instance.weights, instance.priorities)
+        return _Reached(
+            engines.type, url, known.api_key, instance.weights, instance.priorities, instance.speed
+        )
 
     async def _use(self, name: str, how: _Reached) -> None:
         if self._reached.get(name) == how:
@@ -177,7 +180,7 @@ class Following:
         self._reached[name] = how
 
     def _engine(self, name: str, how: _Reached) -> Engine:
-        declared = Declared(weights=how.weights, priority=how.priorities)
+        declared = Declared(weights=how.weights, priority=how.priorities, speed=how.speed)
         make = KINDS[ADAPTERS[how.kind]]
         return make(
             self._session,

@@ -20,6 +20,7 @@ from fairstow.gateway.openai.answers import Answer, ChoiceAnswer, Usage, usage
 from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.openai.responses import ResponseAnswer
 from fairstow.gateway.streams import Stream
+from fairstow.gateway.urgency import Urgency
 from fairstow.serving.model import RequestView
 from fairstow.serving.record import Record
 from fairstow.serving.requests import Asked, Endpoint
@@ -162,7 +163,7 @@ def sampling(asked: Asked, rendered: Rendered, limit: int) -> Sampling:
 
 
 def parts(
-    asked: Asked, instance: Instance, ids: list[int], tenant: str, priority: int
+    asked: Asked, instance: Instance, ids: list[int], tenant: str, urgent: Urgency
 ) -> tuple[RequestView, Record]:
     """Return what policies see of a request, and its record. Raises ApiError."""
     facts = instance.facts
@@ -180,10 +181,10 @@ def parts(
         prompt=len(ids),
         limit=most,
         arrived=time.monotonic(),
-        priority=priority,
         tenant=tenant,
         compatibility=facts.compatibility,
     )
+    urgent.mark(view)
     return view, record
 
 

@@ -5,15 +5,34 @@ it is sent: a request is admitted if its tokens fit and nobody waits before it, 
 room in the order of its coming; its tokens are counted as they pass. `InstanceView`s are kept up to
 date in O(1) a token. Changed by `dispatching` and `streams`, read by policies and the admin port.
 
-Invariants, for each instance: used = Σ size of those admitted + of those on their way here; demand
-= Σ size of those that wait; batch and queued are their numbers.
+An engine may have other consumers: more gateways of its pool, or somebody's client. What it says of
+itself once a second is more than ours then; what two reports in a row say beyond ours counts as
+*others'* until the next. One report alone would count what has just ended as somebody else's.
+
+Invariants, for each instance: used = Σ size of those admitted + of those on their way here + of
+others; demand = Σ size of those that wait; batch = those admitted + others; queued = those that
+wait + others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
+from fairstow.gateway.engines.protocol import Load
 from fairstow.serving.model import InstanceView, Phase, RequestView
+from fairstow.serving.prefixes import Prefixes
+
+NOISE = 0.02
+"""Of an engine's memory: where its count and ours of the same requests may differ."""
+
+
+class Others(NamedTuple):
+    """What an engine does for others."""
+
+    used: int = 0
+    running: int = 0
+    waiting: int = 0
 
 
 class Place:
@@ -22,6 +41,8 @@ class Place:
     Attributes:
         view: what policies see of it.
         admitted, waiting: by id; those that wait in the order of their coming.
+        prefixes: of prompts that were sent here.
+        others: what the engine does for others.
     """
 
     def __init__(self, name: str, capacity: int, block: int, compatibility: str) -> None:
@@ -31,7 +52,31 @@ class Place:
         self.admitted: dict[str, RequestView] = {}
         self.waiting: dict[str, RequestView] = {}
         self._coming: dict[str, int] = {}
+        self.others = self._reported = Others()
+        self.learn(capacity, block)
         self._priorities: dict[int, int] = {}
+
+    def learn(self, capacity: int, block: int) -> None:
+        """Take in how much memory it has; an engine that says so anew has nothing cached."""
+        self.view.capacity = capacity
+        if not len(self):  # what is here was counted in blocks as they were
+            self.view.block = block
+        self.prefixes = Prefixes(capacity)
+        self.view.cached = self.prefixes.cached
+
+    def correct(self, load: Load) -> None:
+        """Take in what the engine says of itself."""
+        view, before = self.view, self.others
+        used = round(load.kv_used * view.capacity) - (view.used - before.used)
+        more = max(0, load.running + load.waiting - len(self))
+        waiting = min(more, max(0, load.waiting - len(self.waiting)))
+        reported = Others(used if used > NOISE * view.capacity else 0, more - waiting, waiting)
+        others = Others(*map(min, zip(reported, self._reported, strict=True)))
+        self._reported, self.others = reported, others
+        view.used += others.used - before.used
+        view.batch += others.running - before.running
+        self._count_waiting()
+        self._promote()
 
     def requests(self) -> Iterator[RequestView]:
         """Yield what is on it."""
@@ -48,6 +93,8 @@ class Place:
         """A leg of it starts here."""
         self.forget(request)
         view = self.view
+        if request.keys:
+            self.prefixes.add(request.keys)
         self._priorities[request.priority] = self._priorities.get(request.priority, 0) + 1
         view.priorities = self._priorities.keys()
         size = view.size(request.length + 1)
@@ -124,6 +171,6 @@ class Place:
 
     def _count_waiting(self) -> None:
         view = self.view
-        view.queued = len(self.waiting)
+        view.queued = len(self.waiting) + self.others.waiting
         head = next(iter(self.waiting.values()), None)
         view.head = view.size(head.length + 1) if head else 0

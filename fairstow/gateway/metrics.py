@@ -65,6 +65,11 @@ RESUMED = Counter(
     "Requests that lost their engine and were started anew from their tokens.",
     registry=REGISTRY,
 )
+PAUSED = Counter(
+    "fairstow_gateway_paused_requests_total",
+    "Running requests that gave their place up to a more urgent one, and went on later.",
+    registry=REGISTRY,
+)
 WAITING = Gauge(
     "fairstow_gateway_waiting_requests",
     "Requests in the gateway's queue.",

@@ -4,6 +4,8 @@ A turn looks at every engine, begins what may begin, and ends; what is under way
 One request at a time is copied from or to an engine: what the next one copies would hold up the
 last stage of the one before, when a client waits. Those that are recomputed are bounded, too; those
 that have said nothing yet carry nothing and go at once. What can't be moved is waited for.
+The same turn pauses requests where the policy does, so that more urgent ones get their place, and
+has those paused for `PAUSE_SECONDS` go on before all others.
 """
 
 from __future__ import annotations
@@ -12,16 +14,21 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+import structlog
+
 from fairstow.gateway.fleet import Instance
 from fairstow.gateway.streams import Pool, Stream
-from fairstow.serving.model import PoolView
 from fairstow.serving.policies.protocols import Rescheduler
 from fairstow.serving.wire import Move, State, Taken
+
+log = structlog.get_logger(__name__)
 
 LEAVING = 4
 """Most requests that leave one engine at the same time and had begun to speak."""
 DRAIN_TURN_SECONDS = 0.02
 TURN_SECONDS = 0.5
+PAUSE_SECONDS = 30.0
+"""Longest pause, but for the time until there is room; how often, the policy bounds."""
 
 
 class Mover:
@@ -53,9 +60,11 @@ class Mover:
         while True:
             draining = self.drain()
             now = self._clock()
-            if self.rescheduler is not None and now - rescheduled >= TURN_SECONDS:
+            if now - rescheduled >= TURN_SECONDS:
                 rescheduled = now
-                self._reschedule(self.rescheduler)
+                if self.rescheduler is not None:
+                    self._reschedule(self.rescheduler)
+                self._pause(now)
             self._moved.clear()
             with suppress(TimeoutError):
                 pause = DRAIN_TURN_SECONDS if draining else TURN_SECONDS
@@ -115,8 +124,25 @@ class Mover:
             views.append(each.place.view)
         if len(views) < 2:
             return
-        for found in rescheduler.migrations(PoolView(views, now=self._clock())):
+        pool = self._dispatcher.pool(views, self._dispatcher.waiting())
+        for found in rescheduler.migrations(pool):
             self._propose(Move(found.request, found.source, found.destination, found.reason))
+
+    def _pause(self, now: float) -> None:
+        # 1. Nobody is paused for ever.
+        for stream in self._streams.values():
+            if stream.paused is not None and now - stream.paused >= PAUSE_SECONDS:
+                stream.hurry()
+        # 2. Others give way, if the policy says so.
+        pauser = self._dispatcher.policy.pauser
+        if pauser is None or not len(self._dispatcher):
+            return
+        waiting = self._dispatcher.waiting()
+        views = [each.place.view for each in self._fleet.serving()]
+        for found in pauser.pauses(waiting, self._dispatcher.pool(views, waiting)):
+            paused = self._streams.get(found.request)
+            if paused is not None and paused.pause():
+                log.info("paused", request=found.request, reason=found.reason)
 
     def _leaving(self, source: Instance) -> int:
         return sum(

@@ -38,7 +38,7 @@ from fairstow.kube.aio.tasks import first, running
 from fairstow.kube.flags import Address
 from fairstow.kube.loop_server import LoopServer
 from fairstow.kube.tls import self_signed
-from fairstow.serving.policies import policy
+from fairstow.serving.policies.protocols import Policy
 
 LISTEN_BACKLOG = 2048
 _LAST_SECONDS = 2.0
@@ -57,7 +57,7 @@ class Settings:
         tenants: their file; None lets everybody in, on a loopback port.
         admin_token: what the admin port asks for; None where only this machine reaches it.
         secret: keeps tenants' prefixes apart in engines; the same for all replicas of a pool.
-        dispatch: the policy's name. reschedule: whether it moves requests, too.
+        policy: how requests are spread. reschedule: whether it moves them, too.
         grace: seconds for running requests at the end.
         linger: seconds before, in which requests are taken though it isn't ready any more.
         followed: the ServingPool that says engines, tenants and policy; None: they are given here.
@@ -70,7 +70,7 @@ class Settings:
     tenants: Path | None
     admin_token: str | None
     secret: bytes
-    dispatch: str
+    policy: Policy
     reschedule: bool
     most_waiting: int = MOST_WAITING
     limits: Limits
@@ -193,14 +193,13 @@ async def gateway_of(
         who = tenants.read(settings.tenants, clock, settings.replicas)
     else:
         who = Tenants((), clock) if settings.followed else Tenants.anybody(clock)
-    chosen = policy(settings.dispatch)
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
         fleet = Fleet()
-        dispatcher = Dispatcher(fleet, chosen.dispatcher, clock, settings.most_waiting)
+        dispatcher = Dispatcher(fleet, settings.policy, clock, settings.most_waiting)
         pool = Pool(fleet, dispatcher, Pairs(fleet), asyncio.Event())
         app = Gateway(pool, who, settings.secret, settings.limits)
-        rescheduler = chosen.rescheduler if settings.reschedule else None
+        rescheduler = settings.policy.rescheduler if settings.reschedule else None
         mover = Mover(pool, app.streams, clock, rescheduler)
         for make in settings.engines:
             fleet.add(make(session))

@@ -8,6 +8,7 @@ going on at how many engines. A task ends with its context, and with it what the
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
@@ -22,9 +23,9 @@ from fairstow.gateway.fleet import Fleet, Instance
 from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.outbox import Outbox
 from fairstow.gateway.pairs import Pairs
-from fairstow.serving import handover
+from fairstow.serving import handover, prefixes
 from fairstow.serving.handover import Action, Ended, Event, Fault, Handover, Said, Way
-from fairstow.serving.model import RequestView
+from fairstow.serving.model import Phase, RequestView
 from fairstow.serving.record import Record, continued
 from fairstow.serving.tokens import Piece, Sampling
 
@@ -61,6 +62,7 @@ class Stream:
         handover: where it is.
         outbox: what its client hasn't taken yet.
         moves: how often it moved; `legs` also counts new starts.
+        paused: since when it waits for others' sake; None if it doesn't.
         spoke: when it last said something, 0 before.
         done: called once, after its end.
     """
@@ -87,6 +89,7 @@ class Stream:
         self.moves = 0
         self.legs = 0
         self.spoke = self.poked = 0.0
+        self.paused: float | None = None
         self._sampling = sampling
         self._salt = salt
         self._weight = weight
@@ -136,6 +139,18 @@ class Stream:
         )
         return ""
 
+    def pause(self) -> bool:
+        """Give its place up; False if that can't be now. It waits its turn, `hurry` ends that."""
+        self.tell(handover.Pause())
+        return self.paused is not None
+
+    def hurry(self) -> None:
+        """It was paused for long enough: it goes before all others."""
+        if self.paused is not None and self._ticket is not None:
+            self.paused = None
+            self._dispatcher.leave(self._ticket)
+            self._ticket = self._dispatcher.resume(self.view, self._placed)
+
     @property
     def at(self) -> Instance | None:
         """Where the leg runs that its client hears."""
@@ -168,8 +183,9 @@ class Stream:
         return WAYS[self._pairs.movement(source, destination)]
 
     def _placed(self, instance: Instance) -> None:
-        self._ticket = None
+        self._ticket = self.paused = None
         self._at = instance  # the dispatcher has counted it
+        self.view.resumed = time.monotonic()
         self.tell(handover.Placed(instance.name))
 
     def _do(self, action: Action) -> None:
@@ -189,14 +205,25 @@ class Stream:
                 self._moved(action)
             case handover.Stayed():
                 self._stayed(action)
-            case handover.Park():
-                metrics.RESUMED.inc()
-                if self._at is not None:
-                    self._at.recomputed += 1
-                self._sync()
-                self._ticket = self._dispatcher.resume(self.view, self._placed)
+            case handover.Park(paused):
+                self._park(paused=paused)
             case handover.Fail(fault):
                 self.outbox.fail(_failure(fault))
+
+    def _park(self, *, paused: bool) -> None:
+        now = self._at
+        self._sync()
+        self.view.phase = Phase.QUEUED
+        if paused:
+            metrics.PAUSED.inc()
+            self.view.pauses += 1
+            self.paused = time.monotonic()
+            self._ticket = self._dispatcher.wait_again(self.view, self._weight, self._placed)
+            return
+        metrics.RESUMED.inc()
+        if now is not None:
+            now.recomputed += 1
+        self._ticket = self._dispatcher.resume(self.view, self._placed)
 
     def _deliver(self, piece: Piece) -> None:
         self._sync()
@@ -337,6 +364,11 @@ class Stream:
             self._to = to
             self.view.moving = to is not None
 
+    def _remember(self) -> None:
+        """Let the ledger know what its engine has cached now; the next prompt may begin with it."""
+        if self._at is not None and self.view.keys:
+            self._at.place.prefixes.add(prefixes.keys(self.record.tokens(), self._salt))
+
     def _spawn(self, number: int, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks[number] = task
@@ -377,6 +409,7 @@ class Stream:
         if self._over:
             return
         self._over = True
+        self._remember()
         self._sync()
         self._end_alarm()
         if self._ticket is not None:

@@ -10,6 +10,7 @@ A YAML list, usually a Secret that is mounted as a file:
       requestsPerMinute: 600    # a minute's worth may come at once; left out: no limit
       tokensPerMinute: 1000000  # of prompts and answers; what was used is counted afterwards
       concurrent: 100           # requests at the same time
+      deadlines: true           # its requests may name deadlines; left out: no
 
 A bucket of b tokens that fills at r a second holds min(b, level + r·dt); a request is let in while
 its level is positive, so that one may go over by one request's tokens and pays it back.
@@ -47,6 +48,7 @@ class Entry(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     concurrent: int | None = None
+    deadlines: bool = False
 
 
 class Bucket:
@@ -85,6 +87,7 @@ class Tenant:
         self.name = entry.name
         self.weight = entry.weight
         self.priorities = entry.priorities
+        self.deadlines = entry.deadlines
         self.running = 0
         self._concurrent = _share(entry.concurrent, replicas)
         requests, tokens = entry.requests_per_minute, entry.tokens_per_minute
@@ -160,7 +163,7 @@ class Tenants:
     def anybody(cls, clock: Callable[[], float]) -> Tenants:
         """Return what lets everybody in, for a port that only this machine reaches."""
         tenants = cls((), clock)
-        entry = Entry("local", [], priorities=("normal", "high", "low"))
+        entry = Entry("local", [], priorities=("normal", "high", "low"), deadlines=True)
         tenants._anybody = Tenant(entry, clock, 1)
         return tenants
 

@@ -10,79 +10,130 @@ so that over any time in which two tenants both wait, what they got differs from
 ratio by at most one request each, however many either of them has queued. A tenant that was idle
 saves nothing up. Requests that ran already and lost their engine come before all others.
 
-Called by the gateway's dispatcher. Work is O(log n) per request.
+Shares say which tenant is next, a *key* which of that tenant's requests: a policy's order (by
+deadline, say) holds among one tenant's requests of one priority, and takes nothing from others. So
+tags belong to tenants, not to requests: a tenant's tag moves on by the cost of what it was served.
+
+Called by the gateway's dispatcher. `order` is O(n log n), the rest O(1).
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
-_RESUMED = float("-inf")
+Key = Callable[[Item], Any]
+
+
+@dataclass(slots=True)
+class _Flow(Generic[Item]):
+    """What one tenant has waiting at one priority. Attributes: start: its next one's tag."""
+
+    start: float
+    weight: float
+    waiting: dict[int, tuple[Item, float]] = field(default_factory=dict)
 
 
 class FairQueue(Generic[Item]):
-    """Waiting items, each by its own key."""
+    """Waiting items, each by the number it got."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, float, int, Item]] = []
-        self._waiting: dict[int, Item] = {}
         self._numbers = 0
+        self._resumed: dict[int, Item] = {}
+        self._flows: dict[tuple[int, str], _Flow[Item]] = {}
+        self._where: dict[int, tuple[int, str]] = {}
         self._virtual: dict[int, float] = {}
         self._finish: dict[tuple[int, str], float] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._resumed) + len(self._where)
 
-    def __iter__(self) -> Iterator[Item]:
-        """Yield all that wait, in the order of their coming."""
-        return iter(list(self._waiting.values()))
+    def __contains__(self, number: int) -> bool:
+        return number in self._resumed or number in self._where
 
     def push(self, item: Item, *, priority: int, tenant: str, weight: float, cost: float) -> int:
         """Add an item, whose turn is by its tenant's share; return its number."""
-        start = max(self._virtual.get(priority, 0.0), self._finish.get((priority, tenant), 0.0))
-        self._finish[priority, tenant] = start + cost / weight
-        return self._add((priority, start), item)
+        self._numbers += 1
+        whose = priority, tenant
+        flow = self._flows.get(whose)
+        if flow is None:
+            start = max(self._virtual.get(priority, 0.0), self._finish.get(whose, 0.0))
+            flow = self._flows[whose] = _Flow(start, weight)
+        flow.weight = weight
+        flow.waiting[self._numbers] = item, cost
+        self._where[self._numbers] = whose
+        return self._numbers
 
     def resume(self, item: Item) -> int:
         """Add an item that had its turn already; return its number."""
-        return self._add((_RESUMED, 0.0), item)
-
-    def _add(self, order: tuple[float, float], item: Item) -> int:
         self._numbers += 1
-        self._waiting[self._numbers] = item
-        heapq.heappush(self._heap, (*order, self._numbers, item))
+        self._resumed[self._numbers] = item
         return self._numbers
 
-    def head(self) -> Item | None:
-        """Return who is next; None if nobody waits."""
-        while self._heap and self._heap[0][2] not in self._waiting:
-            heapq.heappop(self._heap)
-        return self._heap[0][3] if self._heap else None
+    def order(self, key: Key[Item]) -> Iterator[tuple[int, Item]]:
+        """Yield all that wait in the order they would be taken; the least key of a tenant first.
 
-    def pop(self) -> Item:
-        """Take out who is next."""
-        item = self.head()
-        assert item is not None
-        priority, start, number, _ = heapq.heappop(self._heap)
-        del self._waiting[number]
-        if priority != _RESUMED:
-            self._virtual[int(priority)] = start
-        if not self._waiting:
-            self._forget()
+        It is the order at the first step: taking what it yields doesn't disturb it.
+        """
+        yield from list(self._resumed.items())
+        flows = [
+            (*whose, flow.start, flow.weight, _sorted(flow, key))
+            for whose, flow in self._flows.items()
+        ]
+        heap = [
+            (priority, start, tenant, weight, items, 0)
+            for priority, tenant, start, weight, items in flows
+        ]
+        heapq.heapify(heap)
+        while heap:
+            priority, start, tenant, weight, items, at = heap[0]
+            number, item, cost = items[at]
+            if at + 1 < len(items):
+                after = (priority, start + cost / weight, tenant, weight, items, at + 1)
+                heapq.heapreplace(heap, after)
+            else:
+                heapq.heappop(heap)
+            yield number, item
+
+    def take(self, number: int) -> Item:
+        """Take one out, which has its turn, and charge its tenant."""
+        if number in self._resumed:
+            return self._resumed.pop(number)
+        whose = self._where.pop(number)
+        flow = self._flows[whose]
+        item, cost = flow.waiting.pop(number)
+        priority, _ = whose
+        self._virtual[priority] = max(self._virtual.get(priority, 0.0), flow.start)
+        flow.start += cost / flow.weight
+        self._tidy(whose)
         return item
 
     def remove(self, number: int) -> bool:
         """Take one out that waits no longer; False if it had its turn."""
-        gone = self._waiting.pop(number, None) is not None
-        if gone and not self._waiting:
-            self._forget()
-        return gone
+        if self._resumed.pop(number, None) is not None:
+            return True
+        whose = self._where.pop(number, None)
+        if whose is None:
+            return False
+        del self._flows[whose].waiting[number]
+        self._tidy(whose)
+        return True
 
-    def _forget(self) -> None:
-        """Nobody waits: what tenants got so far counts no more."""
-        self._heap.clear()
-        self._virtual.clear()
-        self._finish.clear()
+    def _tidy(self, whose: tuple[int, str]) -> None:
+        """Forget a tenant that has nothing waiting, and everything once nobody has."""
+        flow = self._flows[whose]
+        if not flow.waiting:
+            self._finish[whose] = flow.start
+            del self._flows[whose]
+        if not self._flows:
+            self._virtual.clear()
+            self._finish.clear()
+
+
+def _sorted(flow: _Flow[Item], key: Key[Item]) -> list[tuple[int, Item, float]]:
+    items = [(number, item, cost) for number, (item, cost) in flow.waiting.items()]
+    items.sort(key=lambda each: key(each[1]))
+    return items

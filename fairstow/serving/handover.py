@@ -16,9 +16,9 @@ aborted; if the destination fails or takes too long it is delivered, and the req
 source that can't copy while it runs (`Way.STOPPED`) is aborted first.
 
 Whatever breaks, the ids are at hand: with no leg left the request is parked and starts anew from
-its ids wherever there is room. A leg that its engine refuses for good, or `STRIKES` legs one after
-the other that broke without a token, end the request, so that one which kills engines doesn't kill
-them all.
+its ids wherever there is room. So does one that is paused for the sake of others. A leg that its
+engine refuses for good, or `STRIKES` legs one after the other that broke without a token, end the
+request, so that one which kills engines doesn't kill them all.
 
 Source: Llumnix (OSDI'24) section 4.2, multi-stage migration; on stock engines nobody but the
 gateway knows the order of tokens, so that the hand-over is decided here. The gateway's `streams`
@@ -103,6 +103,10 @@ class Withdrawn(Event, frozen=True, gc=False):
     move: int
 
 
+class Pause(Event, frozen=True, gc=False):
+    """Give the place up for a while, unless it is on its way elsewhere."""
+
+
 class Over(Event, frozen=True, gc=False):
     """The client left, or the record ended itself."""
 
@@ -149,7 +153,9 @@ class Deliver(Action, frozen=True, gc=False):
 
 
 class Park(Action, frozen=True, gc=False):
-    """Nothing runs: place it anew."""
+    """Nothing runs: place it anew. Attributes: paused: it was told to wait its turn again."""
+
+    paused: bool = False
 
 
 class Moved(Action, frozen=True, gc=False):
@@ -242,6 +248,8 @@ class Handover:
                 return [self._start(event.engine)] if parked else []
             case Move():
                 return self._move(event)
+            case Pause():
+                return self._pause()
             case Withdrawn():
                 going = self._going
                 known = going is not None and going.number == event.move
@@ -324,6 +332,13 @@ class Handover:
             self._leg = None
             return [Abort(leg.number), self._last(self._going, leg.engine)]
         return [self._prepare(self._going, leg.engine)]
+
+    def _pause(self) -> list[Action]:
+        leg = self._leg
+        if leg is None or self._going is not None or not leg.spoke:
+            return []
+        self._leg = None
+        return [Abort(leg.number), Park(paused=True)]
 
     def _prepared(self, event: Prepared) -> list[Action]:
         going = self._going

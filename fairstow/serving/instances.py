@@ -5,6 +5,7 @@ Called by gateways, which watch the pods, InstanceDrains and the ServingPool of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,11 @@ Json = Mapping[str, Any]
 WEIGHTS = "fairstow.dev/weights"
 """Label of engines' pods: the same for all whose requests may go on on each other."""
 
+SPEED = "fairstow.dev/speed"
+"""Label of engines' pods: how much faster than the pool's slowest they decode, such as "2.5"."""
+
 _REVISIONS = ("pod-template-hash", "controller-revision-hash")
+_NUMBER = re.compile(r"\d{1,4}(\.\d{1,4})?")
 _FLAG = "--scheduling-policy priority"
 
 
@@ -32,6 +37,7 @@ class Instance:
         draining: it hands its requests over: somebody asked for that, or it is terminating.
         weights: what tells its model from others: its label `WEIGHTS`, or its rollout's revision.
         priorities: its command has it order its queue by priority.
+        speed: of its GPU, relative to the pool's slowest: its label `SPEED`.
     """
 
     name: str
@@ -42,6 +48,7 @@ class Instance:
     draining: bool
     weights: str = ""
     priorities: bool = False
+    speed: float = 1.0
 
     def url(self, port: int) -> str:
         """Return where it answers."""
@@ -75,6 +82,7 @@ def _instance(pod: Json, draining: set[str]) -> Instance:
         terminating=terminating,
         draining=terminating or meta["uid"] in draining,
         weights=_weights(meta.get("labels") or {}),
+        speed=_speed((meta.get("labels") or {}).get(SPEED, "")),
         priorities=_by_priority((pod.get("spec") or {}).get("containers") or ()),
     )
 
@@ -86,6 +94,11 @@ def _weights(labels: Mapping[str, str]) -> str:
     requests goes on in the next one: they end where they are, or within the drain's deadline.
     """
     return next((labels[key] for key in (WEIGHTS, *_REVISIONS) if labels.get(key)), "")
+
+
+def _speed(text: str) -> float:
+    """Read a label; one that is no speed says nothing."""
+    return float(text) if _NUMBER.fullmatch(text) and float(text) > 0 else 1.0
 
 
 def _by_priority(containers: Iterable[Json]) -> bool:

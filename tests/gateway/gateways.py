@@ -23,6 +23,8 @@ from fairstow.gateway.engines.protocol import Engine
 from fairstow.gateway.engines.vllm import VllmEngine
 from fairstow.gateway.service import MakeEngine, Ports, Settings, serve
 from fairstow.kube.flags import Address
+from fairstow.serving.policies import policy
+from fairstow.serving.policies.protocols import Policy
 from fairstow.serving.wire import Drains, Ledger, Move, Moves, RequestEntry, State, Taken
 from tests.gateway.servers import KEY, serving, url
 
@@ -59,17 +61,21 @@ class Site:
         keep_alive: float = 0.5,
         longest: int = 10 << 20,
         most_waiting: int = 1000,
+        spread: Policy | str = "least-loaded",
+        speeds: Mapping[str, float] | None = None,
     ) -> None:
         """Start a gateway over the engines that run, or those named; wait until it serves."""
         named = engines or {name: url(server) for name, server in self.servers.items()}
         settings = Settings(
             listen=LOCAL,
             admin=LOCAL,
-            engines=[_made(name, where) for name, where in named.items()],
+            engines=[
+                _made(name, where, (speeds or {}).get(name, 1.0)) for name, where in named.items()
+            ],
             tenants=tenants,
             admin_token=admin_token,
             secret=b"secret",
-            dispatch="least-loaded",
+            policy=policy(spread) if isinstance(spread, str) else spread,
             reschedule=False,
             most_waiting=most_waiting,
             limits=Limits(longest, keep_alive),
@@ -148,9 +154,9 @@ class Site:
             return reply.status, await reply.json(content_type=None), reply.headers
 
 
-def _made(name: str, where: str) -> MakeEngine:
+def _made(name: str, where: str, speed: float) -> MakeEngine:
     def make(session: aiohttp.ClientSession) -> Engine:
-        declared = Declared(weights="1", priority=True)
+        declared = Declared(weights="1", priority=True, speed=speed)
         return VllmEngine(session, name, where, key=KEY, declared=declared)
 
     return make

@@ -10,12 +10,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairstow.gateway.engines.protocol import Load
 from fairstow.gateway.ledger import Place
 from fairstow.serving.model import Phase, RequestView
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["add", "speak", "remove", "expect", "forget"]),
+        st.sampled_from(["add", "speak", "remove", "expect", "forget", "correct"]),
         st.integers(0, 7),
         st.integers(1, 40),
     ),
@@ -46,17 +47,35 @@ def test_sums_are_those_of_the_requests(steps: list[tuple[str, int, int]]) -> No
         elif what == "forget":
             place.forget(request)
             coming.pop(request.id, None)
+        elif what == "correct":
+            place.correct(Load(running=which, waiting=tokens % 3, kv_used=tokens / 40))
         _check(place, coming)
 
 
+def test_others_are_what_two_reports_say() -> None:
+    place = Place("a", 1600, 16, "")
+    ours = RequestView(id="1", prompt=159, limit=500, arrived=0.0)
+    place.add(ours)
+    busy = Load(running=3, waiting=1, kv_used=0.5)
+    place.correct(busy)
+    assert (place.view.used, place.view.batch, place.view.queued) == (160, 1, 0)
+    place.correct(busy)
+    assert (place.view.used, place.view.batch, place.view.queued) == (800, 3, 1)
+    place.remove(ours)
+    assert (place.view.used, place.view.batch) == (640, 2)
+    place.correct(Load(running=0, waiting=0, kv_used=0.01))
+    assert (place.view.used, place.view.batch, place.view.queued) == (0, 0, 0)
+
+
 def _check(place: Place, coming: dict[str, int]) -> None:
+    others = place.others
     view = place.view
     admitted, waiting = list(place.admitted.values()), list(place.waiting.values())
     sizes = [view.size(each.length + 1) for each in admitted]
-    assert view.used == sum(sizes) + sum(coming.values())
-    assert view.batch == len(admitted)
+    assert view.used == sum(sizes) + sum(coming.values()) + others.used
+    assert view.batch == len(admitted) + others.running
     assert view.demand == sum(view.size(each.length + 1) for each in waiting)
-    assert view.queued == len(waiting)
+    assert view.queued == len(waiting) + others.waiting
     assert view.head == (view.size(waiting[0].length + 1) if waiting else 0)
     assert view.arriving == len(coming)
     assert set(view.priorities) == {each.priority for each in [*admitted, *waiting]}

@@ -28,6 +28,7 @@ from fairstow.serving.handover import (
     Moved,
     Over,
     Park,
+    Pause,
     Placed,
     Prepare,
     Prepared,
@@ -131,12 +132,14 @@ def test_in_any_order_of_events_the_client_sees_the_record(data: st.DataObject) 
 
 
 def _something(world: World, data: st.DataObject) -> None:
-    choices = ["move", "withdraw", "place", "stale"]
+    choices = ["move", "withdraw", "place", "pause", "stale"]
     choices += ["say", "say", "break"] * bool(world.legs) + ["prepared"] * bool(world.preparing)
     match data.draw(st.sampled_from(choices)):
         case "move":
             way = data.draw(st.sampled_from(Way))
             world.on(Move(data.draw(ENGINES), way, slack=data.draw(st.integers(0, 3))))
+        case "pause":
+            world.on(Pause())
         case "withdraw":
             world.on(Withdrawn(data.draw(st.integers(1, 9))))
         case "place":

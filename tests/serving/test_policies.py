@@ -350,7 +350,7 @@ def test_deadlines_decide_who_runs() -> None:
         for name, time in need.items()
     ]
     asked.append(request("steady", kind=Kind.LATENCY, pace=0.15, phase=Phase.QUEUED))
-    asked.sort(key=lambda r: rule.rank(r, seen))
+    asked.sort(key=rule.key(seen))
     assert [r.id for r in asked] == ["steady", "tight", "next", "wide", "late"]
 
 
@@ -372,7 +372,8 @@ def test_fast_instances_get_more_until_they_are_busy() -> None:
     busy = instance(1, *(request(i, 1_000) for i in range(12)), speed=2.0)
     assert HexGen().dispatch(new, pool(slow, busy)).instance == "i0"
     hurried = request("hurried", deadline=10.0)
-    assert HexGen().rank(hurried, pool()) < HexGen().rank(request("easy", deadline=90.0), pool())
+    rank = HexGen().key(pool())
+    assert rank(hurried) < rank(request("easy", deadline=90.0))
 
 
 def test_a_cached_prefix_draws_until_its_instance_is_busy() -> None:

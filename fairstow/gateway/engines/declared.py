@@ -16,6 +16,7 @@ class Declared(msgspec.Struct, frozen=True):
         slots: names the folder under llama.cpp's `--slot-save-path`; engines that say the same
             share it.
         max_length: most ids of a sequence, for servers that don't tell.
+        speed: how much faster than the pool's slowest engine it decodes.
     """
 
     weights: str = ""
@@ -23,3 +24,4 @@ class Declared(msgspec.Struct, frozen=True):
     lease: float = 30.0
     slots: str = ""
     max_length: int = 0
+    speed: float = 1.0

@@ -130,6 +130,7 @@ class LlamaCppEngine:
             movement=Movement.RECOMPUTE if missing else Movement.COPY,
             bounded=False,
             missing=tuple(missing),
+            speed=self._declared.speed,
         )
 
     async def load(self) -> Load:

@@ -114,6 +114,7 @@ class OpenAiEngine:
             movement=Movement.RECOMPUTE,
             bounded=False,
             missing=tuple(missing),
+            speed=self._declared.speed,
         )
 
     async def load(self) -> Load:

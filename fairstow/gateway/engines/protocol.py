@@ -155,6 +155,7 @@ class Capabilities(msgspec.Struct, frozen=True):
         bounded: whether holds overtake its queue, so that downtime doesn't depend on it.
         parses: whether it makes tool calls and reasoning of ids alone (`Engine.parse`).
         missing: what it lacks, as sentences that say what follows and what to change.
+        speed: of its GPU, relative to the pool's slowest, as declared.
     """
 
     kind: str
@@ -168,6 +169,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     bounded: bool
     parses: bool = False
     missing: Sequence[str] = ()
+    speed: float = 1.0
 
 
 class Load(msgspec.Struct, frozen=True):

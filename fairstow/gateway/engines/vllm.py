@@ -158,6 +158,7 @@ class VllmEngine:
             bounded=self._declared.priority,
             parses=await chats.parses(self._wire),
             missing=tuple(missing),
+            speed=self._declared.speed,
         )
 
     async def load(self) -> Load:

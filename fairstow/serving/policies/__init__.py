@@ -82,6 +82,7 @@ def _virtual_usage(settings: Settings) -> Policy:
         rescheduler=usage,
         pauser=Pausing(),
         scaler=settings.scaler,
+        overtaking=True,
     )
 
 
@@ -108,6 +109,7 @@ def _jitserve(settings: Settings) -> Policy:
         rescheduler=usage,
         pauser=order,
         scaler=settings.scaler,
+        overtaking=True,
     )
 
 
@@ -128,6 +130,7 @@ def _prefix_aware(settings: Settings) -> Policy:
         dispatcher=PrefixAware(),
         rescheduler=settings.usage,
         scaler=settings.scaler,
+        prefixes=True,
     )
 
 

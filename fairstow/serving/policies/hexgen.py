@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from fairstow.serving.model import Dispatch, InstanceView, PoolView, RequestView
 from fairstow.serving.policies.baselines import NO_INSTANCE, candidates, memory_load
 from fairstow.serving.policies.lengths import Outputs
+from fairstow.serving.policies.protocols import Key
 
 _WAITS = Dispatch(None, "no instance has room for it now")
 
@@ -47,10 +48,15 @@ class HexGen:
         best = max(roomy, key=score)
         return Dispatch(best.name, f"speed {best.speed:g}, load {_load(best):.2f}")
 
-    def rank(self, request: RequestView, pool: PoolView) -> tuple[float, ...]:
+    def key(self, pool: PoolView) -> Key:
         """Order the queue by priority, then urgency."""
-        left = Outputs(pool.outputs).mean_left(request) * self.step
-        return request.priority, request.deadline - pool.now - left, request.arrived
+        outputs = Outputs(pool.outputs)
+
+        def rank(request: RequestView) -> tuple[float, ...]:
+            left = outputs.mean_left(request) * self.step
+            return request.priority, request.deadline - pool.now - left, request.arrived
+
+        return rank
 
 
 def _load(instance: InstanceView) -> float:

@@ -23,6 +23,7 @@ from math import inf
 
 from fairstow.serving.model import Kind, Pause, Phase, PoolView, RequestView
 from fairstow.serving.policies.lengths import Outputs
+from fairstow.serving.policies.protocols import Key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +40,10 @@ class JustInTime:
     share: float = 0.5
     most: int = 2
 
-    def rank(self, request: RequestView, pool: PoolView) -> tuple[float, ...]:
+    def key(self, pool: PoolView) -> Key:
         """Order the queue."""
-        return self._ranked(self.bandwidth(request, pool.now, Outputs(pool.outputs)))
+        outputs = Outputs(pool.outputs)
+        return lambda request: self._ranked(self.bandwidth(request, pool.now, outputs))
 
     def _ranked(self, bandwidth: float) -> tuple[float, ...]:
         if bandwidth > self.speed:

@@ -5,11 +5,14 @@ same policies. Each answer is a function of the request and the pool as they are
 nothing between two questions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from fairstow.serving.model import Dispatch, Migration, Pause, PoolView, RequestView, Scale
+
+Key = Callable[[RequestView], tuple[float, ...]]
+"""What requests that wait are sorted by, the least first."""
 
 
 class Dispatcher(Protocol):
@@ -23,8 +26,8 @@ class Dispatcher(Protocol):
 class Order(Protocol):
     """Orders the pool's queue."""
 
-    def rank(self, request: RequestView, pool: PoolView) -> tuple[float, ...]:
-        """Return what requests that wait are sorted by, the least first."""
+    def key(self, pool: PoolView) -> Key:
+        """Return the key as it is now: for one sort, of many requests."""
         ...
 
 
@@ -55,10 +58,10 @@ class Scaler(Protocol):
 class FirstCome:
     """Urgent before less urgent, then in order of arrival."""
 
-    def rank(self, request: RequestView, pool: PoolView) -> tuple[float, ...]:
+    def key(self, pool: PoolView) -> Key:
         """Return priority and arrival."""
         del pool
-        return request.priority, request.arrived
+        return lambda request: (request.priority, request.arrived)
 
 
 _FIRST_COME = FirstCome()
@@ -66,7 +69,13 @@ _FIRST_COME = FirstCome()
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """One choice for a pool. Parts that are None are not done."""
+    """One choice for a pool. Parts that are None are not done.
+
+    Attributes:
+        overtaking: whether the dispatcher keeps room for who waits, so that those behind may be
+            offered to it, too; else nobody passes the first that waits.
+        prefixes: whether it asks what prefixes instances have cached.
+    """
 
     name: str
     dispatcher: Dispatcher
@@ -74,3 +83,5 @@ class Policy:
     rescheduler: Rescheduler | None = None
     pauser: Pauser | None = None
     scaler: Scaler | None = None
+    overtaking: bool = False
+    prefixes: bool = False

@@ -267,7 +267,8 @@ class Simulation:
     def _offer(self, now: float) -> None:
         """Offer the pool's queue to the policy, in its order, the first `OFFERED` of it."""
         self._sync_all(now)
-        self._queue.sort(key=lambda served: self._policy.order.rank(served.view, self._pool))
+        rank = self._policy.order.key(self._pool)
+        self._queue.sort(key=lambda served: rank(served.view))
         refused: list[Served] = []
         self._pool.waiting = before = []
         for served in self._queue[:OFFERED]:
