@@ -228,9 +228,13 @@ def new_secret() -> bytes:
 
 def _listen(where: Address) -> socket.socket:
     family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
-    return socket.create_server(
+    listener = socket.create_server(
         (where.host, where.port), family=family, backlog=LISTEN_BACKLOG, reuse_port=False
     )
+    # Connections inherit it. asyncio sets it only on sockets that name their protocol, and without
+    # it a token waits for the client to confirm the one before.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _server(app: Any, context: ssl.SSLContext | None = None) -> LoopServer:
