@@ -35,6 +35,7 @@ from fairstow.gateway.engines.protocol import Capabilities, Engine, EngineError,
 from fairstow.gateway.service import MakeEngine, Ports, Settings, serve
 from fairstow.kube.aio.tasks import first
 from fairstow.kube.flags import Address
+from fairstow.serving.policies import policy
 from fairstow.serving.wire import Drains, Ledger, State
 
 BEFORE, AFTER = 32, 16
@@ -273,7 +274,7 @@ async def _gateway(engines: Sequence[MakeEngine]) -> AsyncIterator[Ports]:
         tenants=None,
         admin_token=None,
         secret=b"of this run",
-        dispatch="least-loaded",
+        policy=policy("least-loaded"),
         reschedule=False,
         limits=Limits(10 << 20, 10.0),
         grace=1.0,
