@@ -83,7 +83,7 @@ def installed(real_cluster: RealCluster, values: dict[str, Any]) -> Iterator[Rea
             "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
         },
     }
-    real_cluster.apply([namespace, serving_pods.restricted(CHAT)])
+    real_cluster.apply([namespace, serving_pods.restricted(CHAT, drained=True)])
     real_cluster.helm(
         *("install", "fairstow", str(CHART), "-n", NAMESPACE, "--wait", "--timeout=4m"),
         *("--set-json", json.dumps(values)),
@@ -206,16 +206,16 @@ def test_a_pod_of_an_opted_in_namespace_is_scheduled_by_fairstow(
 
 
 def test_streams_outlive_the_pod_of_their_engine(installed: RealCluster) -> None:
-    pool = [serving_pods.engines(installed, CHAT, 2), serving_pods.pool(CHAT)]
-    installed.apply([*serving_pods.secrets(CHAT), *pool])
-    serving_pods.ready(installed, CHAT, engines=2)
+    serving_pods.start(installed, CHAT, 2)
     where = serving_pods.address(installed, CHAT)
     network, key = installed.network, serving_pods.CLIENT_KEY
     with crowd(where, key, network, count=20, tokens=150) as clients:
         clients.speaking(10)
         gone = serving_pods.names(installed, CHAT)[0]
-        installed.kubectl("-n", CHAT, "delete", "pod", gone, "--wait=false")
+        installed.kubectl("-n", CHAT, "delete", "pod", gone, "--timeout=50s")
         clients.unbroken()
+    assert serving_pods.events(installed, CHAT, "moved")
+    assert serving_pods.events(installed, CHAT, "leg broke") == []
     installed.kubectl("-n", CHAT, "delete", "deploy,spool", serving_pods.POOL)
 
 

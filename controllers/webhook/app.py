@@ -4,6 +4,7 @@ Called by `serve`. Each path takes reviews of its own kinds and no others, withi
 goes wrong is a sentence that the API server shows to the user.
 """
 
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -23,6 +24,7 @@ from fairstow.kube.aio.api import Api
 from fairstow.kube.problems import ApiError
 from fairstow.packing.admission import advice, approvals, pods
 from fairstow.packing.admission.world import World
+from fairstow.serving import engine_pods
 
 MAX_BODY = 8 << 20
 """Most bytes of a review: a plan before and after, 1.5 MiB each as the API server stores them."""
@@ -41,8 +43,8 @@ class Known(Serving, Protocol):
         """Return what is known now."""
 
 
-def build(api: Api, known: Known) -> FastAPI:
-    """Return the application."""
+def build(api: Api, known: Known, helper_image: str = "") -> FastAPI:
+    """Return the application. Args: helper_image: of what engines get beside them; "": nothing."""
     app = FastAPI(openapi_url=None)
 
     async def stamp(request: review.Request) -> Reply:
@@ -69,11 +71,18 @@ def build(api: Api, known: Known) -> FastAPI:
     async def hold(request: review.Request) -> Reply:
         return await hold_back(api, known, request)
 
+    async def admit_engine(request: review.Request) -> Reply:
+        if not helper_image:
+            return Reply()
+        pools, _ = known.serving()
+        return engine_pods.admit(request, pools, helper_image, secrets.token_urlsafe(24))
+
     paths: dict[str, tuple[frozenset[str], Decide]] = {
         "/stamp": (frozenset({PLANS}), stamp),
         "/decisions": (frozenset({PLANS, POLICIES}), decisions),
         "/advice": (frozenset({PLANS, POLICIES}), advise),
         "/pods": (frozenset({PODS}), admit_pod),
+        "/engines": (frozenset({PODS}), admit_engine),
         "/evictions": (frozenset({EVICTIONS}), hold),
     }
     for path, (kinds, decide) in paths.items():

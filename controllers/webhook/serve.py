@@ -35,13 +35,19 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line says. Attributes: drain: seconds between "not ready" and the end."""
+    """What the command line says.
+
+    Attributes:
+        drain: seconds between "not ready" and the end.
+        helper_image: of the container beside engines.
+    """
 
     listen: Address
     admin: Address
     certificates: CertificateFiles
     kubeconfig: str | None
     drain: float
+    helper_image: str
 
 
 def settings_of(arguments: Sequence[str]) -> Settings:
@@ -50,7 +56,7 @@ def settings_of(arguments: Sequence[str]) -> Settings:
         prog="operator/webhook.py",
         allow_abbrev=False,
         description="Answers the API server's admission reviews: approvals of plans, advice on "
-        "policies, the scheduler of pods that opted in.",
+        "policies, the scheduler of pods that opted in, engines that are deleted or evicted.",
     )
     parser.add_argument("--listen", type=address, default="0.0.0.0:8443", metavar="HOST:PORT")
     parser.add_argument(
@@ -70,11 +76,24 @@ def settings_of(arguments: Sequence[str]) -> Settings:
         metavar="SECONDS",
         help="between not being ready and closing the port",
     )
+    parser.add_argument(
+        "--helper-image",
+        default="",
+        metavar="IMAGE",
+        help="Fairstow's, for the container that engines' pods get beside them; default: none",
+    )
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info")
     given = parser.parse_args(arguments)
     log_json(given.log_level)
     files = CertificateFiles(given.tls_cert, given.tls_key)
-    return Settings(given.listen, given.admin_listen, files, given.kubeconfig, given.drain_seconds)
+    return Settings(
+        listen=given.listen,
+        admin=given.admin_listen,
+        certificates=files,
+        kubeconfig=given.kubeconfig,
+        drain=given.drain_seconds,
+        helper_image=given.helper_image,
+    )
 
 
 async def serve(settings: Settings) -> None:
@@ -151,7 +170,7 @@ def _config(
         return certificates.context
 
     return uvicorn.Config(
-        build(api, watched),
+        build(api, watched, settings.helper_image),
         host=settings.listen.host,
         port=settings.listen.port,
         ssl_context_factory=context,

@@ -6,8 +6,10 @@ any token that is lost, doubled or altered shows. Used by e2e/test_chart.py and 
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
+from fairstow.serving.engine_pods import HELPER
 from tests.gateway.gateways import MODEL
 
 if TYPE_CHECKING:
@@ -19,8 +21,8 @@ CLIENT_KEY = "sk-one"
 LABELS = {"app": POOL}
 SMALL = {"requests": {"cpu": "10m", "memory": "64Mi"}}
 GRACE_SECONDS = 20
-SLOWER = 0.1
-"""An H100's engine at a tenth of its speed: some 15 tokens a second, and room for many streams."""
+SPEED = 0.5
+"""An A10's engine at half of its speed: some 12 tokens a second, so that few cores do for many."""
 _RESTRICTED = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -39,10 +41,11 @@ def gateway(namespace: str) -> dict[str, Any]:
     }
 
 
-def restricted(namespace: str, **labels: str) -> dict[str, Any]:
-    """A namespace whose pods have to be modest, as the product's and its engines' are."""
-    profile = {"pod-security.kubernetes.io/enforce": "restricted"}
-    meta = {"name": namespace, "labels": profile | labels}
+def restricted(namespace: str, *, drained: bool) -> dict[str, Any]:
+    """A namespace of modest pods; `drained`: engines are, before they end, whoever deletes them."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    labels |= {"fairstow.dev/drain": "enabled"} if drained else {}
+    meta = {"name": namespace, "labels": labels}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": meta}
 
 
@@ -87,7 +90,7 @@ def engines(
         "command": ["python", "-m", "fairstow.gateway.cost_model_server"],
         "args": [
             *(f"--port={PORT}", "--host=0.0.0.0", "--advertise=$(POD_IP)", f"--model={MODEL}"),
-            *("--profile=h100-7b", f"--speed={SLOWER}", f"--weights={weights}"),
+            *(f"--speed={SPEED}", f"--weights={weights}"),
             *("--api-key-file=/key/key", "--scheduling-policy=priority"),
         ],
         "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
@@ -98,6 +101,7 @@ def engines(
         "volumeMounts": [{"name": "key", "mountPath": "/key", "readOnly": True}],
     }
     spec = {
+        "shareProcessNamespace": True,
         "nodeSelector": {"kubernetes.io/hostname": cluster.node_name},
         "securityContext": {
             "runAsNonRoot": True,
@@ -122,6 +126,29 @@ def engines(
     }
 
 
+def start(cluster: RealCluster, namespace: str, replicas: int, **spec: Any) -> None:
+    """Have a pool and its engines, which drain before they end, and wait until they serve."""
+    cluster.apply([*secrets(namespace), pool(namespace, **spec)])
+    deployment = engines(cluster, namespace, replicas)
+    trial = deployment["spec"]["template"] | {"apiVersion": "v1", "kind": "Pod"}
+    trial["metadata"] = trial["metadata"] | {"name": "trial", "namespace": namespace}
+
+    def helped() -> bool:
+        words = ("create", "--dry-run=server", "-o", "json", "-f", "-")
+        made = json.loads(cluster.kubectl(*words, stdin=json.dumps(trial)))
+        return HELPER in {each["name"] for each in made["spec"]["containers"]}
+
+    cluster.wait(helped, "the webhook to know the pool")
+    cluster.apply([deployment])
+    rolled_out(cluster, namespace)
+    ready(cluster, namespace, engines=replicas)
+
+
+def rolled_out(cluster: RealCluster, namespace: str, timeout: int = 120) -> None:
+    words = ("rollout", "status", f"deployment/{POOL}", f"--timeout={timeout}s")
+    cluster.kubectl("-n", namespace, *words, timeout=timeout + 5)
+
+
 def status(cluster: RealCluster, namespace: str) -> dict[str, Any]:
     found: dict[str, Any] = cluster.get("-n", namespace, f"servingpool/{POOL}").get("status", {})
     return found
@@ -132,6 +159,14 @@ def names(cluster: RealCluster, namespace: str) -> list[str]:
     found = cluster.items("-n", namespace, "pods", "-l", f"app={POOL}")
     living = (each["metadata"] for each in found if "deletionTimestamp" not in each["metadata"])
     return sorted(meta["name"] for meta in living)
+
+
+def events(cluster: RealCluster, namespace: str, event: str) -> list[dict[str, Any]]:
+    """What gateways have logged under this name."""
+    gateways = ("-l", "app.kubernetes.io/component=gateway", "--tail=-1")
+    lines = cluster.kubectl("-n", namespace, "logs", *gateways).splitlines()
+    found = (json.loads(line) for line in lines if line.startswith("{"))
+    return [each for each in found if each["event"] == event]
 
 
 def address(cluster: RealCluster, namespace: str) -> str:

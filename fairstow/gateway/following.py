@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import aiohttp
 import structlog
@@ -29,11 +28,10 @@ from fairstow.gateway.openai.errors import ApiError
 from fairstow.kube import problems
 from fairstow.kube.aio.api import Api
 from fairstow.kube.review import Access, Reviewer
+from fairstow.serving.engine_pods import ADAPTERS
 from fairstow.serving.instances import Instance
 from fairstow.serving.policies import Settings, policy
 from fairstow.serving.wire import audience
-
-ADAPTERS: Final = {"VLLM": "vllm", "LlamaCpp": "llama.cpp", "OpenAI": "openai"}
 
 log = structlog.get_logger(__name__)
 

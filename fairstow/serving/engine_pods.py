@@ -1,0 +1,154 @@
+"""What a new pod of an engine is given so that nothing that deletes it cuts a stream.
+
+Called by the webhook for new pods of namespaces that opted in. An eviction can be refused until an
+engine has handed its requests over; `kubectl delete`, a rollout, the scheduler's preemption and a
+NoExecute taint only delete. Gateways see that at once and hand over, if the pod lives long enough:
+
+- A container beside the engine answers GET `DRAINED` when the engine has no request any more, or
+  the pool's drainDeadline is over. It asks the engine alone, so that it needs no rights, no
+  gateway and no operator.
+- The engine's preStop asks it. An httpGet to the pod itself works with any engine's image, takes
+  the way that probes take, and the kubelet waits for the answer before it stops the engine. The
+  container's own preStop asks, too, so that it outlives the engine.
+- The pod's grace period grows by the deadline, since Kubernetes counts the wait into it.
+
+The token keeps others from occupying the few places there are to wait; whoever may read the pod
+reads it, and could only wait with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from fairstow.api import ServingPool
+from fairstow.api.fields import duration_milliseconds
+from fairstow.cluster.review import Json, Reply, Request, read_part
+from fairstow.cluster.selectors import selector, selects
+
+HELPER = "fairstow-drain"
+"""The container's name."""
+PORT = 8447
+DRAINED = "/drained"
+TOKEN = "FAIRSTOW_DRAIN_TOKEN"  # noqa: S105 - the variable's name
+ENGINE_KEY = "FAIRSTOW_ENGINE_KEY"
+ADAPTERS: Mapping[str, str] = {"VLLM": "vllm", "LlamaCpp": "llama.cpp", "OpenAI": "openai"}
+"""What adapters of gateways are called, by a ServingPool's `engines.type`."""
+
+_USUAL_GRACE = 30
+_SIZE = {"cpu": "50m", "memory": "128Mi"}
+"""Request and limit alike: a pod that has CPUs of its own keeps them."""
+_SPEAKING = frozenset({"VLLM", "LlamaCpp"})
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    labels: Mapping[str, str] = {}
+
+
+def admit(request: Request, pools: Iterable[ServingPool], image: str, token: str) -> Reply:
+    """Return the reply to the creation of a pod; it is never refused.
+
+    Args:
+        request: the review.
+        pools: all serving pools that are known.
+        image: of the container beside the engine.
+        token: new for each pod.
+
+    Raises:
+        MalformedError: the review isn't what an API server sends.
+    """
+    labels = read_part(request.object, "metadata", _Metadata).labels
+    pool = _pool(pools, request.namespace, labels)
+    spec = (request.object or {}).get("spec")
+    if pool is None or not isinstance(spec, dict) or not spec.get("containers"):
+        return Reply()
+    if any(each.get("name") == HELPER for each in spec["containers"]):
+        return Reply()
+    number = _engine(spec["containers"], pool.spec.engines.port)
+    if why := _unfit(pool, spec, spec["containers"][number]):
+        said = f"fairstow: requests aren't handed over when this pod is deleted: {why}"
+        return Reply(warnings=(said,))
+    return Reply(patch=_patch(pool, spec, number, image, token))
+
+
+def _pool(
+    pools: Iterable[ServingPool], namespace: str, labels: Mapping[str, str]
+) -> ServingPool | None:
+    there = (each for each in pools if each.metadata.namespace == namespace)
+    wanted = (each for each in there if selects(selector(each.spec.engines.selector), labels))
+    return min(wanted, key=lambda each: each.metadata.name, default=None)
+
+
+def _engine(containers: list[Json], port: int) -> int:
+    """Return which container is the engine: the one with its port, else the first."""
+    for number, each in enumerate(containers):
+        if any(found.get("containerPort") == port for found in each.get("ports") or ()):
+            return number
+    return 0
+
+
+def _unfit(pool: ServingPool, spec: Json, engine: Json) -> str:
+    if pool.spec.engines.type not in _SPEAKING:
+        return f"engines of type {pool.spec.engines.type} don't say whether they are busy"
+    if (engine.get("lifecycle") or {}).get("preStop"):
+        return f"container {engine.get('name')} has a preStop of its own"
+    if spec.get("hostNetwork"):
+        return f"with hostNetwork, port {PORT} would be its node's"
+    if spec.get("restartPolicy", "Always") != "Always":
+        return f"its restartPolicy is {spec['restartPolicy']}, and the container beside it stays"
+    return ""
+
+
+def _patch(pool: ServingPool, spec: Json, number: int, image: str, token: str) -> tuple[Json, ...]:
+    bound = -(-duration_milliseconds(pool.spec.drain_deadline) // 1000)
+    ask = {
+        "httpGet": {
+            "path": DRAINED,
+            "port": PORT,
+            "httpHeaders": [{"name": "Authorization", "value": f"Bearer {token}"}],
+        }
+    }
+    at = f"/spec/containers/{number}/lifecycle"
+    lifecycle = (spec["containers"][number].get("lifecycle") or {}) | {"preStop": ask}
+    usual = spec.get("terminationGracePeriodSeconds")
+    grace = bound + (_USUAL_GRACE if usual is None else usual)
+    helper = _helper(pool, bound, image, token) | {"lifecycle": {"preStop": ask}}
+    return (
+        {"op": "add", "path": at, "value": lifecycle},
+        {"op": "add", "path": "/spec/containers/-", "value": helper},
+        {"op": "add", "path": "/spec/terminationGracePeriodSeconds", "value": grace},
+    )
+
+
+def _helper(pool: ServingPool, bound: int, image: str, token: str) -> Json:
+    engines = pool.spec.engines
+    env: list[dict[str, Any]] = [{"name": TOKEN, "value": token}]
+    if engines.api_key is not None:
+        key = {"name": engines.api_key.name, "key": engines.api_key.key, "optional": True}
+        env.append({"name": ENGINE_KEY, "valueFrom": {"secretKeyRef": key}})
+    return {
+        "name": HELPER,
+        "image": image,
+        "command": ["python", "-m", "fairstow.gateway.pod_helper"],
+        "args": [
+            f"--engine=http://127.0.0.1:{engines.port}",
+            f"--adapter={ADAPTERS[engines.type]}",
+            f"--port={PORT}",
+            f"--bound={bound}",
+        ],
+        "env": env,
+        "ports": [{"name": "drained", "containerPort": PORT}],
+        "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 2},
+        "resources": {"requests": _SIZE, "limits": _SIZE},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
