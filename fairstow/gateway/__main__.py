@@ -86,6 +86,8 @@ def _settings(options: argparse.Namespace) -> Settings:
         pool=followed.pool if followed else options.pool,
         followed=followed,
         vocabulary=vocabulary,
+        otlp=options.otlp_endpoint,
+        trace_ratio=options.trace_ratio,
     )
 
 
@@ -198,8 +200,36 @@ def _parser() -> argparse.ArgumentParser:
     _cluster(parser.add_argument_group("on a cluster"))
     parser.add_argument("--name", default=socket.gethostname(), help="ours, in the ledger")
     parser.add_argument("--pool", default="local", help="the pool's name, in the ledger")
+    _traces(parser.add_argument_group("traces"))
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info")
     return parser
+
+
+def _traces(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--otlp-endpoint",
+        type=_url,
+        metavar="URL",
+        help="a collector of OpenTelemetry, such as http://collector:4318",
+    )
+    add("--trace-ratio", type=_ratio, default=1.0, metavar="R", help="of traces that are kept")
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{text!r} isn't http://… or https://…")
+    return text
+
+
+def _ratio(text: str) -> float:
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = -1.0
+    if not 0 <= ratio <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} isn't between 0 and 1")
+    return ratio
 
 
 def _cluster(group: argparse._ArgumentGroup) -> None:

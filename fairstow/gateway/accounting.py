@@ -24,6 +24,7 @@ class Told:
     Attributes:
         first: seconds until its first text.
         pinned: why it couldn't be moved.
+        trace: of which trace it is a part, as OpenTelemetry has it.
     """
 
     endpoint: str = "other"
@@ -35,6 +36,7 @@ class Told:
     pinned: str = ""
     moves: int = 0
     legs: int = 0
+    trace: str = ""
 
     def ended(self, seconds: float) -> None:
         """Count it."""
@@ -57,4 +59,5 @@ class Told:
             pinned=self.pinned,
             moves=self.moves,
             legs=self.legs,
+            trace=self.trace,
         )

@@ -36,6 +36,7 @@ from fairstow.gateway.openai.responses import failed
 from fairstow.gateway.parsed import ParsedGeneration, Parsers, unmovable
 from fairstow.gateway.streams import Pool, Stream
 from fairstow.gateway.tenants import LimitError, Tenant, Tenants
+from fairstow.gateway.tracing import NO_TRACES, Traces
 from fairstow.gateway.urgency import Urgency, urgency
 from fairstow.serving import prefixes
 from fairstow.serving.model import RequestView
@@ -77,11 +78,14 @@ class Gateway:
         tenants: Tenants,
         secret: bytes,
         limits: Limits = Limits(),
+        traces: Traces = NO_TRACES,
     ) -> None:
         self.pool = pool
         self.fleet, self.dispatcher = pool.fleet, pool.dispatcher
         self.tenants = tenants
         self.limits = limits
+        self.traces = traces
+        self._routes = self._routed()
         self.streams: dict[str, Stream] = {}
         self.pinned: dict[str, tuple[RequestView, str]] = {}
         self.ending = False
@@ -101,6 +105,9 @@ class Gateway:
             scope, receive, send, keep_alive=limits.keep_alive, longest=limits.longest_body
         )
         told, began = Told(), time.monotonic()
+        name = exchange.path if exchange.path in self._routes else "other"
+        exchange.trace = self.traces.begin(name, exchange.header(b"traceparent"))
+        told.trace = exchange.trace.id
         self._exchanges[exchange] = asyncio.current_task()
         try:
             await self._answer(exchange, told)
@@ -123,6 +130,16 @@ class Gateway:
             exchange.close()
             told.status = told.status or exchange.status
             told.ended(time.monotonic() - began)
+            exchange.trace.end(
+                route=told.endpoint,
+                status=told.status,
+                tenant=told.tenant,
+                prompt=told.prompt,
+                generated=told.generated,
+                pinned=told.pinned,
+                moves=told.moves,
+                legs=told.legs,
+            )
 
     def fail_all(self, error: ApiError) -> None:
         """End all requests with an error."""
@@ -153,7 +170,7 @@ class Gateway:
                     stream.outbox.poke()
 
     async def _answer(self, exchange: Exchange, told: Told) -> None:
-        route = self._routes().get(exchange.path)
+        route = self._routes.get(exchange.path)
         if route is None:
             raise ApiError(404, f"Unknown path {exchange.path[:200]}.", code="unknown_url")
         method, handler = route
@@ -166,7 +183,7 @@ class Gateway:
             raise ApiError(503, "This gateway is shutting down.", retry_after=1)
         await handler(exchange, told, tenant)
 
-    def _routes(
+    def _routed(
         self,
     ) -> Mapping[str, tuple[str, Callable[[Exchange, Told, Tenant], Awaitable[None]]]]:
         return {
@@ -246,6 +263,7 @@ class Gateway:
             salt=salt,
             weight=tenant.weight,
             done=self._done,
+            trace=exchange.trace,
         )
         if able and (asked.parsed or rendered.reasons):
             parsed = ParsedGeneration(exchange, told, asked, began, self._parsers)

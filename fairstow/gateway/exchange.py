@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from fairstow.gateway.openai.errors import ApiError
+from fairstow.gateway.tracing import Trace, Untraced
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -43,6 +44,7 @@ class Exchange:
         sending: whether something waits for the client to take it; `taken` counts what it took.
         gone: whether the client left; `on_gone` is called then.
         failing: makes the last event of a stream that fails.
+        trace: whom its parts are told to.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Exchange:
         self.taken = 0
         self.gone = False
         self.on_gone: Callable[[], None] = lambda: None
+        self.trace: Trace = Untraced()
         self.failing: Callable[[ApiError], bytes] = ApiError.event
         self.extra: list[tuple[bytes, bytes]] = []
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]

@@ -35,7 +35,13 @@ async def forward(
 ) -> None:
     """Pass a request on and its answer back. `place` waits for an engine, again after a failure."""
     for attempt in range(ATTEMPTS):
-        instance = await exchange.kept_alive(_placed(place))
+        waits = exchange.trace.span("queue")
+        try:
+            instance = await exchange.kept_alive(_placed(place))
+        finally:
+            waits.end()
+        leg = exchange.trace.span("leg", engine=instance.name, pinned=True)
+        leg.enter()
         try:
             await exchange.kept_alive(_ask(exchange, instance, view, body, salt))
             return
@@ -49,6 +55,7 @@ async def forward(
             if attempt == ATTEMPTS - 1:
                 raise ApiError(502, "The model's server failed several times.") from error
         finally:
+            leg.end(tokens_after=view.prompt + view.generated)
             instance.place.remove(view)
 
 

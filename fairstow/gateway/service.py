@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import structlog
 
-from fairstow.gateway import tenants
+from fairstow.gateway import tenants, tracing
 from fairstow.gateway.admin import Admin, Guard, local_guard, token_guard
 from fairstow.gateway.app import Gateway, Limits
 from fairstow.gateway.dispatching import MOST_WAITING, Dispatcher
@@ -62,6 +62,7 @@ class Settings:
         linger: seconds before, in which requests are taken though it isn't ready any more.
         followed: the ServingPool that says engines, tenants and policy; None: they are given here.
         vocabulary: of that pool's engines.
+        otlp: where traces are sent, None for nowhere; of which `trace_ratio` are kept.
     """
 
     listen: Address
@@ -81,6 +82,8 @@ class Settings:
     pool: str
     followed: Followed | None = None
     vocabulary: Vocabulary | None = None
+    otlp: str | None = None
+    trace_ratio: float = 1.0
 
 
 class Ports(NamedTuple):
@@ -198,7 +201,8 @@ async def gateway_of(
         fleet = Fleet()
         dispatcher = Dispatcher(fleet, settings.policy, clock, settings.most_waiting)
         pool = Pool(fleet, dispatcher, Pairs(fleet), asyncio.Event())
-        app = Gateway(pool, who, settings.secret, settings.limits)
+        traces = _traces(settings)
+        app = Gateway(pool, who, settings.secret, settings.limits, traces)
         rescheduler = settings.policy.rescheduler if settings.reschedule else None
         mover = Mover(pool, app.streams, clock, rescheduler)
         for make in settings.engines:
@@ -219,6 +223,13 @@ async def gateway_of(
             yield app, mover, following
         finally:
             await fleet.close()
+            await traces.close()
+
+
+def _traces(settings: Settings) -> tracing.Traces:
+    if settings.otlp is None:
+        return tracing.NO_TRACES
+    return tracing.traces(settings.otlp, settings.trace_ratio, settings.name, settings.pool)
 
 
 def new_secret() -> bytes:

@@ -23,6 +23,7 @@ from fairstow.gateway.fleet import Fleet, Instance
 from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.outbox import Outbox
 from fairstow.gateway.pairs import Pairs
+from fairstow.gateway.tracing import Parts, Trace
 from fairstow.serving import handover, prefixes
 from fairstow.serving.handover import Action, Ended, Event, Fault, Handover, Said, Way
 from fairstow.serving.model import Phase, RequestView
@@ -77,6 +78,7 @@ class Stream:
         salt: str,
         weight: float,
         done: Callable[[Stream], None],
+        trace: Trace,
     ) -> None:
         self._pool = pool
         self._fleet = pool.fleet
@@ -94,6 +96,7 @@ class Stream:
         self._salt = salt
         self._weight = weight
         self._done = done
+        self._trace = Parts(trace)
         self._ticket: Ticket | None = None
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._at: Instance | None = None
@@ -109,6 +112,7 @@ class Stream:
 
     def start(self) -> None:
         """Queue it for its first leg."""
+        self._trace.begin("queue")
         self._ticket = self._dispatcher.enter(self.view, self._weight, self._placed)
 
     def leave(self) -> None:
@@ -134,6 +138,7 @@ class Stream:
                 return "another request is being copied there, or from here"
             self._lane = now, destination
             now.copying = destination.copying = True
+        self._trace.begin("move", source=now.name, destination=destination.name)
         self.tell(
             handover.Move(destination.name, self._way_now, slack=2 * destination.place.view.block)
         )
@@ -186,6 +191,7 @@ class Stream:
         self._ticket = self.paused = None
         self._at = instance  # the dispatcher has counted it
         self.view.resumed = time.monotonic()
+        self._trace.end("queue", engine=instance.name)
         self.tell(handover.Placed(instance.name))
 
     def _do(self, action: Action) -> None:
@@ -214,6 +220,7 @@ class Stream:
         now = self._at
         self._sync()
         self.view.phase = Phase.QUEUED
+        self._trace.begin("queue", paused=paused)
         if paused:
             metrics.PAUSED.inc()
             self.view.pauses += 1
@@ -254,6 +261,8 @@ class Stream:
         """One leg, from its hold to its end."""
         instance = self._fleet[start.engine]
         fault = Fault.UNREACHABLE
+        span = self._trace.span("leg", engine=start.engine, tokens=len(order.tokens))
+        span.enter()
         try:
             if start.source:
                 order = await self._held(start, order)
@@ -272,6 +281,8 @@ class Stream:
             if not self.handover.ended:
                 log.warning("leg broke", engine=start.engine, problem=str(error))
                 self._fleet.suspect(instance)
+        finally:
+            span.end(tokens_after=len(self.record))
         self.tell(Ended(start.leg, fault))
 
     async def _held(self, start: handover.Start, order: Order) -> Order:
@@ -283,6 +294,7 @@ class Stream:
 
     async def _prepare(self, stage: handover.Prepare, tokens: list[int]) -> None:
         """Bring what was computed so far to the destination."""
+        self._trace.enter("move")
         destination = self._fleet[stage.destination].engine
         try:
             if stage.source:
@@ -320,6 +332,9 @@ class Stream:
         elif source is not None:
             source.recomputed += 1
         metrics.MOVED.labels("Moved").inc()
+        self._trace.end(
+            "move", outcome="Moved", pause_ms=round(1000 * pause, 1), stages=moved.stages
+        )
         if moved.stages:
             metrics.MOVE_PAUSE.observe(pause)
         log.info(
@@ -336,6 +351,7 @@ class Stream:
     def _stayed(self, stayed: handover.Stayed) -> None:
         self._move_over(stayed.move)
         metrics.MOVED.labels(stayed.reason).inc()
+        self._trace.end("move", outcome=stayed.reason)
         if stayed.reason not in ("Finished", "Over"):
             self._copies_failed += 1
             self._not_before = asyncio.get_running_loop().time() + RETRY_SECONDS
@@ -410,6 +426,7 @@ class Stream:
             return
         self._over = True
         self._remember()
+        self._trace.end_all()
         self._sync()
         self._end_alarm()
         if self._ticket is not None:

@@ -63,6 +63,7 @@ class Site:
         most_waiting: int = 1000,
         spread: Policy | str = "least-loaded",
         speeds: Mapping[str, float] | None = None,
+        otlp: str | None = None,
     ) -> None:
         """Start a gateway over the engines that run, or those named; wait until it serves."""
         named = engines or {name: url(server) for name, server in self.servers.items()}
@@ -83,6 +84,7 @@ class Site:
             replicas=1,
             name="g",
             pool="p",
+            otlp=otlp,
         )
         found: asyncio.Future[Ports] = asyncio.get_running_loop().create_future()
         self.running = asyncio.create_task(serve(settings, self.stopped, found.set_result))

@@ -1,6 +1,7 @@
 """HTTP with an engine: one way to ask, to stream and to pass on; used by the adapters beside it.
 
-A request carries what the adapter put in it and the engine's key, nothing of a client's headers.
+A request carries what the adapter put in it, the engine's key and, where it is traced, a
+traceparent of ours: nothing of a client's headers.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import aiohttp
 import msgspec
 
 from fairstow.gateway.engines.protocol import EngineError, Reply
+from fairstow.gateway.tracing import TRACEPARENT
 
 # A stream may pause for as long as the engine's queue is; only connecting is bounded.
 STREAM = aiohttp.ClientTimeout(total=None, sock_connect=5)
@@ -53,12 +55,17 @@ class Wire:
             async with self._session.post(
                 self.url + path,
                 data=msgspec.json.encode(body),
-                headers=self._headers,
+                headers=self._traced(),
                 timeout=ANSWER,
             ) as response:
                 return await _good(response)
         except BROKEN as error:
             raise EngineError(None, f"{path}: {_words(error)}") from error
+
+    def _traced(self) -> Mapping[str, str]:
+        """Return the headers of a request, with what it belongs to where it is traced."""
+        parent = TRACEPARENT.get()
+        return self._headers | {"traceparent": parent} if parent else self._headers
 
     @asynccontextmanager
     async def events(
@@ -88,7 +95,7 @@ class Wire:
             response = await self._session.post(
                 self.url + path,
                 data=msgspec.json.encode(body),
-                headers=self._headers,
+                headers=self._traced(),
                 timeout=STREAM,
             )
         except BROKEN as error:
