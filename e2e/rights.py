@@ -75,6 +75,17 @@ def _borrowed(role: dict[str, str], apart: str, account: dict[str, str]) -> dict
     return {**_rbac(kind, name, namespace), **_to(role["kind"], role["name"], account)}
 
 
+def scaling(namespace: str) -> list[dict[str, Any]]:
+    """Return what the operator may do besides in the namespace of a pool that is scaled."""
+    rules = yaml.safe_load(chart_file())["scaling"]
+    operator = {"kind": "ServiceAccount", "name": "fairstow-operator", "namespace": namespace}
+    name = "fairstow-scaling"
+    return [
+        {**_rbac("Role", name, namespace), "rules": rules},
+        {**_rbac("RoleBinding", name, namespace), **_to("Role", name, operator)},
+    ]
+
+
 @contextmanager
 def granted(cluster: Cluster, *objects: dict[str, Any]) -> Iterator[None]:
     """Have these roles and bindings meanwhile."""

@@ -19,7 +19,7 @@ from controllers.pace import Pace
 from controllers.serving.gateways import Gateway, Gateways
 from controllers.serving.objects import ServingObjects
 from controllers.serving.scaling import Scaler
-from fairstow.api import InstanceDrain, ServingPool
+from fairstow.api import InstanceDrain, Reason, ServingPool
 from fairstow.api.model import CustomResource, Model
 from fairstow.cluster.errors import InputError
 from fairstow.cluster.kinds import Kind
@@ -42,6 +42,9 @@ _LOOP = "serving"
 _LEAST = 1.0
 """Seconds between turns while a drain waits; a status is written when it changed."""
 _IDLE = 5
+_HURRIED = 1
+"""While an instance drains, comes or goes."""
+_CHANGING = {Reason.SCALING_IN, Reason.SCALING_OUT, Reason.STARTING}
 _DRAIN_API = ("fairstow.dev/v1alpha1", "InstanceDrain")
 
 
@@ -86,19 +89,19 @@ class ServingLoop:
         if not pools:
             return None
         there = await self._gateways.find()
+        hurried = False
         for pool in pools:
             gateways = there.get((pool.metadata.namespace or "", pool.metadata.name), ())
-            await self._guarded(pool, gateways)
-        return int(self.clock()) + _IDLE
+            hurried = await self._guarded(pool, gateways) or hurried
+        return int(self.clock()) + (_HURRIED if hurried else _IDLE)
 
-    async def _guarded(self, pool: ServingPool, gateways: Iterable[Gateway]) -> None:
+    async def _guarded(self, pool: ServingPool, gateways: Iterable[Gateway]) -> bool:
         """See to a pool; what fails for one is tried again soon and keeps nobody else waiting.
 
         A server that can't be reached is the matter of the whole loop.
         """
         try:
-            await self._see_to(pool, gateways)
-            return
+            return await self._see_to(pool, gateways)
         except ApiError as error:
             logger.warning("%s: %s", _ref(pool), error)
         except InputError:
@@ -106,8 +109,10 @@ class ServingLoop:
         except Exception:
             logger.exception("%s: a turn failed by a fault of Fairstow's own", _ref(pool))
         metrics.TURN_FAILURES.labels(_LOOP).inc()
+        return False
 
-    async def _see_to(self, pool: ServingPool, gateways: Iterable[Gateway]) -> None:
+    async def _see_to(self, pool: ServingPool, gateways: Iterable[Gateway]) -> bool:
+        """See to one pool; return whether it changes."""
         # 1. Its pods, its drains and what its gateways know.
         seen = Seen(
             pool=pool,
@@ -133,6 +138,7 @@ class ServingLoop:
         metrics.show_serving_pool(_ref(pool), seen.ledgers, status)
         if status != pool.status:
             await self._report(pool, status)
+        return bool(decision.report) or (scaling is not None and scaling.reason in _CHANGING)
 
     async def _ledgers(
         self, pool: ServingPool, gateways: Iterable[Gateway]

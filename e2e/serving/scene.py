@@ -15,10 +15,11 @@ from e2e.watching import running
 from fairstow.cluster.kinds import NODE, POD
 from fairstow.cluster.live import LiveCluster
 from fairstow.kube.aio.api import Api
+from fairstow.kube.aio.recorder import Recorder
 from fairstow.kube.aio.reflector import Reflector
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from e2e.controlplane.client import Cluster
 
@@ -64,12 +65,34 @@ async def kubectl(cluster: Cluster, namespace: str, *args: str, stdin: str | Non
 
 
 @asynccontextmanager
-async def controller(operator: Cluster, identity: str) -> AsyncIterator[None]:
-    """Run the serving controller with the operator's rights."""
+async def controller(
+    operator: Cluster,
+    identity: str,
+    *,
+    clock: Callable[[], float] = time.time,
+    through: Callable[[Api], Api] = lambda api: api,
+) -> AsyncIterator[None]:
+    """Run the serving controller with the operator's rights.
+
+    Args:
+        operator: the cluster as the operator sees it.
+        identity: the operator's user name.
+        clock: seconds since 1970.
+        through: what the controller is given to write with, instead of the connection.
+    """
     async with Api.connect(str(operator.kubeconfig)) as api:
         cluster, objects = LiveCluster(), ServingObjects(api)
-        gateways = Gateways(api, identity)
-        loop = ServingLoop(api, cluster, objects, gateways, clock=time.time, turns=Turns())
+        gateways, recorder = Gateways(api, identity), Recorder(api, "fairstow.dev/operator", "e2e")
+        loop = ServingLoop(
+            through(api),
+            cluster,
+            objects,
+            gateways,
+            recorder=recorder,
+            clock=clock,
+            turns=Turns(),
+        )
         watches = [Reflector(api, kind, cluster) for kind in (NODE, POD)]
-        async with running(*(w.run for w in (*watches, *objects.reflectors)), loop.run):
+        reflectors = (w.run for w in (*watches, *objects.reflectors))
+        async with running(*reflectors, recorder.run, loop.run):
             yield
