@@ -146,7 +146,7 @@ class Admin:
             _instance(each, gateway.pool.pairs.best(each))
             for each in gateway.fleet.instances.values()
         ]
-        return Ledger(self._name, self._pool, instances, [*streams, *pinned])
+        return Ledger(self._name, self._pool, instances, [*streams, *pinned], asking=gateway.asking)
 
     def _of(self, view: RequestView) -> Instance | None:
         for each in self._gateway.fleet.instances.values():
@@ -156,7 +156,7 @@ class Admin:
 
     def _measure(self) -> None:
         fleet = self._gateway.fleet
-        metrics.WAITING.set(len(self._gateway.dispatcher))
+        metrics.WAITING.set(len(self._gateway.dispatcher) + self._gateway.asking)
         states = Counter(each.state for each in fleet.instances.values())
         for state in State:
             metrics.ENGINES.labels(state).set(states[state])

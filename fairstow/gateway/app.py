@@ -69,6 +69,7 @@ class Gateway:
 
     Attributes:
         streams: movable requests, by id; `pinned` the others.
+        asking: requests that wait for an engine to tell their tokens.
         ending: no new requests are taken.
     """
 
@@ -88,6 +89,7 @@ class Gateway:
         self._routes = self._routed()
         self.streams: dict[str, Stream] = {}
         self.pinned: dict[str, tuple[RequestView, str]] = {}
+        self.asking = 0
         self.ending = False
         self._last_word: ApiError | None = None
         self._secret = secret
@@ -214,7 +216,7 @@ class Gateway:
             exchange.streaming = asked.stream
             if endpoint is Endpoint.RESPONSES:
                 exchange.failing = failed
-            self.dispatcher.check_room()
+            self.dispatcher.check_room(self.asking)
             if asked.ignored:
                 exchange.extra.append((b"x-fairstow-ignored", _header(asked.ignored)))
             if asked.pinned:
@@ -245,7 +247,11 @@ class Gateway:
     ) -> None:
         began = time.monotonic()
         found = prompt(self.fleet, self._serving, asked)
-        instance, rendered = await exchange.kept_alive(found)
+        self.asking += 1
+        try:
+            instance, rendered = await exchange.kept_alive(found)
+        finally:
+            self.asking -= 1
         able = instance.facts is not None and instance.facts.parses
         if (why := unmovable(asked, rendered, able=able)) or rendered is None:
             told.pinned = why

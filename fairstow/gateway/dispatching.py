@@ -70,9 +70,9 @@ class Dispatcher:
     def __len__(self) -> int:
         return len(self._queue)
 
-    def check_room(self) -> None:
-        """Raises ApiError where too many wait already."""
-        if len(self._queue) >= self._most:
+    def check_room(self, asking: int) -> None:
+        """Raises ApiError where too many wait already, here or `asking` for an engine."""
+        if len(self._queue) + asking >= self._most:
             raise ApiError(
                 429,
                 f"{self._most} requests wait already. Try again later.",

@@ -36,6 +36,8 @@ def merged(ledgers: Iterable[Ledger], now: float) -> PoolView:
             waiting.append(request)
     for name, view in views.items():
         _count(view, placed[name])
+    asking = sum(ledger.asking for ledger in there)
+    waiting += [RequestView("", prompt=1, limit=0, arrived=now) for _ in range(asking)]
     return PoolView(list(views.values()), now=now, waiting=waiting)
 
 

@@ -44,7 +44,8 @@ def pool_status(seen: Seen, scaling: Decision | None = None) -> ServingPoolStatu
         draining=len(draining & there),
         gateways=len(ledgers),
         running=sum(request.phase is Phase.RUNNING for request in requests),
-        waiting=sum(request.phase is not Phase.RUNNING for request in requests),
+        waiting=sum(request.phase is not Phase.RUNNING for request in requests)
+        + sum(ledger.asking for ledger in ledgers),
         spare_instances=spare_instances(ledgers, draining),
         freeness_steps=scaling.freeness if scaling else freeness(seen),
         desired_replicas=scaling.desired if scaling else None,

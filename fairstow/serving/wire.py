@@ -84,12 +84,18 @@ class InstanceEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Ledger(msgspec.Struct, frozen=True):
-    """All that one gateway knows. Attributes: gateway: its name."""
+    """All that one gateway knows.
+
+    Attributes:
+        gateway: its name.
+        asking: requests of which nothing is known yet: they wait for an engine to tell their ids.
+    """
 
     gateway: str
     pool: str
     instances: Sequence[InstanceEntry]
     requests: Sequence[RequestEntry]
+    asking: int = 0
 
 
 class Move(msgspec.Struct, frozen=True):

@@ -142,6 +142,9 @@ def test_a_full_pool_and_requests_that_wait_for_anybody_ask_for_one_more() -> No
     parked = request("", 0, phase=Phase.PARKED)
     first = decided(seen("", parked, scaling={"minReplicas": 0}, pods=()), 0)
     assert (first.reason, first.replicas) == (Reason.SCALING_OUT, 1)
+    unknown = Ledger("g", "llama", [], [], asking=1)
+    first = decided(seen("", ledger=unknown, scaling={"minReplicas": 0}, pods=()), 0)
+    assert (first.reason, first.replicas) == (Reason.SCALING_OUT, 1)
 
 
 def test_nothing_more_is_asked_for_while_what_was_asked_for_starts() -> None:

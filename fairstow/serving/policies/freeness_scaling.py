@@ -43,8 +43,9 @@ class FreenessScaling:
             return Scale(count + 1, None, f"{count} instances, {self.least} at least")
         if not ready and pool.starting:
             return None
-        if not count and not pool.waiting and not _in(pool, State.DRAINING):
-            return None
+        if not count:
+            asked = bool(pool.waiting or _in(pool, State.DRAINING)) and self.most > 0
+            return Scale(1, None, "requests wait and nobody is there") if asked else None
         free = self.freeness(pool)
         if free < self.low and count < self.most:
             said = f"{free:.0f} decode steps left, less than {self.low:.0f}"
