@@ -13,6 +13,7 @@ import asyncio
 import json
 import socket
 import ssl
+import subprocess
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -237,9 +238,43 @@ def test_an_engine_is_evicted_and_no_stream_breaks(
             assert said["conditions"][0]["reason"] == "Drained"
             assert (said["moved"] > 0, said["recomputed"]) == (True, 0)
             assert await asyncio.gather(*answers) == [expected(*each) for each in asked]
+            await eventually(lambda: moved_to_b(cluster, namespace), "the migrations' report")
+            await asyncio.to_thread(whoever_may_list_pools_sees_it, cluster, namespace, tmp_path)
 
     with bind(cluster, OPERATOR, namespace), bind(cluster, GATEWAY, namespace):
         asyncio.run(scenario())
+
+
+def moved_to_b(cluster: Cluster, namespace: str) -> bool:
+    found = status(cluster, namespace).get("migrations", [])
+    return any(
+        (each["from"], each["to"], each["outcome"]) == ("a", "b", "Copied") for each in found
+    )
+
+
+def whoever_may_list_pools_sees_it(cluster: Cluster, namespace: str, folder: Path) -> None:
+    """The command line with no other right, and in this namespace alone."""
+    rules = ("create", "role", "see", "--verb=list", "--resource=servingpools.fairstow.dev")
+    who = ("create", "rolebinding", "see", "--role=see", f"--serviceaccount={namespace}:default")
+    for words in (rules, who):
+        cluster.kubectl("-n", namespace, *words)
+    viewer = cluster.as_service_account(namespace, "default", folder / "viewer")
+
+    def fairstow(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "fairstow.cli", *words]
+        command += ["--kubeconfig", str(viewer.kubeconfig)]
+        return subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    moves = fairstow("migrations", "llama", "-n", namespace, "-o", "json")
+    assert moves.returncode == 0, moves.stderr
+    assert {"pool": "llama", "from": "a", "to": "b", "reason": "Drain"}.items() <= json.loads(
+        moves.stdout
+    )[0].items()
+    engines = fairstow("pools", "--serving", "-n", namespace)
+    assert "Serving" in engines.stdout, engines.stderr
+    assert fairstow("migrations").returncode == 3, "it may not list other namespaces"
 
 
 def status(cluster: Cluster, namespace: str) -> dict[str, Any]:

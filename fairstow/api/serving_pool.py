@@ -20,15 +20,17 @@ from fairstow.api.fields import (
 from fairstow.api.model import Column, CustomResource, Model, Resource
 from fairstow.api.rules import Rule
 from fairstow.api.selectors import LabelSelector
+from fairstow.api.serving_parts import (
+    MOST_ENGINES,
+    MOST_MIGRATIONS,
+    EngineStatus,
+    Migration,
+    Steps,
+)
 from fairstow.api.status import Conditions
 
 MAX_INSTANCES = 1_000
 """Most engines of one pool."""
-
-Steps = Annotated[
-    int,
-    Field(strict=True, ge=-1_000_000, le=1_000_000, json_schema_extra={"format": "int32"}),
-]
 
 
 class SecretKey(Model):
@@ -242,6 +244,17 @@ class ServingPoolStatus(Model):
         Timestamp | None,
         Field(description="Since when the pool could do with one instance less, RFC 3339."),
     ] = None
+    engines: Annotated[
+        tuple[EngineStatus, ...],
+        Field(max_length=MOST_ENGINES, description="The engines, by their pods' names."),
+    ] = ()
+    migrations: Annotated[
+        tuple[Migration, ...],
+        Field(
+            max_length=2 * MOST_MIGRATIONS,
+            description="The last requests that moved, oldest first, then those under way.",
+        ),
+    ] = ()
     conditions: Annotated[
         Conditions,
         Field(

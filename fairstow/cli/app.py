@@ -258,8 +258,18 @@ def explain(
     )
 
 
-@app.command(cls=Command, short_help="List GPUs by product: free, largest hole, who waits.")
+@app.command(cls=Command, short_help="List GPUs by product, or the engines of serving pools.")
 def pools(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[POOL]", help="With --serving: one pool.", show_default=False),
+    ] = None,
+    serving: Annotated[
+        bool, typer.Option("--serving", help="The LLM engines of ServingPools instead.")
+    ] = False,
+    watch: options.Watch = False,
+    namespace: options.Namespace = None,
+    all_namespaces: options.AllNamespaces = False,
     filename: options.Files = None,
     output: Annotated[
         options.Output, typer.Option("-o", "--output", help="How to show them.")
@@ -270,16 +280,30 @@ def pools(
 ) -> None:
     """List GPUs by product: how many are free, the largest hole, and who waits for them.
 
+    With --serving, list the engines of ServingPools: what they do, how full they are, how many
+    decode steps their free memory lasts.
+
     Examples:
       # The pools of the cluster that kubectl talks to
       {program} pools
 
       # Those of a dump, for a script
       {program} pools -f cluster.json -o json
-    """
-    from fairstow.cli import pooling
 
-    pooling.show(filename or (), options.live(kubeconfig, context), output)
+      # The engines of the serving pools in a namespace, and every change
+      {program} pools --serving -n chat -w
+    """
+    from fairstow.cli import pooling, serving_pools
+
+    reached = options.live(kubeconfig, context)
+    if serving:
+        options.refuse("-f", "reads no status of serving pools", when=bool(filename))
+        shown = options.only(namespace, all_namespaces)
+        serving_pools.engines(reached, name, shown, output, watch=watch)
+        return
+    alone = name is not None or watch or namespace is not None
+    options.refuse("POOL, -n and -w", "are for --serving", when=alone)
+    pooling.show(filename or (), reached, output)
 
 
 @app.command(cls=Command, short_help="Write the cluster's state to one file.")

@@ -35,6 +35,10 @@ _NAME = re.compile(r"[a-z0-9][-.a-z0-9]{0,252}")
 DRY_RUN = {"dryRun": "All"}
 
 
+def _path(resource: str, namespace: str | None) -> str:
+    return f"{ROOT}/namespaces/{namespace}/{resource}" if namespace else f"{ROOT}/{resource}"
+
+
 class ConflictError(Exception):
     """The object has changed since it was read."""
 
@@ -59,7 +63,7 @@ class Objects:
         """Return a plan. Raises as `get`."""
         return read(self.get(PLANS, name), Plan)
 
-    def listed(self, resource: str) -> tuple[list[msgspec.Raw], str]:
+    def listed(self, resource: str, namespace: str | None = None) -> tuple[list[msgspec.Raw], str]:
         """Return the JSON of all objects of a kind, and the list's resourceVersion.
 
         Raises as `get`.
@@ -69,7 +73,7 @@ class Objects:
         while True:
             with self._refusals(resource, "", "list"):
                 page = msgspec.json.decode(
-                    self.connection.get(f"{ROOT}/{resource}", query), type=_Page
+                    self.connection.get(_path(resource, namespace), query), type=_Page
                 )
             items += page.items
             if not page.metadata.continue_:
@@ -141,14 +145,16 @@ class Objects:
                     raise ConflictError(error.said) from error
                 raise
 
-    def watch(self, resource: str, version: str, seconds: int) -> Iterator[bytes]:
+    def watch(
+        self, resource: str, version: str, seconds: int, namespace: str | None = None
+    ) -> Iterator[bytes]:
         """Yield a kind's events since a list, for so long. Raises as `get`."""
         from fairstow.kube.client import ApiError
 
         query = {"resourceVersion": version, "timeoutSeconds": str(seconds)}
         with self._refusals(resource, "", "watch"):
             try:
-                yield from self.connection.watch(f"{ROOT}/{resource}", query)
+                yield from self.connection.watch(_path(resource, namespace), query)
             except ApiError as error:
                 if error.status != 410:  # too old a version: the caller lists anew
                     raise

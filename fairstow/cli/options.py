@@ -105,6 +105,14 @@ class DescribeOutput(StrEnum):
     YAML = "yaml"
 
 
+class MigrationOutput(StrEnum):
+    """`-o` of migrations."""
+
+    TABLE = "table"
+    JSON = "json"
+    SVG = "svg"
+
+
 class Output(StrEnum):
     """`-o` of commands that answer in text or JSON."""
 
@@ -147,6 +155,16 @@ def only(namespace: str | None, everything: bool) -> str | None:
     if namespace is not None and everything:
         raise InputError("-n and -A", "contradict each other", "Give one of them.")
     return namespace
+
+
+def refuse(flag: str, why: str, *, when: bool) -> None:
+    """Refuse flags that mean nothing together.
+
+    Raises:
+        InputError: when that is so.
+    """
+    if when:
+        raise InputError(flag, why)
 
 
 def live(kubeconfig: str | None, context: str | None) -> Live:

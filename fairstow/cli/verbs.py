@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command(cls=Command, short_help="Stop a policy from acting.")(suspend)
     app.command(cls=Command, short_help="Let a suspended policy act again.")(resume)
     app.command(cls=Command, short_help="Have LLM engines hand their requests over.")(drain)
+    app.command(cls=Command, short_help="List LLM requests that moved.")(migrations)
     app.command(cls=Command, short_help="Examine an installation of Fairstow.")(doctor)
 
 
@@ -296,6 +297,47 @@ def drain(
 
     live = options.live(kubeconfig, context)
     draining.drain(what, live, namespace, deadline, wait=wait, dry_run=dry_run)
+
+
+def migrations(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[POOL]", help="One pool.", show_default=False)
+    ] = None,
+    output: Annotated[
+        options.MigrationOutput,
+        typer.Option("-o", "--output", help="How to show them; svg is a picture."),
+    ] = options.MigrationOutput.TABLE,
+    watch: options.Watch = False,
+    namespace: Annotated[
+        str | None,
+        typer.Option("-n", "--namespace", help="The pools' namespace.", show_default=False),
+    ] = None,
+    all_namespaces: options.AllNamespaces = False,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    debug: options.Debug = False,
+) -> None:
+    """List the running requests of serving pools that moved from one engine to another.
+
+    Those under way and the last fifty of each pool: from where to where, why, whether their memory
+    was copied or computed again, how long they were, and for how long their clients heard nothing.
+    Needs the verb list on servingpools.fairstow.dev.
+
+    Examples:
+      # What moved in a namespace
+      {program} migrations -n chat
+
+      # Follow one pool
+      {program} migrations llama -n chat -w
+
+      # A picture: engines over time, a line for each move
+      {program} migrations -n chat -o svg > moves.svg
+    """
+    from fairstow.cli import serving_pools
+
+    shown = options.only(namespace, all_namespaces)
+    live = options.live(kubeconfig, context)
+    serving_pools.migrations(live, name, shown, output, watch=watch)
 
 
 def doctor(

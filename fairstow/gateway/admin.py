@@ -146,7 +146,10 @@ class Admin:
             _instance(each, gateway.pool.pairs.best(each))
             for each in gateway.fleet.instances.values()
         ]
-        return Ledger(self._name, self._pool, instances, [*streams, *pinned], asking=gateway.asking)
+        everything = [*streams, *pinned]
+        hops = tuple(gateway.pool.hops.last)
+        asking = gateway.asking
+        return Ledger(self._name, self._pool, instances, everything, asking=asking, hops=hops)
 
     def _of(self, view: RequestView) -> Instance | None:
         for each in self._gateway.fleet.instances.values():

@@ -88,7 +88,7 @@ class Mover:
                 destination = self._dispatcher.choose(stream.view, but=source.name)
                 if destination is None:
                     break
-                begun = not stream.move(destination)
+                begun = not stream.move(destination, "Drain")
                 room -= decoding and begun
         return found
 
@@ -115,7 +115,7 @@ class Mover:
             return "the destination serves no requests"
         if self._leaving(stream.at) >= self.leaving:
             return "as many as may leave that source are on their way"
-        return stream.move(destination)
+        return stream.move(destination, move.reason)
 
     def _reschedule(self, rescheduler: Rescheduler) -> None:
         views = []

@@ -28,6 +28,7 @@ from fairstow.gateway.engines.protocol import Engine
 from fairstow.gateway.engines.vocabulary import Vocabulary
 from fairstow.gateway.fleet import Fleet
 from fairstow.gateway.following import Followed, Following
+from fairstow.gateway.hops import Hops
 from fairstow.gateway.moving import Mover
 from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.pairs import Pairs
@@ -200,7 +201,7 @@ async def gateway_of(
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
         fleet = Fleet()
         dispatcher = Dispatcher(fleet, settings.policy, clock, settings.most_waiting)
-        pool = Pool(fleet, dispatcher, Pairs(fleet), asyncio.Event())
+        pool = Pool(fleet, dispatcher, Pairs(fleet), asyncio.Event(), Hops())
         traces = _traces(settings)
         app = Gateway(pool, who, settings.secret, settings.limits, traces)
         rescheduler = settings.policy.rescheduler if settings.reschedule else None

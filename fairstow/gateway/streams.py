@@ -20,6 +20,7 @@ from fairstow.gateway import metrics
 from fairstow.gateway.dispatching import Dispatcher, Ticket
 from fairstow.gateway.engines.protocol import Engine, EngineError, Movement, Order
 from fairstow.gateway.fleet import Fleet, Instance
+from fairstow.gateway.hops import Hops
 from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.outbox import Outbox
 from fairstow.gateway.pairs import Pairs
@@ -29,6 +30,7 @@ from fairstow.serving.handover import Action, Ended, Event, Fault, Handover, Sai
 from fairstow.serving.model import Phase, RequestView
 from fairstow.serving.record import Record, continued
 from fairstow.serving.tokens import Piece, Sampling
+from fairstow.serving.wire import Hop, Outcome
 
 MOVE_SECONDS = 60.0
 SWITCH_SECONDS = 15.0
@@ -52,6 +54,7 @@ class Pool(NamedTuple):
     dispatcher: Dispatcher
     pairs: Pairs
     moved: asyncio.Event
+    hops: Hops
 
 
 class Stream:
@@ -106,6 +109,7 @@ class Stream:
         self._copies_failed = 0
         self._not_before = 0.0
         self._way_now = Way.RECOMPUTED
+        self._why = self._lost = ""
         self._events: deque[Event] = deque()
         self._telling = False
         self._over = False
@@ -121,8 +125,8 @@ class Stream:
         self._finish()
         self.outbox.poke()
 
-    def move(self, destination: Instance) -> str:
-        """Begin to move it; return why that can't be, "" if it begins."""
+    def move(self, destination: Instance, reason: str) -> str:
+        """Begin to move it for a reason; return why that can't be, "" if it begins."""
         now = self._at
         if self.handover.ended or now is None:
             return "it runs nowhere"
@@ -138,6 +142,7 @@ class Stream:
                 return "another request is being copied there, or from here"
             self._lane = now, destination
             now.copying = destination.copying = True
+        self._why = reason
         self._trace.begin("move", source=now.name, destination=destination.name)
         self.tell(
             handover.Move(destination.name, self._way_now, slack=2 * destination.place.view.block)
@@ -230,6 +235,7 @@ class Stream:
         metrics.RESUMED.inc()
         if now is not None:
             now.recomputed += 1
+            self._lost = now.name
         self._ticket = self._dispatcher.resume(self.view, self._placed)
 
     def _deliver(self, piece: Piece) -> None:
@@ -239,10 +245,37 @@ class Stream:
             self._at.place.spoke(self.view, delta.tokens)
         else:
             self.view.generated += delta.tokens
+        if self._lost:
+            self._found_again()
         self.spoke = asyncio.get_running_loop().time()
         self.outbox.put(delta)
         if self.record.finish is not None:
             self._events.append(handover.Over())
+
+    def _found_again(self) -> None:
+        """It speaks for the first time since it lost its engine."""
+        at = self._at.name if self._at else ""
+        hop = self._hop(self._lost, at, Outcome.RECOMPUTED, "EngineLost", self._silence())
+        self._pool.hops.lost(hop)
+        self._lost = ""
+
+    def _silence(self) -> float | None:
+        """Return for how long its client has heard nothing; None if it never did."""
+        return asyncio.get_running_loop().time() - self.spoke if self.spoke else None
+
+    def _hop(
+        self, source: str, destination: str, outcome: Outcome, reason: str, pause: float | None
+    ) -> Hop:
+        return Hop(
+            request=self.view.id,
+            source=source,
+            destination=destination,
+            outcome=outcome,
+            reason=reason,
+            tokens=len(self.record),
+            at=round(time.time(), 3),
+            pause=pause,
+        )
 
     def _start(self, start: handover.Start) -> None:
         self.legs += 1
@@ -322,31 +355,24 @@ class Stream:
                 pass
 
     def _moved(self, moved: handover.Moved) -> None:
-        now = asyncio.get_running_loop().time()
-        pause = now - self.spoke if self.spoke else 0.0
+        pause = self._silence() if moved.stages else None
         self._move_over(moved.move)
         self.moves += 1
         source = self._fleet.instances.get(moved.source)
-        if source is not None and self._way_now is not Way.RECOMPUTED and moved.stages:
-            source.moved += 1
-        elif source is not None:
-            source.recomputed += 1
-        metrics.MOVED.labels("Moved").inc()
+        outcome = Outcome.RECOMPUTED
+        if self._way_now is not Way.RECOMPUTED and moved.stages:
+            outcome = Outcome.COPIED
+        if source is not None:
+            source.moved += outcome is Outcome.COPIED
+            source.recomputed += outcome is Outcome.RECOMPUTED
         self._trace.end(
-            "move", outcome="Moved", pause_ms=round(1000 * pause, 1), stages=moved.stages
-        )
-        if moved.stages:
-            metrics.MOVE_PAUSE.observe(pause)
-        log.info(
-            "moved",
-            request=self.view.id,
-            source=moved.source,
-            destination=moved.destination,
-            tokens=len(self.record),
+            "move",
+            outcome="Moved",
+            pause_ms=round(1000 * (pause or 0.0), 1),
             stages=moved.stages,
-            dropped=moved.dropped,
-            pause_ms=round(1000 * pause, 1),
         )
+        hop = self._hop(moved.source, moved.destination, outcome, self._why, pause)
+        self._pool.hops.went(hop, stages=moved.stages, dropped=moved.dropped)
 
     def _stayed(self, stayed: handover.Stayed) -> None:
         self._move_over(stayed.move)
@@ -355,12 +381,9 @@ class Stream:
         if stayed.reason not in ("Finished", "Over"):
             self._copies_failed += 1
             self._not_before = asyncio.get_running_loop().time() + RETRY_SECONDS
-            log.warning(
-                "stayed",
-                request=self.view.id,
-                destination=stayed.destination,
-                reason=stayed.reason,
-            )
+            source = self._at.name if self._at else ""
+            hop = self._hop(source, stayed.destination, Outcome.STAYED, stayed.reason, None)
+            self._pool.hops.stayed(hop)
 
     def _sync(self) -> None:
         """Let the ledger know where it is and where it goes."""

@@ -13,6 +13,7 @@ from fairstow.cluster.times import written
 from fairstow.serving.drains import Seen
 from fairstow.serving.room import spare_instances
 from fairstow.serving.scaling import Decision, freeness
+from fairstow.serving.visible import engines, migrations
 from fairstow.serving.wire import InstanceEntry, Ledger, Phase, State
 
 _RECOMPUTE = "Recompute"
@@ -51,6 +52,8 @@ def pool_status(seen: Seen, scaling: Decision | None = None) -> ServingPoolStatu
         desired_replicas=scaling.desired if scaling else None,
         scaled_at=scaling.scaled_at if scaling else None,
         idle_since=scaling.idle_since if scaling else None,
+        engines=engines(seen, ledgers),
+        migrations=migrations(seen, ledgers),
         conditions=conditions,
         observed_generation=seen.pool.metadata.generation,
     )

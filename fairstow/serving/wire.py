@@ -83,12 +83,41 @@ class InstanceEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     problem: str = ""
 
 
-class Ledger(msgspec.Struct, frozen=True):
+class Outcome(StrEnum):
+    """What came of a move."""
+
+    COPIED = "Copied"
+    RECOMPUTED = "Recomputed"
+    STAYED = "Stayed"
+
+
+class Hop(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A request that moved from an instance to another, or was to.
+
+    Attributes:
+        reason: why, or what kept it.
+        tokens: that it had, with its prompt's.
+        at: seconds since 1970.
+        pause: seconds for which its client heard nothing; None where it had heard nothing yet.
+    """
+
+    request: str
+    source: str
+    destination: str
+    outcome: Outcome
+    reason: str
+    tokens: int
+    at: float
+    pause: float | None = None
+
+
+class Ledger(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that one gateway knows.
 
     Attributes:
         gateway: its name.
         asking: requests of which nothing is known yet: they wait for an engine to tell their ids.
+        hops: the last ones of its requests, oldest first.
     """
 
     gateway: str
@@ -96,6 +125,7 @@ class Ledger(msgspec.Struct, frozen=True):
     instances: Sequence[InstanceEntry]
     requests: Sequence[RequestEntry]
     asking: int = 0
+    hops: Sequence[Hop] = ()
 
 
 class Move(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from fairstow.serving.wire import Phase, State
+from fairstow.serving.wire import Outcome, Phase, State
 from tests.gateway.gateways import MODEL, Site, chat, expected, free_ports, process, run, streamed
 
 
@@ -85,6 +85,11 @@ def test_both_die_and_come_again() -> None:
             assert len(parked.requests) == 4
         await site.stack.enter_async_context(process(ports[1], "--speed", "10"))
         assert await asyncio.gather(*answers) == [expected(*each) for each in asked]
+        hops = (await site.ledger()).hops
+        assert {hop.request for hop in hops if hop.reason == "EngineLost"} == {
+            request.id for request in parked.requests
+        }
+        assert {hop.outcome for hop in hops} == {Outcome.RECOMPUTED}
 
     run(test)
 
@@ -112,6 +117,10 @@ def test_a_proposed_move_is_done_or_declined() -> None:
             while (await site.ledger()).requests[0].instance != other:
                 await asyncio.sleep(0.01)
         assert await answer == expected("hello", 120)
+        hops = (await site.ledger()).hops
+        assert [(hop.outcome, hop.reason) for hop in hops] == [(Outcome.COPIED, "asked")] * 3
+        assert [hop.destination for hop in hops] == [hops[1].source, hops[0].source, hops[1].source]
+        assert all(hop.tokens > 0 and hop.pause is not None and hop.pause < 5 for hop in hops)
 
     run(test)
 
