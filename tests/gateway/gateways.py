@@ -21,6 +21,7 @@ from fairstow.gateway.cost_model.server import Server
 from fairstow.gateway.engines.declared import Declared
 from fairstow.gateway.engines.protocol import Engine
 from fairstow.gateway.engines.vllm import VllmEngine
+from fairstow.gateway.engines.vocabulary import Vocabulary, read
 from fairstow.gateway.service import MakeEngine, Ports, Settings, serve
 from fairstow.kube.flags import Address
 from fairstow.serving.policies import policy
@@ -64,14 +65,18 @@ class Site:
         spread: Policy | str = "least-loaded",
         speeds: Mapping[str, float] | None = None,
         otlp: str | None = None,
+        key: str = KEY,
+        tokenizer: Path | None = None,
     ) -> None:
         """Start a gateway over the engines that run, or those named; wait until it serves."""
         named = engines or {name: url(server) for name, server in self.servers.items()}
+        vocabulary = read(tokenizer) if tokenizer else None
         settings = Settings(
             listen=LOCAL,
             admin=LOCAL,
             engines=[
-                _made(name, where, (speeds or {}).get(name, 1.0)) for name, where in named.items()
+                _made(name, where, (speeds or {}).get(name, 1.0), key, vocabulary)
+                for name, where in named.items()
             ],
             tenants=tenants,
             admin_token=admin_token,
@@ -156,10 +161,12 @@ class Site:
             return reply.status, await reply.json(content_type=None), reply.headers
 
 
-def _made(name: str, where: str, speed: float) -> MakeEngine:
+def _made(
+    name: str, where: str, speed: float, key: str, vocabulary: Vocabulary | None
+) -> MakeEngine:
     def make(session: aiohttp.ClientSession) -> Engine:
         declared = Declared(weights="1", priority=True, speed=speed)
-        return VllmEngine(session, name, where, key=KEY, declared=declared)
+        return VllmEngine(session, name, where, key=key, declared=declared, vocabulary=vocabulary)
 
     return make
 
