@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from fairstow.cli import options, simulations, terminal, verbs
+from fairstow.cli import caching, options, simulations, terminal, verbs
 from fairstow.cli.command import Command, Group
 from fairstow.cluster.errors import InputError
 
@@ -354,6 +354,7 @@ def snapshot(
 
 verbs.register(app)
 app.add_typer(simulations.app, name="simulate", short_help="Simulate without a cluster.")
+app.add_typer(caching.app, name="cache", short_help="Try a semantic cache on your own questions.")
 
 
 @app.command(cls=Command, short_help="Print the version.")

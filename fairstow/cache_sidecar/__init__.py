@@ -1,0 +1,1 @@
+"""The semantic cache beside an application or an engine."""

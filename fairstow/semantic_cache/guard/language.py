@@ -1,0 +1,126 @@
+"""A language's rules as data: how `languages/NAME.yaml` is read, and which language a text is in.
+
+The file says what is true of the language: contractions, ways to begin a question, fillers,
+synonyms, axes (sets of words that exclude one another), negators, words of scope, prepositions,
+numbers and units. A text is taken to be in a language where enough of its words are its stop
+words, or nearly all are known; else it is in none, and the guard is stricter. Called by `reading`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+
+import msgspec
+import yaml
+
+from fairstow.semantic_cache.guard.lexicon import Lexicon, Source
+
+_MARKS_SHARE = 0.2
+_KNOWN_SHARE = 0.8
+
+
+class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`languages/NAME.yaml`; patterns are regular expressions over lower-case text."""
+
+    contractions: dict[str, str]
+    apostrophe_is: list[str]
+    fillers: list[str]
+    filler_phrases: list[str]
+    rewrites: list[tuple[str, str]]
+    phrases: dict[str, str]
+    synonyms: list[list[str]]
+    axes: list[list[str | list[str]]]
+    strict_axes: list[str]
+    numeric_axes: list[str]
+    negators: list[str]
+    implicit_negators: list[str]
+    negation_idioms: list[str]
+    negative_prefixes: list[str]
+    scope: list[str]
+    soft_scope: list[str]
+    pivots: list[str]
+    infinitives: list[str]
+    infinitive_after: list[str]
+    opposed: list[tuple[str, str]]
+    stopwords: list[str]
+    askers: dict[str, str]
+    persons: dict[str, str]
+    light: list[str]
+    generic: list[str]
+    number_words: dict[str, float]
+    scales: dict[str, int]
+    units: dict[str, tuple[str, float]]
+    symbols: dict[str, str]
+
+
+class Language:
+    """What `reading` and `rules` look up, made once."""
+
+    def __init__(self, name: str, file: File, source: Source) -> None:
+        self.name = name
+        self.file = file
+        self.fillers = frozenset(file.fillers)
+        self.stopwords = frozenset(file.stopwords)
+        self.negators = frozenset(file.negators)
+        self.implicit_negators = frozenset(file.implicit_negators)
+        self.scope = frozenset(file.scope)
+        self.soft_scope = frozenset(file.soft_scope)
+        self.pivots = frozenset(file.pivots)
+        self.light = frozenset(file.light)
+        self.generic = frozenset(file.generic)
+        self.strict_axes = frozenset(file.strict_axes)
+        self.numeric_axes = frozenset(file.numeric_axes)
+        self.infinitives = frozenset(file.infinitives)
+        self.infinitive_after = frozenset(file.infinitive_after)
+        self.opposed = frozenset(file.opposed) | {(b, a) for a, b in file.opposed}
+        self.poles = _poles(file.axes)
+        self.lexicon = Lexicon(source, file.synonyms, (), file.negative_prefixes)
+        self.rewrites = [
+            (re.compile(rf"(?:\b|^)(?:{old})(?!\w)"), new) for old, new in file.rewrites
+        ]
+        self.filler_phrases = re.compile(
+            rf"(?<!\w)(?:{'|'.join(file.filler_phrases)})(?!\w)[ ]*[,:;.!]?"
+        )
+        self.contractions = re.compile("|".join(map(re.escape, file.contractions)))
+        self.apostrophe_is = re.compile(rf"\b({'|'.join(file.apostrophe_is)})['’]?s\b(?!\w)")
+        self.phrases = re.compile(
+            r"\b(" + "|".join(sorted(map(re.escape, file.phrases), key=len, reverse=True)) + r")\b"
+        )
+        self.idioms = re.compile("|".join(map(re.escape, file.negation_idioms)))
+
+    def places(self, bases: frozenset[str]) -> frozenset[tuple[str, int]]:
+        """Return the axes and poles a word lies at."""
+        return frozenset(place for base in bases for place in self.poles.get(base, ()))
+
+    def covers(self, words: list[str]) -> bool:
+        """Whether a text of these words is in this language."""
+        marks = sum(word in self.stopwords for word in words)
+        if marks >= _MARKS_SHARE * len(words):
+            return True
+        known = sum(word in self.stopwords or self.lexicon.common(word) for word in words)
+        return marks > 0 and known >= _KNOWN_SHARE * len(words)
+
+
+def _poles(axes: list[list[str | list[str]]]) -> Mapping[str, tuple[tuple[str, int], ...]]:
+    """Return for each word on which axes it lies, and at which pole."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for axis, *poles in axes:
+        for pole, words in enumerate(poles):
+            for word in words:
+                found.setdefault(word, []).append((str(axis), pole))
+    return {word: tuple(places) for word, places in found.items()}
+
+
+@cache
+def english() -> Language:
+    """The language that has rules so far."""
+    folder = files("fairstow.semantic_cache.guard") / "languages"
+    text = (folder / "en.yaml").read_text("utf-8")
+    words = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - makes strings alone: "no" is a word
+    file = msgspec.convert(words, File, strict=False)
+    packed = (folder / "en.lexicon.json.gz").read_bytes()
+    return Language("en", file, msgspec.json.decode(gzip.decompress(packed), type=Source))

@@ -1,0 +1,114 @@
+"""The lexical guard: pairs that must not share an answer, and ways to ask the same.
+
+Covered: every rule by sentences of our own (not of the benchmarks' pairs), that a verdict doesn't
+depend on which text comes first, that what it can't read is only served when equal, and that odd
+input never breaks it. Not covered: how often it is right (benchmarks.cache_safety).
+"""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairstow.semantic_cache.guard import judge
+
+DIFFERENT = [
+    ("number", "How do I roast 3 chickens?", "How do I roast 4 chickens?"),
+    ("number", "Is a speed of 50 km legal?", "Is a speed of 50 miles legal?"),
+    ("number", "Wake me at 6am", "Wake me at 6pm"),
+    ("number", "What does it cost after two years?", "What does it cost after three years?"),
+    ("number", "Where is invoice 1234?", "Where is invoice 1243?"),
+    ("negation", "Which files are in the backup?", "Which files are not in the backup?"),
+    ("negation", "Can I travel with a passport?", "Can I travel without a passport?"),
+    ("negation", "How do I keep smoking?", "How do I stop smoking?"),
+    ("antonym", "Is the water deep here?", "Is the water shallow here?"),
+    ("antonym", "How do I mute the tab?", "How do I unmute the tab?"),
+    ("axis month", "What did I spend in March?", "What did I spend in April?"),
+    ("axis amount", "How do I increase the volume?", "How do I decrease the volume?"),
+    ("axis system", "How do I install it on Windows?", "How do I install it on Linux?"),
+    ("form", "When do I get my card?", "Where do I get my card?"),
+    ("scope", "Which of the files are large?", "Which of all the files are large?"),
+    ("name", "Who owns Ferrari?", "Who owns Lamborghini?"),
+    ("name", "How far is it to Lisbon?", "How far is it to Madrid?"),
+    ("role", "Do I fly from the island to the coast?", "Do I fly from the coast to the island?"),
+    ("order", "Did Spain beat Italy?", "Did Italy beat Spain?"),
+    ("order", "Can a lion eat a tiger?", "Can a tiger eat a lion?"),
+    ("symbols", "What does == do in C?", "What does != do in C?"),
+]  # fmt: skip
+
+SAME = [
+    ("How do I renew my passport?", "how do i renew my passport"),
+    ("How do I renew my passport?", "Hi there, could you tell me how to renew my passport please?"),
+    ("How do I renew my passport?", "What is the best way to renew my passport?"),
+    ("What time does the museum open?", "When does the museum open?"),
+    ("How much is a dozen eggs?", "What's the price of 12 eggs?"),
+    ("How do I delete a photo on my phone?", "On my phone, how do I delete a photo?"),
+    ("Can I buy a ticket online?", "Is it possible to purchase a ticket online?"),
+    ("How do I recover a deleted file?", "How do I recover a deletd file?"),
+    ("Is a visa needed for a stay of 2 weeks?", "Is a visa required for a two-week stay?"),
+    ("How do I log in to the portal?", "How do I sign in to the portal?"),
+]
+
+
+@pytest.mark.parametrize(("rule", "a", "b"), DIFFERENT)
+def test_a_difference_that_matters_is_an_objection(rule: str, a: str, b: str) -> None:
+    for one, other in ((a, b), (b, a)):
+        rules = [each.rule for each in judge(one, other, all_objections=True).objections]
+        assert rule in rules
+
+
+@pytest.mark.parametrize(("a", "b"), SAME)
+def test_another_way_to_ask_leaves_no_word_over(a: str, b: str) -> None:
+    for one, other in ((a, b), (b, a)):
+        judgement = judge(one, other, all_objections=True)
+        assert judgement.objections == ()
+        if judgement.alignment is not None:
+            assert not judgement.alignment.left_a
+            assert not judgement.alignment.left_b
+
+
+def test_a_text_in_no_known_language_is_only_served_for_itself() -> None:
+    text = "Wie lange dauert es, einen neuen Reisepass zu bekommen?"
+    assert judge(text, text.upper() + "?").objections == ()
+    (objection,) = judge(text, "Wie lange braucht man für einen neuen Reisepass?").objections
+    assert objection.rule == "language"
+
+
+def test_a_text_that_is_too_long_is_only_served_for_itself() -> None:
+    long = "How do I renew my passport? " * 100
+    assert judge(long, long).objections == ()
+    assert judge(long, long + "Quickly.").objections
+
+
+WORDS = st.sampled_from(
+    [
+        "how",
+        "do",
+        "I",
+        "cancel",
+        "my",
+        "order",
+        "from",
+        "Leeds",
+        "to",
+        "York",
+        "not",
+        "before",
+        "3",
+        "pm",
+        "£50",
+        "the",
+        "a",
+        "-=",
+        "(",
+        "isn't",
+        "🦊",
+    ]
+)
+TEXTS = st.lists(WORDS, max_size=12).map(" ".join) | st.text(max_size=60)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS, TEXTS)
+def test_any_texts_get_a_verdict_and_equal_ones_no_objection(a: str, b: str) -> None:
+    assert judge(a, a).objections == ()
+    assert bool(judge(a, b).objections) == bool(judge(b, a).objections)

@@ -1,0 +1,1 @@
+"""Makes the guard's English lexicon from WordNet 3.0."""
