@@ -6,6 +6,7 @@ Exit codes: 0 ended when told to, 1 failed, 2 wrong usage.
 from __future__ import annotations
 
 import argparse
+import gc
 import ipaddress
 import logging
 import socket
@@ -42,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, OSError, VocabularyError) as error:
         print(f"fairstow.gateway: {error}", file=sys.stderr)
         return 2
+    # What is imported stays; little of what comes and goes is in cycles, a collection is a pause.
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)
     try:
         uvloop.run(_run(settings))
     except (InputError, OSError) as error:

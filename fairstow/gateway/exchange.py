@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from fairstow.gateway.openai.errors import ApiError
+from fairstow.gateway.port import AT_ONCE, Port
 from fairstow.gateway.tracing import Trace, Untraced
 
 Scope = MutableMapping[str, Any]
@@ -42,6 +43,7 @@ class Exchange:
         streaming: whether it is answered by events.
         sent: whether anything of the model's is on its way.
         sending: whether something waits for the client to take it; `taken` counts what it took.
+        at_once: writes parts of a stream while the client keeps up; None where that can't be.
         gone: whether the client left; `on_gone` is called then.
         failing: makes the last event of a stream that fails.
         trace: whom its parts are told to.
@@ -61,6 +63,7 @@ class Exchange:
         self.trace: Trace = Untraced()
         self.failing: Callable[[ApiError], bytes] = ApiError.event
         self.extra: list[tuple[bytes, bytes]] = []
+        self.at_once: Port | None = scope.get("extensions", {}).get(AT_ONCE, {}).get("port")
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]
         self._receive = receive
         self._send = send

@@ -22,7 +22,7 @@ from fairstow.gateway.openai.responses import ResponseAnswer
 from fairstow.gateway.streams import Stream
 from fairstow.gateway.urgency import Urgency
 from fairstow.serving.model import RequestView
-from fairstow.serving.record import Record
+from fairstow.serving.record import Delta, Record
 from fairstow.serving.requests import Asked, Endpoint
 from fairstow.serving.tokens import Logprob, Sampling
 
@@ -99,6 +99,15 @@ class Generation:
     async def _write(self, stream: Stream, answer: Answer) -> None:
         exchange, outbox = self._exchange, stream.outbox
         opening = answer.opening()
+        port = exchange.at_once
+
+        def at_once(delta: Delta) -> bool:
+            if port is None or not port.ready:
+                return False
+            if data := answer.chunk(delta):
+                port.write(data)
+            return True
+
         while True:
             delta = await outbox.take()
             if exchange.gone:
@@ -113,6 +122,7 @@ class Generation:
             if data:
                 await exchange.stream(opening + data)
                 opening = b""
+                outbox.at_once = at_once
             if outbox.error is not None:
                 raise outbox.error
             if not data:

@@ -76,7 +76,11 @@ class Mover:
         for source in self._fleet.instances.values():
             if source.state is not State.DRAINING:
                 continue
-            there = [each for each in self._streams.values() if each.at is source]
+            # The longest to go first: who is about to end needs no other place.
+            there = sorted(
+                (each for each in self._streams.values() if each.at is source),
+                key=lambda each: each.view.generated - each.view.limit,
+            )
             found = found or bool(there)
             room = self.leaving - sum(bool(each.handover.destination) for each in there)
             for stream in there:

@@ -1,14 +1,15 @@
 """What a stream has to say and its client hasn't taken: bounded, put together when it lags.
 
-A leg's task puts in, the client's task takes out. Whatever came meanwhile is taken as one, so that
-a client that is behind gets fewer and larger chunks; above `MOST` characters the leg isn't read
-any further until the client has caught up.
+A leg puts in, the client's task takes out. Whatever came meanwhile is taken as one, so that a
+client that is behind gets fewer and larger chunks; above `MOST` characters the leg isn't read any
+further until the client has caught up. To a client that isn't behind what is put in can be written
+at once, without its task: that is all but a few tokens.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fairstow.gateway.openai.errors import ApiError
 from fairstow.serving.record import Delta
@@ -22,11 +23,23 @@ class Outbox:
 
     Attributes:
         error: what ended it instead of a finish.
+        at_once: tries to write something to the client; False if it is to be queued.
     """
 
-    __slots__ = ("_logprobs", "_room", "_size", "_text", "_tokens", "_wake", "error", "finish")
+    __slots__ = (
+        "_logprobs",
+        "_room",
+        "_size",
+        "_text",
+        "_tokens",
+        "_wake",
+        "at_once",
+        "error",
+        "finish",
+    )
 
     def __init__(self) -> None:
+        self.at_once: Callable[[Delta], bool] | None = None
         self.error: ApiError | None = None
         self.finish: Finish | None = None
         self._text: list[str] = []
@@ -43,6 +56,14 @@ class Outbox:
 
     def put(self, delta: Delta) -> None:
         """Add what was said."""
+        if (
+            self.at_once is not None
+            and delta.finish is None
+            and self._wake is not None  # its task has taken all before, and waits
+            and not (self._text or self._logprobs or self._wake.done())
+            and self.at_once(delta)
+        ):
+            return
         if delta.text:
             self._text.append(delta.text)
         if delta.logprobs:

@@ -32,16 +32,20 @@ from fairstow.gateway.hops import Hops
 from fairstow.gateway.moving import Mover
 from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.pairs import Pairs
+from fairstow.gateway.port import port
 from fairstow.gateway.streams import Pool
 from fairstow.gateway.tenants import Tenants
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.tasks import first, running
+from fairstow.kube.connections import bounded
 from fairstow.kube.flags import Address
 from fairstow.kube.loop_server import LoopServer
 from fairstow.kube.tls import self_signed
 from fairstow.serving.policies.protocols import Policy
 
 LISTEN_BACKLOG = 2048
+MOST_CONNECTIONS = 64
+"""On the admin port; the clients' has its own bound."""
 _LAST_SECONDS = 2.0
 """After the grace, for errors to reach clients."""
 
@@ -116,8 +120,8 @@ async def serve(
             return following.unready() if following else ""
 
         console = Admin(app, mover, guard, settings.name, settings.pool, unready)
-        admin = _server(console, context)
-        clients = _server(app)
+        admin = _server(console, bounded(MOST_CONNECTIONS), context)
+        clients = _server(app, port())
         with contextlib.ExitStack() as sockets:
             listeners = [
                 sockets.enter_context(_listen(each)) for each in (settings.listen, settings.admin)
@@ -249,5 +253,7 @@ def _listen(where: Address) -> socket.socket:
     return listener
 
 
-def _server(app: Any, context: ssl.SSLContext | None = None) -> LoopServer:
-    return LoopServer(app, context, http="httptools", timeout_keep_alive=75, backlog=LISTEN_BACKLOG)
+def _server(
+    app: Any, http: type[asyncio.Protocol], context: ssl.SSLContext | None = None
+) -> LoopServer:
+    return LoopServer(app, context, http=http, timeout_keep_alive=75, backlog=LISTEN_BACKLOG)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,6 +18,7 @@ import structlog
 
 from fairstow.gateway import metrics
 from fairstow.gateway.dispatching import Dispatcher, Ticket
+from fairstow.gateway.engines.events import Pieces
 from fairstow.gateway.engines.protocol import Engine, EngineError, Movement, Order
 from fairstow.gateway.fleet import Fleet, Instance
 from fairstow.gateway.hops import Hops
@@ -178,14 +179,23 @@ class Stream:
         self._telling = True
         try:
             while self._events:
-                for action in self.handover.on(self._events.popleft()):
-                    self._do(action)
+                happened = self._events.popleft()
+                # A token that only continues a leg changes nothing about where the request is.
+                elsewhere = not isinstance(happened, Said)
+                for action in self.handover.on(happened):
+                    if isinstance(action, handover.Deliver):
+                        if elsewhere:
+                            self._sync()
+                        self._deliver(action.piece)
+                    else:
+                        elsewhere = True
+                        self._do(action)
+                if elsewhere and not self.handover.ended:
+                    self._sync()
         finally:
             self._telling = False
         if self.handover.ended:
             self._finish()
-        else:
-            self._sync()
 
     def _way(self, source: Instance, destination: Instance) -> Way:
         if self._copies_failed:
@@ -201,8 +211,6 @@ class Stream:
 
     def _do(self, action: Action) -> None:
         match action:
-            case handover.Deliver(_, piece):
-                self._deliver(piece)
             case handover.Start():
                 self._start(action)
             case handover.Abort(leg):
@@ -239,7 +247,6 @@ class Stream:
         self._ticket = self._dispatcher.resume(self.view, self._placed)
 
     def _deliver(self, piece: Piece) -> None:
-        self._sync()
         delta = self.record.append(piece)
         if self._at is not None:
             self._at.place.spoke(self.view, delta.tokens)
@@ -302,10 +309,7 @@ class Stream:
             async with instance.engine.generate(order) as pieces:
                 del order  # its ids are a copy of the record's
                 fault = Fault.BROKEN
-                async for piece in pieces:
-                    self.tell(Said(start.leg, piece))
-                    if self.outbox.full:
-                        await self.outbox.room()
+                await self._listen(start.leg, pieces)
         except _HoldError as error:
             log.warning("no hold", engine=start.source, problem=str(error))
         except EngineError as error:
@@ -317,6 +321,22 @@ class Stream:
         finally:
             span.end(tokens_after=len(self.record))
         self.tell(Ended(start.leg, fault))
+
+    async def _listen(self, leg: int, pieces: AsyncIterator[Piece]) -> None:
+        """Take in what a leg says, until it or the request has ended."""
+
+        def take(piece: Piece) -> bool:
+            self.tell(Said(leg, piece))
+            return self.outbox.full
+
+        if isinstance(pieces, Pieces):  # no task's turn for each of them
+            await pieces.each(take, self.outbox.room)
+            return
+        async for piece in pieces:
+            if take(piece):
+                await self.outbox.room()
+            if self.handover.ended:
+                return
 
     async def _held(self, start: handover.Start, order: Order) -> Order:
         try:

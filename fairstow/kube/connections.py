@@ -15,18 +15,25 @@ if TYPE_CHECKING:
     import asyncio
 
 
-class _Bounded(HttpToolsProtocol):
+class Bounded(HttpToolsProtocol):
+    """A connection of a server that has `most` of them at the same time.
+
+    Attributes:
+        quiet: those on which nothing is being answered, longest so first; one dict per server.
+    """
+
     most: int
-    quiet: dict[_Bounded, None]
-    """Connections of the server on which nothing is being answered, longest so first."""
+    quiet: dict[Bounded, None]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count it in; one too many costs another."""
         super().connection_made(transport)
         self.quiet[self] = None
         if len(self.connections) > self.most:
             self._close_quietest()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Count it out."""
         self.quiet.pop(self, None)
         super().connection_lost(exc)
 
@@ -38,14 +45,16 @@ class _Bounded(HttpToolsProtocol):
         longest.transport.abort()  # who doesn't speak doesn't say goodbye either
 
     def on_message_complete(self) -> None:
+        """A request is whole."""
         self.quiet.pop(self, None)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        """Its answer is."""
         self.quiet[self] = None
         super().on_response_complete()
 
 
 def bounded(most: int) -> type[asyncio.Protocol]:
     """Return uvicorn's protocol for one server that has `most` connections at the same time."""
-    return type("Bounded", (_Bounded,), {"most": most, "quiet": {}})
+    return type("Bounded", (Bounded,), {"most": most, "quiet": {}})

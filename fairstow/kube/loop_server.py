@@ -31,6 +31,7 @@ class LoopServer(uvicorn.Server):
             server_header=False,
             lifespan="off",
             ws="none",
+            proxy_headers=False,  # whom a proxy names as the client decides nothing here
             ssl_context_factory=(lambda _config, _default: context) if context else None,
             **more,
         )

@@ -210,6 +210,22 @@ async def streamed(client: openai.AsyncOpenAI, content: str, tokens: int, **more
     return "".join(said)
 
 
+async def read(site: Site, content: str, tokens: int, **more: Any) -> str:
+    """Return what a client hears that costs less than OpenAI's; for many at the same time."""
+    body = {"model": MODEL, "messages": chat(content), "max_tokens": tokens, "stream": True, **more}
+    async with site.http.post(f"{site.base}/v1/chat/completions", json=body) as reply:
+        answer = await reply.read()
+    assert answer.endswith(b"data: [DONE]\n\n"), answer[-300:]
+    return said(answer)
+
+
+def said(answer: bytes) -> str:
+    """Return the text of a stream, of chat or plain completions."""
+    events = [line[6:] for line in answer.split(b"\n") if line.startswith(b"data: {")]
+    choices = [each for event in events for each in msgspec.json.decode(event)["choices"]]
+    return "".join(each.get("text") or each.get("delta", {}).get("content", "") for each in choices)
+
+
 @asynccontextmanager
 async def process(port: int, *options: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """Start an engine as a program, which can be killed."""

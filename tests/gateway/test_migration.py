@@ -14,7 +14,17 @@ from contextlib import AsyncExitStack
 import pytest
 
 from fairstow.serving.wire import Outcome, Phase, State
-from tests.gateway.gateways import MODEL, Site, chat, expected, free_ports, process, run, streamed
+from tests.gateway.gateways import (
+    MODEL,
+    Site,
+    chat,
+    expected,
+    free_ports,
+    process,
+    read,
+    run,
+    streamed,
+)
 
 
 def test_a_drained_engine_hands_over_all_it_has() -> None:
@@ -49,13 +59,12 @@ def test_a_hundred_streams_through_a_drain_and_a_kill() -> None:
         }
         await site.gateway({name: f"http://127.0.0.1:{port}" for name, port in programs.items()})
         await site.ready(*programs)
-        client = site.client()
-        asked = [(f"{number} times", 80 + number // 2) for number in range(100)]
-        answers = [asyncio.create_task(streamed(client, *each)) for each in asked]
+        asked = [(f"{number} times", 100 + number) for number in range(100)]
+        answers = [asyncio.create_task(read(site, *each)) for each in asked]
         await site.until(lambda now: sum(r.generated > 3 for r in now.requests) > 90)
         await site.drain("a")
         ledger = await site.until(
-            lambda now: not now.requests or any(each.moved > 5 for each in now.instances)
+            lambda now: not now.requests or any(each.moved > 2 for each in now.instances)
         )
         running["b"].kill()
         heard = await asyncio.gather(*answers)

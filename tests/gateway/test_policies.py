@@ -27,7 +27,7 @@ from fairstow.serving.cost_model import A10_7B
 from fairstow.serving.policies import POLICIES, policy
 from fairstow.serving.policies.pausing import Pausing
 from fairstow.serving.wire import Phase, RequestEntry, State
-from tests.gateway.gateways import MODEL, Site, run
+from tests.gateway.gateways import MODEL, Site, run, said
 
 SMALL = msgspec.structs.replace(A10_7B, blocks=64)
 """Room for 1,008 tokens."""
@@ -289,16 +289,10 @@ def test_the_less_urgent_gives_way_and_goes_on_without_a_lost_token(
         assert await scene.running("next", "low") == "low"
         answer = await scene.end("low")
         assert b": keep-alive" in answer
-        assert _said(answer) == text.decode(text.expected("1", [65] * 600, 100))
+        assert said(answer) == text.decode(text.expected("1", [65] * 600, 100))
         await scene.end("next")
 
     run(test, 30)
-
-
-def _said(answer: bytes) -> str:
-    events = [line[6:] for line in answer.split(b"\n") if line.startswith(b"data: {")]
-    chunks = [msgspec.json.decode(each) for each in events]
-    return "".join(choice["text"] for chunk in chunks for choice in chunk["choices"])
 
 
 @pytest.mark.parametrize(

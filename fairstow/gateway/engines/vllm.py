@@ -24,6 +24,7 @@ import msgspec
 
 from fairstow.gateway.engines import chats
 from fairstow.gateway.engines.declared import Declared
+from fairstow.gateway.engines.events import Pieces
 from fairstow.gateway.engines.protocol import (
     Capabilities,
     Decoder,
@@ -199,7 +200,7 @@ class VllmEngine:
         leg = _Leg()
         try:
             async with self._wire.events(GENERATE, body) as events:
-                yield leg.pieces(events)
+                yield Pieces(events, leg.read)
         except EngineError as error:
             leg.over = leg.over or error.status is not None
             raise
@@ -348,19 +349,20 @@ class _Leg:
     def __init__(self) -> None:
         self.over = False
 
-    async def pieces(self, events: AsyncIterator[bytes]) -> AsyncIterator[Piece]:
-        async for data in events:
-            try:
-                chunk = _CHUNK.decode(data)
-            except msgspec.DecodeError as error:
-                raise EngineError(None, f"{GENERATE} streams {error}") from error
-            if chunk.error is not None:
-                raise EngineError(chunk.error.get("code"), str(chunk.error.get("message")))
-            if chunk.choices:
-                piece = _piece(chunk.choices[0])
-                if piece.finish is not None:
-                    self.over = True
-                yield piece
+    def read(self, data: bytes) -> Piece | None:
+        """Return what an event says, if anything. Raises EngineError."""
+        try:
+            chunk = _CHUNK.decode(data)
+        except msgspec.DecodeError as error:
+            raise EngineError(None, f"{GENERATE} streams {error}") from error
+        if chunk.error is not None:
+            raise EngineError(chunk.error.get("code"), str(chunk.error.get("message")))
+        if not chunk.choices:
+            return None
+        piece = _piece(chunk.choices[0])
+        if piece.finish is not None:
+            self.over = True
+        return piece
 
 
 def _piece(choice: _Choice) -> Piece:

@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from fairstow.gateway.engines.events import Events
 from fairstow.gateway.engines.protocol import EngineError, Reply
 from fairstow.gateway.tracing import TRACEPARENT
 
@@ -68,29 +69,25 @@ class Wire:
         return self._headers | {"traceparent": parent} if parent else self._headers
 
     @asynccontextmanager
-    async def events(
-        self, path: str, body: Mapping[str, Any]
-    ) -> AsyncGenerator[AsyncIterator[bytes], None]:
+    async def events(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Events, None]:
         """Give the data of server-sent events as they come, up to [DONE] or the end.
 
         The connection closes with the context, and with it ends what the engine does for it.
         """
-        async with self._streamed(path, body) as response:
-            if response.status != 200:
-                await _good(response)
-            async with aclosing_iterator(_data(response)) as events:
-                yield events
+        try:
+            events = await Events.ask(self.url + path, self._headers, msgspec.json.encode(body))
+        except EngineError as error:
+            raise EngineError(error.status, f"{path}: {error.said}") from error
+        try:
+            if events.status != 200:
+                raise EngineError(events.status, _complaint(events.complaint))
+            yield events
+        finally:
+            events.close()
 
     @asynccontextmanager
     async def passed(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Reply, None]:
         """Give the engine's answer as it is, whatever its status."""
-        async with self._streamed(path, body) as response:
-            yield PassedReply(response)
-
-    @asynccontextmanager
-    async def _streamed(
-        self, path: str, body: Mapping[str, Any]
-    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         try:
             response = await self._session.post(
                 self.url + path,
@@ -101,7 +98,7 @@ class Wire:
         except BROKEN as error:
             raise EngineError(None, f"{path}: {_words(error)}") from error
         try:
-            yield response
+            yield PassedReply(response)
         finally:
             # Not `release`, which keeps a connection whose answer has been read: an answer that
             # is still under way has to break off.
@@ -125,33 +122,6 @@ class PassedReply:
                 yield chunk
         except BROKEN as error:
             raise EngineError(None, _words(error)) from error
-
-
-@asynccontextmanager
-async def aclosing_iterator(
-    iterator: AsyncGenerator[bytes, None],
-) -> AsyncGenerator[AsyncIterator[bytes], None]:
-    """Close a generator with the context, not when it is collected."""
-    try:
-        yield iterator
-    finally:
-        await iterator.aclose()
-
-
-async def _data(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-    rest = b""
-    try:
-        async for chunk in response.content.iter_any():
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                if not line.startswith(b"data:"):
-                    continue
-                data = line[5:].strip()
-                if data == b"[DONE]":
-                    return
-                yield data
-    except BROKEN as error:
-        raise EngineError(None, _words(error)) from error
 
 
 async def _good(response: aiohttp.ClientResponse) -> bytes:

@@ -1,0 +1,43 @@
+"""The clients' port: bounded connections, and parts of a stream written where tokens come in.
+
+By ASGI a part of an answer is a coroutine and a task's turn. Tokens are most of what is written, so
+requests carry an extension of ours that writes one at once, as long as the client keeps up
+(`exchange`). Used by `service`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fairstow.kube.connections import Bounded
+
+if TYPE_CHECKING:
+    import asyncio
+
+AT_ONCE = "fairstow.at_once"
+MOST_CONNECTIONS = 8192
+
+
+class Port(Bounded):
+    """One client's connection."""
+
+    most = MOST_CONNECTIONS
+
+    def on_message_begin(self) -> None:
+        """Offer the extension with each request."""
+        super().on_message_begin()
+        self.scope["extensions"] = {AT_ONCE: {"port": self}}
+
+    @property
+    def ready(self) -> bool:
+        """Whether its client has taken what was written, but for a little."""
+        return not self.flow.write_paused and not self.transport.is_closing()
+
+    def write(self, part: bytes) -> None:
+        """Write a part of the answer that has begun, which is chunked as all of ours in parts."""
+        self.transport.write(b"%x\r\n%b\r\n" % (len(part), part))
+
+
+def port() -> type[asyncio.Protocol]:
+    """Return uvicorn's protocol for one server."""
+    return type("ClientsPort", (Port,), {"quiet": {}})
