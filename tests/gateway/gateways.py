@@ -210,7 +210,7 @@ async def streamed(client: openai.AsyncOpenAI, content: str, tokens: int, **more
     return "".join(said)
 
 
-async def read(site: Site, content: str, tokens: int, **more: Any) -> str:
+async def heard(site: Site, content: str, tokens: int, **more: Any) -> str:
     """Return what a client hears that costs less than OpenAI's; for many at the same time."""
     body = {"model": MODEL, "messages": chat(content), "max_tokens": tokens, "stream": True, **more}
     async with site.http.post(f"{site.base}/v1/chat/completions", json=body) as reply:

@@ -20,8 +20,8 @@ from tests.gateway.gateways import (
     chat,
     expected,
     free_ports,
+    heard,
     process,
-    read,
     run,
     streamed,
 )
@@ -60,15 +60,15 @@ def test_a_hundred_streams_through_a_drain_and_a_kill() -> None:
         await site.gateway({name: f"http://127.0.0.1:{port}" for name, port in programs.items()})
         await site.ready(*programs)
         asked = [(f"{number} times", 100 + number) for number in range(100)]
-        answers = [asyncio.create_task(read(site, *each)) for each in asked]
+        answers = [asyncio.create_task(heard(site, *each)) for each in asked]
         await site.until(lambda now: sum(r.generated > 3 for r in now.requests) > 90)
         await site.drain("a")
         ledger = await site.until(
             lambda now: not now.requests or any(each.moved > 2 for each in now.instances)
         )
         running["b"].kill()
-        heard = await asyncio.gather(*answers)
-        assert heard == [expected(*each) for each in asked]
+        texts = await asyncio.gather(*answers)
+        assert texts == [expected(*each) for each in asked]
         assert ledger.requests, "all were over before any had moved"
 
     run(test)

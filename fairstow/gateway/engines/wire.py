@@ -75,7 +75,7 @@ class Wire:
         The connection closes with the context, and with it ends what the engine does for it.
         """
         try:
-            events = await Events.ask(self.url + path, self._headers, msgspec.json.encode(body))
+            events = await Events.ask(self.url + path, self._traced(), msgspec.json.encode(body))
         except EngineError as error:
             raise EngineError(error.status, f"{path}: {error.said}") from error
         try:
