@@ -75,7 +75,8 @@ def llama(folder: Path) -> Iterator[Pair]:
             )
 
         ways = (Way.BLOCKING, Way.RECOMPUTE, Way.BACKGROUND)
-        yield Pair([partial(engine, each) for each in servers], "tiny", ways)
+        engines = [partial(engine, each) for each in servers]
+        yield Pair(engines, "tiny", ways, extra={"ignore_eos": True})
 
 
 @contextmanager

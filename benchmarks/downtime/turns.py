@@ -40,6 +40,7 @@ from fairstow.serving.wire import Drains, Ledger, State
 
 BEFORE, AFTER = 32, 16
 """Tokens heard before a move is asked for, and after it is over."""
+MOST = 960
 SETTLING = 4
 """First of these that don't count: the prefill's end."""
 ENOUGH = 8
@@ -192,7 +193,7 @@ class _Site:
         body = {
             "model": self._pair.model,
             "prompt": prompt,
-            "max_tokens": 2_000,
+            "max_tokens": MOST,
             "temperature": 0.0,
             "stream": True,
             "logprobs": 1,  # so that tokens within a character show, too

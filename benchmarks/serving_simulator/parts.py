@@ -2,57 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import exp, log
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.serving_simulator.play import Json, play, ratio
+from msgspec.structs import replace
+
+from benchmarks.serving_simulator.play import Json, flattened, play, ratio, simulated
+from benchmarks.serving_simulator.systems import SYSTEMS, System
 from benchmarks.serving_simulator.workloads import workload
 from fairstow.serving.cost_model import A10_7B
 from fairstow.serving.engine import Engine
+from fairstow.serving.policies import Settings
 from fairstow.serving.simulator.arrivals import LENGTHS_SEED, Arrival, drawn, split, urgent
+from fairstow.serving.simulator.outcome import figures
 from fairstow.serving.simulator.traces import read, scaled
 
 HEADROOM = {-1: A10_7B.capacity - 1_600}
 """A request of high priority decodes fast beside 1,600 tokens (Llumnix §6.4)."""
+MIGRATING = ("llumnix", "virtual-usage")
+COMPARED = ("load-aware", *MIGRATING)
+THRESHOLDS = (5.0, 15.0, 30.0, 60.0, 100.0, 160.0)
+WIDTH = 50.0
+TARGETS = (5.0, 10.0, 20.0)
 
 
 def priorities(_data: Path, seeds: int, quick: bool) -> Json:
-    """A tenth of S-S is urgent, in bursts of CV 4 (Llumnix fig. 13): with priorities over without.
+    """A tenth of S-S is urgent, in bursts (Llumnix fig. 13): with priorities over without.
 
-    Published: urgent requests 1.2–1.5 times faster, the others 4.5 % slower at most.
+    Published: urgent requests 1.2–1.5 times faster, the more the burstier; the others at most 4.5 %
+    slower. Its rate isn't published.
     """
     rows = []
-    for rate in (12.0, 24.0):
-        for policy in ("llumnix", "virtual-usage"):
+    for rate, cv in ((12.0, 2.0), (12.0, 4.0), (12.0, 6.0), (12.0, 8.0), (24.0, 4.0)):
+        for name in MIGRATING:
             aware: list[Json] = []
             blind: list[Json] = []
             for seed in range(seeds):
                 count = 3_000 if quick else 10_000
-                plain = drawn("S-S", count, rate, seed=seed, cv=4.0, lengths_seed=LENGTHS_SEED)
+                plain = drawn("S-S", count, rate, seed=seed, cv=cv, lengths_seed=LENGTHS_SEED)
                 marked = urgent(plain, 0.1, seed=seed)
-                aware.append(play(policy, marked, headroom=HEADROOM)["byPriority"])
-                blind.append(_as_marked(policy, marked))
+                settings = Settings(headroom=HEADROOM)
+                aware.append(play(SYSTEMS[name], marked, settings=settings)["byPriority"])
+                blind.append(_as_marked(SYSTEMS[name], marked))
             ratios = {
                 f"{who} {metric}": ratio([r[p] for r in blind], [r[p] for r in aware], metric)
                 for who, p in (("urgent", "-1"), ("others", "0"))
                 for metric in ("request_mean_s", "request_p99_s", "prefill_mean_s", "decode_mean_s")
             }
-            rows.append({"policy": f"{policy} {rate:g}/s"} | ratios)
-            print(rows[-1])
+            rows.append({"policy": f"{name} {rate:g}/s CV {cv:g}"} | ratios)
+            print(rows[-1], flush=True)
     return {"rows": rows}
 
 
-def _as_marked(policy: str, marked: list[Arrival]) -> Json:
+def _as_marked(system: System, marked: list[Arrival]) -> Json:
     """Play without priorities, and tell the urgent apart afterwards."""
-    from msgspec.structs import replace
-
-    from benchmarks.serving_simulator.play import flattened
-    from fairstow.serving.policies import POLICIES, Settings
-    from fairstow.serving.simulator.outcome import figures
-    from fairstow.serving.simulator.run import Setup, Simulation
-
-    setup = Setup(policy=POLICIES[policy](Settings()), profiles=(A10_7B,) * 16)
-    served = Simulation([replace(a, priority=0) for a in marked], setup).run().served
+    served = simulated(system, [replace(a, priority=0) for a in marked]).served
     return {
         str(p): flattened(
             figures([s for s, a in zip(served, marked, strict=True) if a.priority == p])
@@ -66,47 +72,78 @@ def defragmentation(_data: Path, seeds: int, quick: bool) -> Json:
 
     Published: Llumnix fragments 92 % less memory than INFaaS++.
     """
-    from fairstow.serving.policies import POLICIES, Settings
-    from fairstow.serving.simulator.run import Setup, Simulation
-
     shares: dict[str, list[float]] = {}
-    for policy in ("load-aware", "llumnix", "virtual-usage"):
+    for name in COMPARED:
         for seed in range(seeds):
             arrivals = workload("M-M", 7.5, seed=seed, count=3_000 if quick else 10_000)
-            setup = Setup(policy=POLICIES[policy](Settings()), profiles=(A10_7B,) * 16)
-            glances = Simulation(arrivals, setup, glance=1.0).run().glances
-            waste = [g.fragmented for g in glances]
-            shares.setdefault(policy, []).append(fmean(waste))
-    print({policy: fmean(found) for policy, found in shares.items()})
+            glances = simulated(SYSTEMS[name], arrivals, glance=1.0).glances
+            shares.setdefault(name, []).append(fmean(g.fragmented for g in glances))
+    print({name: fmean(found) for name, found in shares.items()}, flush=True)
     return {"fragmented": shares}
 
 
 def scaling(_data: Path, seeds: int, quick: bool) -> Json:
-    """L-L, instances as many as the policy asks for: instance seconds and P99 (Llumnix fig. 14–15).
+    """L-L at 2/s, instances as many as the policy asks for: what a P99 costs (Llumnix fig. 15).
 
-    Published: 36 % fewer instances at the P99 prefill latency of INFaaS++.
+    The pool's freeness is kept within [t, t + 50] decode steps, for several t: a curve of instances
+    over P99 prefill. Published: 36 % fewer instances at the same P99.
     """
     rows = []
-    for rate in (1.5, 2.0, 2.5):
-        runs: dict[str, list[Json]] = {}
-        for seed in range(seeds):
-            arrivals = workload("L-L", rate, seed=seed, count=2_000 if quick else 5_000)
-            for policy in ("load-aware", "llumnix", "virtual-usage"):
-                profiles = (A10_7B,) * 8
-                found = play(policy, arrivals, profiles=profiles, scaling=True)
-                runs.setdefault(policy, []).append(found)
-        rows.append({"rate": rate, "runs": runs})
-        for policy, played in runs.items():
+    for threshold in THRESHOLDS[::2] if quick else THRESHOLDS:
+        settings = Settings(out_below=threshold, in_above=threshold + WIDTH)
+        runs: dict[str, list[Json]] = {name: [] for name in COMPARED}
+        for seed in range(min(seeds, 1) if quick else seeds):
+            arrivals = workload("L-L", 2.0, seed=seed, count=2_000 if quick else 5_000)
+            for name, found in runs.items():
+                played = play(
+                    SYSTEMS[name],
+                    arrivals,
+                    profiles=(A10_7B,) * 16,
+                    settings=settings,
+                    scaling=True,
+                )
+                found.append(played | {"instances": played["instanceSeconds"] / played["end"]})
+        rows.append({"threshold": threshold, "runs": runs})
+        for name, found in runs.items():
             means = {
-                name: round(fmean(run[name] for run in played), 3)
-                for name in ("instanceSeconds", "prefill_p99_s", "request_p99_s")
+                key: fmean(run[key] for run in found) for key in ("instances", "prefill_p99_s")
             }
-            print(f"scaling at {rate}/s, {policy}: {means}")
-    return {"rows": rows}
+            print(f"scaling at {threshold:g} steps, {name}: {means}", flush=True)
+    return {"rows": rows, "equal": {f"{t:g}": _at_equal(rows, t) for t in TARGETS}}
+
+
+def _at_equal(rows: Sequence[Json], target: float) -> dict[str, list[float] | None]:
+    """Return instances at a P99 prefill, for each system (mean, least, largest of the seeds)."""
+    found: dict[str, list[float] | None] = {}
+    for name in COMPARED:
+        seeds = range(len(rows[0]["runs"][name]))
+        curves = [[row["runs"][name][seed] for row in rows] for seed in seeds]
+        needed = [n for curve in curves if (n := _needed(curve, target)) is not None]
+        whole = len(needed) == len(curves)
+        found[name] = [f(needed) for f in (fmean, min, max)] if whole else None
+    return found
+
+
+def _needed(curve: Sequence[Json], target: float) -> float | None:
+    """Return the fewest instances that meet a P99, between points log-linear; None if none do."""
+    points = sorted((run["instances"], run["prefill_p99_s"]) for run in curve)
+    before: tuple[float, float] | None = None
+    for count, p99 in points:
+        if p99 <= target:
+            if before is None:
+                return count
+            less, worse = before
+            share = log(worse / target) / log(worse / p99)
+            return exp(log(less) + share * (log(count) - log(less)))
+        before = count, p99
+    return None
 
 
 def traces(data: Path, _seeds: int, quick: bool) -> Json:
-    """Play the Azure code trace and Mooncake's conversations as they came; one run each."""
+    """Play the Azure code trace and Mooncake's conversations as they came; one run each.
+
+    All policies know what they have sent.
+    """
     fit = Engine(A10_7B).longest
     rows = []
     for name, file, rate in (
@@ -118,6 +155,6 @@ def traces(data: Path, _seeds: int, quick: bool) -> Json:
         arrivals = scaled(arrivals[: 2_000 if quick else 8_000], rate)
         for policy in ("round-robin", "load-aware", "llumnix", "virtual-usage", "prefix-aware"):
             rows.append({"trace": name, "rate": rate, "policy": policy, "leftOut": left_out})
-            rows[-1] |= play(policy, arrivals)
+            rows[-1] |= play(System(policy), arrivals)
             print({k: rows[-1][k] for k in ("trace", "policy", "request_mean_s", "prefill_p99_s")})
     return {"rows": rows}

@@ -3,41 +3,66 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from benchmarks.serving_simulator.systems import System
 from fairstow.serving.cost_model import A10_7B, Profile
+from fairstow.serving.engine import NEVER
 from fairstow.serving.policies import POLICIES, Settings
 from fairstow.serving.simulator.arrivals import Arrival
 from fairstow.serving.simulator.outcome import outcome
-from fairstow.serving.simulator.run import Setup, Simulation
+from fairstow.serving.simulator.run import Result, Setup, Simulation
+
+INSTANCES = (A10_7B,) * 16
+"""As published."""
+
+TURN = 0.5
+"""Seconds between a policy's turns, where nothing it knows is older."""
 
 Json = dict[str, Any]
 
 
-def play(
-    policy: str,
+def simulated(
+    system: System,
     workload: Sequence[Arrival],
     *,
-    profiles: Sequence[Profile] = (A10_7B,) * 16,
-    headroom: Mapping[int, int] | None = None,
+    profiles: Sequence[Profile] = INSTANCES,
+    settings: Settings | None = None,
+    scaling: bool = False,
+    glance: float = NEVER,
+) -> Result:
+    """Play a workload."""
+    setup = Setup(
+        policy=POLICIES[system.policy](settings or Settings()),
+        profiles=profiles,
+        scaling=scaling,
+        reports=system.reports,
+        interval=system.reports or TURN,
+    )
+    return Simulation(workload, setup, glance=glance).run()
+
+
+def play(
+    system: System,
+    workload: Sequence[Arrival],
+    *,
+    profiles: Sequence[Profile] = INSTANCES,
+    settings: Settings | None = None,
     scaling: bool = False,
 ) -> Json:
     """Return a run's figures, flat, and how fast it was simulated."""
     begun = time.process_time()
-    setup = Setup(
-        policy=POLICIES[policy](Settings(headroom=headroom or {})),
-        profiles=profiles,
-        scaling=scaling,
-    )
-    found = outcome(Simulation(workload, setup).run())
+    result = simulated(system, workload, profiles=profiles, settings=settings, scaling=scaling)
+    found = outcome(result)
     spent = time.process_time() - begun
     flat = flattened(found)
-    if headroom:
+    if len(found["byPriority"]) > 1:
         flat["byPriority"] = {p: flattened(figures) for p, figures in found["byPriority"].items()}
     for name in ("migrations", "preemptions", "instanceSeconds", "requests"):
         flat[name] = found[name]
+    flat["end"] = result.end
     flat["requests_per_s"] = round(len(workload) / spent)
     return flat
 

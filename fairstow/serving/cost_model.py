@@ -10,7 +10,7 @@ tokens to compute, c those before them whose KV is there already, B sequences an
     copy     = tokens · bytes per token / bandwidth             not scaled: no computation
 
 Seconds throughout. s stands for what an engine spends beside the model: at s = 1 a10-7b meets the
-decode steps and recomputes of Llumnix (OSDI'24) fig. 10, measured on one instance; at s = 1.15 the
+decode steps and recomputes of Llumnix (OSDI'24) fig. 10, measured on one instance; at s = 1.1 the
 request latencies of its fig. 11, measured with sixteen.
 """
 
@@ -79,7 +79,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 A10_7B: Final = Profile(
     name="a10-7b",
-    scale=1.15,
+    scale=1.1,
     prefill=(0.005, 0.205e-3, 4.7e-9),
     decode=(0.030, 0.28e-3, 1.6e-6),
     blocks=851,

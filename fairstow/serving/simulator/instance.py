@@ -63,7 +63,7 @@ class Instance:
     served: dict[str, Served] = field(default_factory=dict)
     priorities: dict[int, int] = field(default_factory=dict)
     moves: int = 0
-    looked: float = -NEVER
+    looked: float = -1.0
 
     @classmethod
     def of(cls, name: str, profile: Profile, *, born: float, speed: float) -> "Instance":
@@ -76,10 +76,10 @@ class Instance:
         view.cached = instance.cached
         return instance
 
-    def look(self, now: float, *, reported: bool) -> None:
-        """Bring the view up to what the engine says; reported, it says so after each iteration."""
+    def look(self, now: float, every: float | None) -> None:
+        """Bring the view up to what the engine says, or what it said when it last reported."""
         engine, view = self.engine, self.view
-        if reported and engine.began <= self.looked:
+        if every is not None and not self._has_reported(now, every):
             return
         self.looked = now
         block = view.block
@@ -88,6 +88,11 @@ class Instance:
         view.queued = engine.waiting
         view.head = engine.next_wants * block
         view.demand = engine.wanted * block
+
+    def _has_reported(self, now: float, every: float) -> bool:
+        """Whether it has since the last look: after the first iteration that ends past its time."""
+        due = not every or now // every > self.looked // every
+        return due and self.engine.began > self.looked
 
     def requests(self) -> Iterable[RequestView]:
         """Return what is on it, brought up to date."""

@@ -47,8 +47,8 @@ class Setup:
         interval: seconds between the policy's turns.
         scaling: whether the policy's scaler is obeyed; new instances have the first profile.
         start: seconds until a new instance is ready.
-        reported: whether the policy knows of instances what they said after their last iteration,
-            and not what was sent there since; else it counts what it sends, as our gateway does.
+        reports: seconds between instances' reports, each after the iteration under way; the policy
+            knows nothing else of them. None: it knows what it has sent there, as our gateway does.
     """
 
     policy: Policy
@@ -56,7 +56,7 @@ class Setup:
     interval: float = 0.5
     scaling: bool = False
     start: float = 30.0
-    reported: bool = False
+    reports: float | None = None
 
 
 @dataclass(slots=True)
@@ -208,7 +208,7 @@ class Simulation:
     def _sync_all(self, now: float) -> None:
         for instance in self._instances:
             self._sync(instance, now)
-            instance.look(now, reported=self._setup.reported)
+            instance.look(now, self._setup.reports)
         self._pool.now = now
 
     def _resume(self, served: Served, at: float) -> None:
@@ -261,7 +261,7 @@ class Simulation:
         instance.take(now, served)
         self._pool.turn += 1
         self._sync(instance, now)
-        instance.look(now, reported=self._setup.reported)
+        instance.look(now, self._setup.reports)
         return True
 
     def _offer(self, now: float) -> None:
