@@ -27,7 +27,7 @@ from fairstow.gateway.engines.llama_cpp import LlamaCppEngine
 from fairstow.gateway.engines.protocol import Engine
 from fairstow.gateway.engines.vllm import VllmEngine
 
-LONGEST = 8_192 + 1_024
+LONGEST = 8_192 + 4_096
 GRAMMAR = "root ::= [a-z ]*"
 """One token each, so that none waits for the rest of its character."""
 READY_S = 60.0

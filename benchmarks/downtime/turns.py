@@ -40,7 +40,8 @@ from fairstow.serving.wire import Drains, Ledger, State
 
 BEFORE, AFTER = 32, 16
 """Tokens heard before a move is asked for, and after it is over."""
-MOST = 960
+MOST = 3_900
+"""Tokens that a stream may have: recomputing beforehand takes its time."""
 SETTLING = 4
 """First of these that don't count: the prefill's end."""
 ENOUGH = 8

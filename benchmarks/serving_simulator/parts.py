@@ -126,7 +126,9 @@ def _at_equal(rows: Sequence[Json], target: float) -> dict[str, list[float] | No
 
 def _needed(curve: Sequence[Json], target: float) -> float | None:
     """Return the fewest instances that meet a P99, between points log-linear; None if none do."""
-    points = sorted((run["instances"], run["prefill_p99_s"]) for run in curve)
+    points: list[tuple[float, float]] = sorted(
+        (run["instances"], run["prefill_p99_s"]) for run in curve
+    )
     before: tuple[float, float] | None = None
     for count, p99 in points:
         if p99 <= target:
@@ -134,7 +136,7 @@ def _needed(curve: Sequence[Json], target: float) -> float | None:
                 return count
             less, worse = before
             share = log(worse / target) / log(worse / p99)
-            return exp(log(less) + share * (log(count) - log(less)))
+            return float(exp(log(less) + share * (log(count) - log(less))))
         before = count, p99
     return None
 

@@ -21,17 +21,23 @@ FIG11 = (
     "same direction",
     "`virtual-usage` / `load-aware`",
     "`virtual-usage` / `llumnix`",
+    "`virtual-usage` / `llumnix` with a ledger",
 )
+LEVELS = ("request_mean_s", "request_p99_s", "prefill_mean_s", "prefill_p99_s", "decode_mean_s")
 PRIORITIES = """
-Priorities: how many times slower without them than with, S-S with CV 4, a tenth urgent
-(published: urgent 1.2–1.5, others at least 0.955).
+Priorities: how many times slower without them than with, S-S in bursts, a tenth urgent (published:
+urgent 1.2–1.5, the more the burstier; others at least 0.955).
 """
 FRAGMENTED = """
 Fragmentation: share of memory that is free, and would hold requests which wait, were it on one
 instance; M-M at 7.5/s (published: 92 % less with Llumnix).
 """
 SCALING = """
-Scaling by freeness, L-L, from 8 instances (published: 36 % fewer instances at equal P99 prefill).
+Scaling by freeness, L-L at 2/s: instances on average, and P99 prefill, by the freeness t that is
+kept at least (and t + 50 at most).
+"""
+EQUAL = """
+Instances that a P99 prefill needs, from these curves (published: 36 % fewer with Llumnix).
 """
 
 Json = dict[str, Any]
@@ -77,18 +83,40 @@ def _fig11(part: Json) -> str:
                 "yes" if found["direction"] else "**no**",
                 _range(found["ours"]),
                 _range(found["ours_to_llumnix"]),
+                _range(found["ours_to_ledger"]),
             )
             lines.append(f"| {' | '.join(cells)} |")
     found = [f for r in part["rows"] for f in r["comparisons"]]
-    better = sum(f["ours_to_llumnix"][0] <= 1.01 for f in found)
-    ahead = sum(f["ours"][0] <= 1.01 for f in found)
     head = (
         f"Llumnix fig. 11: {met} of {total} comparisons in the published direction. "
-        f"`virtual-usage` is no worse (within 1 %) than `llumnix` in {better}, "
-        f"than `load-aware` in {ahead}. Up to {part['requests_per_s']:,} "
-        "simulated requests/s on M-M.\n"
+        f"`virtual-usage` is no worse (within 1 %) than `llumnix` in "
+        f"{_at_most(found, 'ours_to_llumnix')}, than `llumnix` with a ledger in "
+        f"{_at_most(found, 'ours_to_ledger')}, than `load-aware` in {_at_most(found, 'ours')}. "
+        f"Up to {part['requests_per_s']:,} simulated requests/s on M-M.\n"
     )
-    return "\n".join([head, *lines]) + "\n"
+    return "\n".join([head, *lines, "", *_levels(part["rows"])]) + "\n"
+
+
+def _at_most(found: list[Json], which: str) -> int:
+    return sum(each[which][0] <= 1.01 for each in found)
+
+
+def _levels(rows: list[Json]) -> list[str]:
+    """Return absolute figures beside the published ones."""
+    lines = [
+        "Absolute figures, here (published).\n",
+        f"| workload, system | {' | '.join(LEVELS)} |",
+        "|---" * (len(LEVELS) + 1) + "|",
+    ]
+    for row in rows:
+        found = {each["metric"]: each for each in row["comparisons"]}
+        for system in ("load-aware", "llumnix"):
+            cells = [
+                f"{found[name]['measured'][system]:.3g} ({found[name]['published'][system]:.3g})"
+                for name in LEVELS
+            ]
+            lines.append(f"| {row['row']} {row['rate']:g}/s {system} | {' | '.join(cells)} |")
+    return lines
 
 
 def _range(found: list[float]) -> str:
@@ -116,16 +144,19 @@ def _defragmentation(part: Json) -> str:
 
 
 def _scaling(part: Json) -> str:
-    names = ("instanceSeconds", "prefill_mean_s", "prefill_p99_s", "request_p99_s")
-    lines = [
-        SCALING,
-        f"| rate, policy | {' | '.join(names)} |",
-        "|---" * (len(names) + 1) + "|",
-    ]
+    systems = list(part["rows"][0]["runs"])
+    lines = [SCALING, f"| t | {' | '.join(systems)} |", "|---" * (len(systems) + 1) + "|"]
     for row in part["rows"]:
-        for policy, runs in row["runs"].items():
-            cells = [f"{fmean(run[name] for run in runs):,.2f}" for name in names]
-            lines.append(f"| {row['rate']:g}/s {policy} | {' | '.join(cells)} |")
+        cells = [
+            f"{fmean(run['instances'] for run in runs):.2f}, "
+            f"{fmean(run['prefill_p99_s'] for run in runs):.1f} s"
+            for runs in row["runs"].values()
+        ]
+        lines.append(f"| {row['threshold']:g} | {' | '.join(cells)} |")
+    lines += [EQUAL, f"| P99 | {' | '.join(systems)} |", "|---" * (len(systems) + 1) + "|"]
+    for target, found in part["equal"].items():
+        cells = [_range(found[name]) if found[name] else "–" for name in systems]
+        lines.append(f"| {target} s | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,8 @@
 """The simulator: whatever the policy, nobody is lost, and what is moved goes on where it was.
 
 Covered: every policy on drawn workloads, with and without scaling, the same answer twice, one
-request reckoned by hand. Not covered: how good policies are (benchmarks.serving_simulator).
+request reckoned by hand, instances that report late. Not covered: how good policies are
+(benchmarks.serving_simulator).
 """
 
 import math
@@ -99,4 +100,29 @@ def test_an_instance_that_is_scaled_in_gives_its_requests_away() -> None:
     assert len(result.glances[-1].instances) < 4
     assert result.instance_seconds < 4 * result.end
     stays = run("load-aware", burst + slow, instances=4, scaling=True)
-    assert result.instance_seconds < stays.instance_seconds
+    first = [next(g.at for g in each.glances if len(g.instances) < 4) for each in (result, stays)]
+    assert first[0] < first[1], "its instance went no sooner for giving its requests away"
+
+
+def reported(every: float | None, arrivals: list[Arrival], policy: str) -> Result:
+    chosen = POLICIES[policy](Settings())
+    return Simulation(arrivals, Setup(policy=chosen, profiles=[A10_7B] * 4, reports=every)).run()
+
+
+@pytest.mark.parametrize(("every", "together"), [(None, False), (0.0, False), (1.0, True)])
+def test_what_comes_between_two_reports_goes_to_the_same_instance(
+    every: float | None, together: bool
+) -> None:
+    """A prefill takes 8 ms, so that it is over and reported long before the next request comes."""
+    arrivals = [Arrival(at=1.1 + 0.2 * number, prompt=10, output=200) for number in range(4)]
+    result = reported(every, arrivals, "load-aware")
+    check(result, arrivals)
+    alone = reported(None, arrivals[:1], "load-aware").served[0].finished - arrivals[0].at
+    slowed = [s.finished - s.arrival.at > 1.01 * alone for s in result.served]
+    assert slowed == [together] * 4
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_nobody_is_lost_where_instances_report_late(policy: str) -> None:
+    arrivals = drawn("M-M", 300, 2.2, seed=1, cv=2.0, lengths_seed=0xCADE)
+    check(reported(1.0, arrivals, policy), arrivals)
