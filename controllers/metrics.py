@@ -151,6 +151,11 @@ SCALED = Counter(
     "What scaling did to the workload of a ServingPool, by reason.",
     ("pool", "reason"),
 )
+PROPOSED = Counter(
+    "fairstow_serving_proposed_moves_total",
+    "Moves of running requests that were proposed to gateways, by whether they were taken.",
+    ("pool", "outcome"),
+)
 
 _SERVING_GAUGES = (
     SERVING_INSTANCES,

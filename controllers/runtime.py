@@ -31,6 +31,7 @@ from controllers.packing.pools import PoolLoop
 from controllers.serving.gateways import Gateways
 from controllers.serving.objects import ServingObjects
 from controllers.serving.pools import ServingLoop
+from controllers.serving.rescheduling import ReschedulingLoop
 from controllers.watching import Watching
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.leadership import Leadership
@@ -191,18 +192,19 @@ async def operate(settings: Settings) -> None:
                 PolicyLoop(parts).run(),
                 PlanLoop(parts, api, extender, watching.fresh, lambda: leadership.held).run(),
             ]
-            serving = ServingObjects(api)
-            loops.append(
+            serving, gateways = ServingObjects(api), Gateways(api, user)
+            loops += [
                 ServingLoop(
                     api,
                     watching.cluster,
                     serving,
-                    Gateways(api, user),
+                    gateways,
                     recorder=recorder,
                     clock=parts.clock,
                     turns=parts.turns,
-                ).run()
-            )
+                ).run(),
+                ReschedulingLoop(serving, gateways, clock=parts.clock, turns=parts.turns).run(),
+            ]
             if settings.certificates == "Fairstow":
                 whose = secrets.Settings(namespace=settings.namespace)
                 turned = partial(parts.turns.finished, "certificates")

@@ -1,9 +1,9 @@
-"""Reads the ledgers of serving pools' gateways.
+"""Speaks with the gateways of serving pools: reads their ledgers, proposes moves.
 
-A gateway's pods are found by the EndpointSlices of its Service, which carry the label `POOL_LABEL`
-as the Service does. Whoever may make pods in the pool's namespace could pose as a gateway, so none
-is shown a token that is good for anything else: each pool has an audience of its own, and the
-token dies after some minutes. A gateway has the API server tell it whose token it is.
+Gateways are found by EndpointSlices (`fairstow.serving.replicas`). Whoever may make pods in the
+pool's namespace could pose as a gateway, so none is shown a token that is good for anything else:
+each pool has an audience of its own, and the token dies after some minutes. A gateway has the API
+server tell it whose token it is.
 
 Rights used: endpointslices (list), and serviceaccounts/token of the operator's own (create).
 """
@@ -13,8 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import aiohttp
 import msgspec
@@ -23,24 +22,17 @@ from fairstow.api import ServingPool
 from fairstow.cluster.errors import InputError
 from fairstow.kube.aio.api import Api
 from fairstow.kube.problems import ApiError
-from fairstow.serving.wire import Ledger, audience
+from fairstow.serving.replicas import POOL_LABEL, Pool, Replica, replicas
+from fairstow.serving.wire import Ledger, Moves, Taken, audience
 
-POOL_LABEL = "fairstow.dev/serving-pool"
-ADMIN_PORT = "https-admin"
+T = TypeVar("T")
+
 ANSWER_SECONDS = 3.0
 TOKEN_SECONDS = 600
-LONGEST_LEDGER = 32 << 20
+LONGEST_ANSWER = 32 << 20
 """Bytes: some 100,000 requests. A pod that only poses as a gateway may say anything."""
 _RENEW_AFTER = 300.0
 _ACCOUNT = "system:serviceaccount:"
-
-
-@dataclass(frozen=True)
-class Gateway:
-    """A replica. Attributes: name: its pod's."""
-
-    name: str
-    url: str
 
 
 class Gateways:
@@ -57,26 +49,21 @@ class Gateways:
         self._tokens: dict[str, tuple[float, str]] = {}
         self._session: aiohttp.ClientSession | None = None
 
-    async def find(self) -> Mapping[tuple[str, str], tuple[Gateway, ...]]:
+    async def find(self) -> Mapping[Pool, tuple[Replica, ...]]:
         """Return the replicas of each pool, by its namespace and name."""
         path = "/apis/discovery.k8s.io/v1/endpointslices"
         slices, _ = await self._api.list(path, {"labelSelector": POOL_LABEL})
-        found: dict[tuple[str, str], dict[str, Gateway]] = {}
-        for each in slices:
-            meta = each["metadata"]
-            replicas = found.setdefault((meta["namespace"], meta["labels"][POOL_LABEL]), {})
-            replicas.update((gateway.name, gateway) for gateway in _replicas(each))
-        return {pool: tuple(replicas.values()) for pool, replicas in found.items()}
+        return replicas(slices)
 
     async def ledgers(
-        self, pool: ServingPool, gateways: Iterable[Gateway]
+        self, pool: ServingPool, gateways: Iterable[Replica]
     ) -> dict[str, Ledger | None]:
         """Return what each replica knows, None of one that doesn't answer.
 
         One whose port is closed has ended, and its streams with it: it is left out.
         """
         there = tuple(gateways)
-        asked = (self._ledger(pool, each) for each in there)
+        asked = (self._ask(pool, each, "GET", "/ledger", Ledger) for each in there)
         answers = await asyncio.gather(*asked, return_exceptions=True)
         found: dict[str, Ledger | None] = {}
         for gateway, answer in zip(there, answers, strict=True):
@@ -91,12 +78,28 @@ class Gateways:
                     raise answer
         return found
 
+    async def propose(self, pool: ServingPool, gateway: Replica, moves: Moves) -> Taken:
+        """Propose moves to one replica.
+
+        Raises:
+            InputError, OSError: it doesn't answer, or not as a gateway does.
+        """
+        return await self._ask(pool, gateway, "POST", "/moves", Taken, msgspec.json.encode(moves))
+
     async def close(self) -> None:
         """Close all connections."""
         if self._session is not None:
             await self._session.close()
 
-    async def _ledger(self, pool: ServingPool, gateway: Gateway) -> Ledger:
+    async def _ask(
+        self,
+        pool: ServingPool,
+        gateway: Replica,
+        method: str,
+        path: str,
+        reply: type[T],
+        body: bytes | None = None,
+    ) -> T:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS)
@@ -105,17 +108,17 @@ class Gateways:
         where = f"gateway {gateway.name}"
         try:
             # The token is worth nothing elsewhere, so it doesn't matter who reads it: no ssl.
-            async with self._session.get(
-                f"{gateway.url}/ledger", headers=headers, ssl=False
+            async with self._session.request(
+                method, gateway.url + path, data=body, headers=headers, ssl=False
             ) as answer:
                 said = bytearray()
                 async for part in answer.content.iter_chunked(1 << 16):
                     said += part
-                    if len(said) > LONGEST_LEDGER:
-                        raise InputError(where, f"says more than {LONGEST_LEDGER:,} bytes")
+                    if len(said) > LONGEST_ANSWER:
+                        raise InputError(where, f"says more than {LONGEST_ANSWER:,} bytes")
                 if answer.status != 200:
                     raise InputError(where, f"{answer.status}: {bytes(said[:200])!r}")
-                return msgspec.json.decode(said, type=Ledger)
+                return msgspec.json.decode(said, type=reply)
         except aiohttp.ClientConnectorError as error:
             raise error.os_error from error
         except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
@@ -142,13 +145,3 @@ class Gateways:
             raise InputError("operator", f"gets no token for gateways: {error}") from error
         self._tokens[meant_for] = self._clock(), token
         return token
-
-
-def _replicas(slice_: Mapping[str, Any]) -> Iterable[Gateway]:
-    ports = [p["port"] for p in slice_.get("ports") or () if p.get("name") == ADMIN_PORT]
-    for endpoint in slice_.get("endpoints") or ():
-        target = endpoint.get("targetRef") or {}
-        for port in ports[:1]:
-            host = endpoint["addresses"][0]
-            host = f"[{host}]" if ":" in host else host
-            yield Gateway(name=target.get("name") or host, url=f"https://{host}:{port}")

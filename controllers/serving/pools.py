@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from controllers import metrics
 from controllers.health import Turns
 from controllers.pace import Pace
-from controllers.serving.gateways import Gateway, Gateways
+from controllers.serving.gateways import Gateways
 from controllers.serving.objects import ServingObjects
 from controllers.serving.scaling import Scaler
 from fairstow.api import InstanceDrain, Reason, ServingPool
@@ -32,6 +32,7 @@ from fairstow.kube.problems import ApiError
 from fairstow.serving.drains import Seen, decide, ended
 from fairstow.serving.instances import of_pool
 from fairstow.serving.pool_status import pool_status
+from fairstow.serving.replicas import Replica
 from fairstow.serving.wire import Ledger
 from fairstow.serving.workloads import MARK, EnginePod, place
 
@@ -95,7 +96,7 @@ class ServingLoop:
             hurried = await self._guarded(pool, gateways) or hurried
         return int(self.clock()) + (_HURRIED if hurried else _IDLE)
 
-    async def _guarded(self, pool: ServingPool, gateways: Iterable[Gateway]) -> bool:
+    async def _guarded(self, pool: ServingPool, gateways: Iterable[Replica]) -> bool:
         """See to a pool; what fails for one is tried again soon and keeps nobody else waiting.
 
         A server that can't be reached is the matter of the whole loop.
@@ -111,7 +112,7 @@ class ServingLoop:
         metrics.TURN_FAILURES.labels(_LOOP).inc()
         return False
 
-    async def _see_to(self, pool: ServingPool, gateways: Iterable[Gateway]) -> bool:
+    async def _see_to(self, pool: ServingPool, gateways: Iterable[Replica]) -> bool:
         """See to one pool; return whether it changes."""
         # 1. Its pods, its drains and what its gateways know.
         seen = Seen(
@@ -141,7 +142,7 @@ class ServingLoop:
         return bool(decision.report) or (scaling is not None and scaling.reason in _CHANGING)
 
     async def _ledgers(
-        self, pool: ServingPool, gateways: Iterable[Gateway]
+        self, pool: ServingPool, gateways: Iterable[Replica]
     ) -> dict[str, Ledger | None]:
         try:
             return await self._gateways.ledgers(pool, gateways)

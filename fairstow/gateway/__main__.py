@@ -116,7 +116,12 @@ def _followed(options: argparse.Namespace) -> Followed | None:
         if given:
             raise InputError(flag, "is said by the ServingPool", "Leave one of the two out.")
     return Followed(
-        namespace=namespace, pool=pool, kubeconfig=options.kubeconfig, context=options.context
+        namespace=namespace,
+        pool=pool,
+        name=options.name,
+        kubeconfig=options.kubeconfig,
+        context=options.context,
+        token=options.peer_token_file,
     )
 
 
@@ -242,6 +247,12 @@ def _cluster(group: argparse._ArgumentGroup) -> None:
         "--serving-pool",
         metavar="NAMESPACE/NAME",
         help="the ServingPool that says engines, tenants and policy",
+    )
+    add(
+        "--peer-token-file",
+        type=Path,
+        metavar="FILE",
+        help="what the pool's other gateways are shown; without it they aren't asked",
     )
     add("--kubeconfig", metavar="FILE", help="default: as kubectl, or the pod's account")
     add("--context", metavar="NAME")

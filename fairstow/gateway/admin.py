@@ -28,6 +28,8 @@ from fairstow.serving.wire import (
     Drains,
     InstanceEntry,
     Ledger,
+    Load,
+    Loads,
     Moves,
     Phase,
     RequestEntry,
@@ -107,14 +109,16 @@ class Admin:
                 await exchange.text(generate_latest(metrics.REGISTRY), kind=CONTENT_TYPE_LATEST)
             case "GET", "/ledger":
                 await self._ledger(exchange)
+            case "GET", "/loads":
+                await exchange.answer(msgspec.json.encode(self.loads()))
             case "POST", "/moves":
                 moves = _read(await exchange.body(), Moves)
-                await exchange.answer(msgspec.json.encode(self._mover.take(list(moves.moves))))
+                await exchange.answer(msgspec.json.encode(self._mover.take(moves)))
             case "PUT", "/drains":
                 await self._drains(exchange)
             case _:
                 raise ApiError(
-                    404, "There are GET /ledger, POST /moves, PUT /drains, GET /metrics."
+                    404, "There are GET /ledger, /loads and /metrics, POST /moves, PUT /drains."
                 )
 
     async def _drains(self, exchange: Exchange) -> None:
@@ -151,6 +155,11 @@ class Admin:
         asking = gateway.asking
         return Ledger(self._name, self._pool, instances, everything, asking=asking, hops=hops)
 
+    def loads(self) -> Loads:
+        """Return what this gateway has on each engine."""
+        there = self._gateway.fleet.instances.values()
+        return Loads(self._name, [Load(each.name, *each.place.ours()) for each in there])
+
     def _of(self, view: RequestView) -> Instance | None:
         for each in self._gateway.fleet.instances.values():
             if view in each.place:
@@ -159,6 +168,7 @@ class Admin:
 
     def _measure(self) -> None:
         fleet = self._gateway.fleet
+        metrics.PEERS.set(self._gateway.dispatcher.peers)
         metrics.WAITING.set(len(self._gateway.dispatcher) + self._gateway.asking)
         states = Counter(each.state for each in fleet.instances.values())
         for state in State:

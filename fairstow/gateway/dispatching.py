@@ -6,6 +6,10 @@ never idle. Priorities and tenants' shares say whose turn it is, the policy's or
 tenant's requests it is (`serving.fair_queue`); among the engines that are open the policy chooses.
 Nobody passes the first that waits, unless the policy keeps room for that one. Whatever changes (a
 request ends, an engine comes or goes) has the queue looked at again.
+
+Where several gateways serve the pool, each may just have sent the best engine a request that the
+others haven't heard of. If another engine were the best then, a draw decides between the two, so
+that gateways don't all run after one engine.
 """
 
 from __future__ import annotations
@@ -13,7 +17,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
+from zlib import crc32
 
 from fairstow.gateway.fleet import Fleet, Instance
 from fairstow.gateway.openai.errors import ApiError
@@ -48,6 +54,7 @@ class Dispatcher:
     Attributes:
         policy: orders it and chooses among the engines that are open.
         outputs: tokens of the last answers that ended by themselves.
+        peers: other gateways of the pool.
     """
 
     def __init__(
@@ -59,6 +66,7 @@ class Dispatcher:
     ) -> None:
         self._fleet = fleet
         self.policy = policy
+        self.peers = 0
         self.outputs: deque[int] = deque(maxlen=HISTORY)
         self._clock = clock
         self._most = most_waiting
@@ -142,7 +150,27 @@ class Dispatcher:
         if not views:
             return None
         chosen = self.policy.dispatcher.dispatch(request, self.pool(views, before)).instance
+        if chosen is not None and self.peers:
+            chosen = self._drawn(chosen, request, views, before)
         return None if chosen is None else self._fleet[chosen]
+
+    def _drawn(
+        self,
+        best: str,
+        request: RequestView,
+        views: Sequence[InstanceView],
+        before: Sequence[RequestView],
+    ) -> str:
+        """Return the best, or the one that is if each peer has just sent one like it there."""
+        unheard = self.peers * request.prompt
+        seen = [
+            replace(each, used=each.used + unheard, batch=each.batch + self.peers)
+            if each.name == best
+            else each
+            for each in views
+        ]
+        other = self.policy.dispatcher.dispatch(request, self.pool(seen, before)).instance
+        return best if other is None or crc32(request.id.encode()) % 2 else other
 
     def pool(self, views: Sequence[InstanceView], waiting: Sequence[RequestView]) -> PoolView:
         """Return what policies see of it all now."""

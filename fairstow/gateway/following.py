@@ -7,8 +7,10 @@ missing, tenants that can't be read) is logged and leaves things as they were.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import structlog
@@ -25,25 +27,36 @@ from fairstow.gateway.engines.protocol import Engine
 from fairstow.gateway.engines.vocabulary import Vocabulary
 from fairstow.gateway.moving import Mover
 from fairstow.gateway.openai.errors import ApiError
+from fairstow.gateway.peers import Peers
 from fairstow.kube import problems
 from fairstow.kube.aio.api import Api
 from fairstow.kube.review import Access, Reviewer
 from fairstow.serving.engine_pods import ADAPTERS
 from fairstow.serving.instances import Instance
-from fairstow.serving.policies import Settings, policy
+from fairstow.serving.policies import policy
+from fairstow.serving.rescheduling import settings
 from fairstow.serving.wire import audience
+
+LOADS = "/loads"
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Followed:
-    """Which pool, and how its cluster is reached; None as kubectl would, or the pod's account."""
+    """Which pool, and how its cluster is reached; None as kubectl would, or the pod's account.
+
+    Attributes:
+        name: this gateway's.
+        token: the file with what the pool's other gateways are shown; None: they aren't asked.
+    """
 
     namespace: str
     pool: str
+    name: str
     kubeconfig: str | None = None
     context: str | None = None
+    token: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -75,24 +88,20 @@ class Following:
     ) -> None:
         self._gateway, self._mover, self._session = gateway, mover, session
         self._vocabulary, self._replicas, self._clock = vocabulary, replicas, clock
+        self._peers = _peers(api, followed, gateway, session)
         self._reached: dict[str, _Reached] = {}
         self._said: tuple[str | None, ServingPoolSpec | None] = ("", None)
         self._watch = PoolWatch(api, followed.namespace, followed.pool, self._changed)
         self._reviewer = Reviewer(api, time.monotonic)
         self._audience = audience(followed.namespace, followed.pool)
         self._accounts = TokenAccounts(self._reviewer, self._audience)
-        self._wanted = {
-            "group": "fairstow.dev",
-            "resource": "servingpools",
-            "subresource": "status",
-            "verb": "patch",
-            "namespace": followed.namespace,
-            "name": followed.pool,
-        }
+        pool = {"namespace": followed.namespace, "name": followed.pool}
+        self._may_read = {"group": "fairstow.dev", "resource": "servingpools", "verb": "get"} | pool
+        self._may_write = self._may_read | {"subresource": "status", "verb": "patch"}
 
-    async def run(self) -> None:
-        """Follow until cancelled."""
-        await self._watch.run()
+    def tasks(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what has to run."""
+        return [self._watch.run(), *([self._peers.run()] if self._peers else [])]
 
     def unready(self) -> str:
         """Say why clients had better ask another replica, "" if they may ask this one.
@@ -102,22 +111,25 @@ class Following:
         """
         return "" if self._watch.known else self._watch.problem
 
-    async def guard(self, authorization: str, _path: str) -> None:
-        """Let in whoever may write the pool's status, by a token made for this pool's gateways."""
+    async def guard(self, authorization: str, path: str) -> None:
+        """Let in whoever may write the pool's status, by a token made for this pool's gateways.
+
+        Loads, which name no request and nobody, are for all who may read the pool: its gateways.
+        """
+        wanted = self._may_read if path == LOADS else self._may_write
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise ApiError(401, "Send a ServiceAccount's token: Authorization: Bearer …")
         try:
-            answer = await self._reviewer.review_resource(
-                token.strip(), self._wanted, self._audience
-            )
+            answer = await self._reviewer.review_resource(token.strip(), wanted, self._audience)
         except (problems.ApiError, InputError) as error:
             log.error("can't ask whose token it is", error=str(error))
             raise ApiError(503, "The API server can't be asked whose token that is.") from error
         if answer.access is Access.UNKNOWN_USER:
             raise ApiError(401, f"The API server knows no such token for {self._audience}.")
         if answer.access is Access.FORBIDDEN:
-            raise ApiError(403, f"{answer.user} may not patch the status of this ServingPool.")
+            what = "get" if path == LOADS else "patch the status of"
+            raise ApiError(403, f"{answer.user} may not {what} this ServingPool.")
 
     async def _changed(self, known: Known) -> None:
         text, spec = self._said
@@ -151,12 +163,7 @@ class Following:
 
     def _policy(self, spec: ServingPoolSpec) -> None:
         limits = spec.rescheduling
-        settings = Settings(
-            below=limits.below_steps,
-            above=limits.above_steps,
-            moves=limits.max_moves_per_instance,
-        )
-        chosen = policy(spec.dispatch, settings)
+        chosen = policy(spec.dispatch, settings(spec))
         self._gateway.dispatcher.policy = chosen
         self._mover.rescheduler = chosen.rescheduler if limits.enabled else None
         self._mover.leaving = limits.max_moves_per_instance
@@ -192,3 +199,12 @@ class Following:
     async def _drop(self, name: str) -> None:
         del self._reached[name]
         await self._gateway.fleet.remove(name)
+
+
+def _peers(
+    api: Api, followed: Followed, gateway: Gateway, session: aiohttp.ClientSession
+) -> Peers | None:
+    if followed.token is None:
+        return None
+    pool = followed.namespace, followed.pool
+    return Peers(api, session, gateway.pool, pool=pool, name=followed.name, token=followed.token)

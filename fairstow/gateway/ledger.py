@@ -5,13 +5,14 @@ it is sent: a request is admitted if its tokens fit and nobody waits before it, 
 room in the order of its coming; its tokens are counted as they pass. `InstanceView`s are kept up to
 date in O(1) a token. Changed by `dispatching` and `streams`, read by policies and the admin port.
 
-An engine may have other consumers: more gateways of its pool, or somebody's client. What it says of
-itself once a second is more than ours then; what two reports in a row say beyond ours counts as
-*others'* until the next. One report alone would count what has just ended as somebody else's.
+More gateways may serve the pool: what these *peers* have here they tell several times a second
+(`peers`). And an engine may have other consumers. What it says of itself once a second is more than
+ours and the peers' then; what two reports in a row say beyond counts as *others'* until the next.
+One report alone would count what has just ended as somebody else's.
 
 Invariants, for each instance: used = Σ size of those admitted + of those on their way here + of
-others; demand = Σ size of those that wait; batch = those admitted + others; queued = those that
-wait + others.
+peers + of others; demand = Σ size of those that wait + peers; batch = those admitted + peers +
+others; queued = those that wait + peers + others.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ NOISE = 0.02
 
 
 class Others(NamedTuple):
-    """What an engine does for others."""
+    """What an engine does for others; `demand`, where it is known, is what those waiting need."""
 
     used: int = 0
     running: int = 0
     waiting: int = 0
+    demand: int = 0
 
 
 class Place:
@@ -42,7 +44,7 @@ class Place:
         view: what policies see of it.
         admitted, waiting: by id; those that wait in the order of their coming.
         prefixes: of prompts that were sent here.
-        others: what the engine does for others.
+        peers: what the engine does for the pool's other gateways; others: for everybody else.
     """
 
     def __init__(self, name: str, capacity: int, block: int, compatibility: str) -> None:
@@ -52,7 +54,7 @@ class Place:
         self.admitted: dict[str, RequestView] = {}
         self.waiting: dict[str, RequestView] = {}
         self._coming: dict[str, int] = {}
-        self.others = self._reported = Others()
+        self.peers = self.others = self._reported = Others()
         self.learn(capacity, block)
         self._priorities: dict[int, int] = {}
 
@@ -68,8 +70,9 @@ class Place:
         """Take in what the engine says of itself."""
         view, before = self.view, self.others
         used = round(load.kv_used * view.capacity) - (view.used - before.used)
-        more = max(0, load.running + load.waiting - len(self))
-        waiting = min(more, max(0, load.waiting - len(self.waiting)))
+        peers = self.peers
+        more = max(0, load.running + load.waiting - len(self) - peers.running - peers.waiting)
+        waiting = min(more, max(0, load.waiting - len(self.waiting) - peers.waiting))
         reported = Others(used if used > NOISE * view.capacity else 0, more - waiting, waiting)
         others = Others(*map(min, zip(reported, self._reported, strict=True)))
         self._reported, self.others = reported, others
@@ -77,6 +80,26 @@ class Place:
         view.batch += others.running - before.running
         self._count_waiting()
         self._promote()
+
+    def share(self, peers: Others) -> None:
+        """Take in what the pool's other gateways have here."""
+        view, before = self.view, self.peers
+        self.peers = peers
+        view.used += peers.used - before.used
+        view.batch += peers.running - before.running
+        view.demand += peers.demand - before.demand
+        self._count_waiting()
+        self._promote()
+
+    def ours(self) -> Others:
+        """Return what the engine does for this gateway."""
+        view, peers = self.view, self.peers
+        return Others(
+            used=view.used - self.others.used - peers.used,
+            running=len(self.admitted),
+            waiting=len(self.waiting),
+            demand=view.demand - peers.demand,
+        )
 
     def requests(self) -> Iterator[RequestView]:
         """Yield what is on it."""
@@ -171,6 +194,6 @@ class Place:
 
     def _count_waiting(self) -> None:
         view = self.view
-        view.queued = len(self.waiting) + self.others.waiting
+        view.queued = len(self.waiting) + self.peers.waiting + self.others.waiting
         head = next(iter(self.waiting.values()), None)
         view.head = view.size(head.length + 1) if head else 0

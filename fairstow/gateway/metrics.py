@@ -81,6 +81,11 @@ RUNNING = Gauge(
     ["engine"],
     registry=REGISTRY,
 )
+PEERS = Gauge(
+    "fairstow_gateway_peers",
+    "Other gateways of the pool that say what they have on each engine.",
+    registry=REGISTRY,
+)
 ENGINES = Gauge(
     "fairstow_gateway_engines",
     "Engines in each state.",

@@ -19,7 +19,7 @@ import structlog
 from fairstow.gateway.fleet import Instance
 from fairstow.gateway.streams import Pool, Stream
 from fairstow.serving.policies.protocols import Rescheduler
-from fairstow.serving.wire import Move, State, Taken
+from fairstow.serving.wire import Move, Moves, State, Taken
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +27,8 @@ LEAVING = 4
 """Most requests that leave one engine at the same time and had begun to speak."""
 DRAIN_TURN_SECONDS = 0.02
 TURN_SECONDS = 0.5
+LED_SECONDS = 3.0
+"""After the last word of whoever decides for the whole pool, until a gateway decides alone."""
 PAUSE_SECONDS = 30.0
 """Longest pause, but for the time until there is room; how often, the policy bounds."""
 
@@ -53,6 +55,7 @@ class Mover:
         self._clock = clock
         self.rescheduler = rescheduler
         self.leaving = leaving
+        self._led_until = float("-inf")
 
     async def run(self) -> None:
         """Take turns until cancelled."""
@@ -62,7 +65,7 @@ class Mover:
             now = self._clock()
             if now - rescheduled >= TURN_SECONDS:
                 rescheduled = now
-                if self.rescheduler is not None:
+                if self.rescheduler is not None and now >= self._led_until:
                     self._reschedule(self.rescheduler)
                 self._pause(now)
             self._moved.clear()
@@ -96,11 +99,13 @@ class Mover:
                 room -= decoding and begun
         return found
 
-    def take(self, moves: list[Move]) -> Taken:
+    def take(self, moves: Moves) -> Taken:
         """Begin what was proposed, as far as it is ours and still makes sense."""
+        if moves.leads:
+            self._led_until = self._clock() + LED_SECONDS
         taken: list[str] = []
         declined: dict[str, str] = {}
-        for move in moves:
+        for move in moves.moves:
             why = self._propose(move)
             if why:
                 declined[move.request] = why

@@ -138,7 +138,7 @@ async def serve(
                 app.pool.pairs.run(),
             ]
             if following is not None:
-                tasks.append(following.run())
+                tasks += following.tasks()
             async with running(tasks) as failed:
                 await first(stopped.wait(), failed, asyncio.shield(serving))
                 await _end(app, clients, serving, settings)

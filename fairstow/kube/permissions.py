@@ -358,6 +358,12 @@ GATEWAY = Program(
             why="Knows its pool, and which of its engines drain.",
         ),
         Grant(resources=("pods",), verbs=WATCH, why="Knows the engines."),
+        Grant(
+            group="discovery.k8s.io",
+            resources=("endpointslices",),
+            verbs=("list",),
+            why="Knows the pool's other gateways, to ask them what they have on each engine.",
+        ),
     ),
     borrowed=(
         Borrowed(role="system:auth-delegator", why="Asks whose tokens its ports are shown."),

@@ -30,12 +30,14 @@ def merged(ledgers: Iterable[Ledger], now: float) -> PoolView:
     waiting = []
     for entry, request in found:
         if entry.instance in views:
+            request.compatibility = views[entry.instance].compatibility
             placed[entry.instance].append(request)
             _move(entry, request, views)
         else:
             waiting.append(request)
     for name, view in views.items():
         _count(view, placed[name])
+    waiting.sort(key=lambda each: (each.priority, each.arrived))
     asking = sum(ledger.asking for ledger in there)
     waiting += [RequestView("", prompt=1, limit=0, arrived=now) for _ in range(asking)]
     return PoolView(list(views.values()), now=now, waiting=waiting)

@@ -6,6 +6,7 @@ and may decline. On a cluster, which instances drain is read by gateways from In
 themselves, so that a drain needs no controller; the ledger says how far each one is.
 
     GET  /ledger           -> Ledger
+    GET  /loads            -> Loads       what gateways of one pool tell each other
     POST /moves  Moves     -> Taken       proposals; each is taken or declined with a reason
     PUT  /drains Drains    -> Ledger      the instances that drain, all of them; local use only
 """
@@ -128,6 +129,28 @@ class Ledger(msgspec.Struct, frozen=True, omit_defaults=True):
     hops: Sequence[Hop] = ()
 
 
+class Load(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one gateway has on an instance.
+
+    Attributes:
+        used: tokens of KV that are held, by requests and by copies on their way there.
+        running, waiting: requests; demand: what those that wait need, in tokens.
+    """
+
+    name: str
+    used: int = 0
+    running: int = 0
+    waiting: int = 0
+    demand: int = 0
+
+
+class Loads(msgspec.Struct, frozen=True):
+    """What one gateway has on each instance. Attributes: gateway: its name."""
+
+    gateway: str
+    instances: Sequence[Load]
+
+
 class Move(msgspec.Struct, frozen=True):
     """A proposal: let this request go on elsewhere. Attributes: reason: a word of api.Reason."""
 
@@ -138,9 +161,15 @@ class Move(msgspec.Struct, frozen=True):
 
 
 class Moves(msgspec.Struct, frozen=True):
-    """Proposals to one gateway."""
+    """Proposals to one gateway.
+
+    Attributes:
+        leads: who sends them decides for the pool: for some seconds the gateway proposes nothing
+            to itself.
+    """
 
     moves: Sequence[Move]
+    leads: bool = False
 
 
 class Taken(msgspec.Struct, frozen=True):

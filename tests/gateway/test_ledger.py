@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairstow.gateway.engines.protocol import Load
-from fairstow.gateway.ledger import Place
+from fairstow.gateway.ledger import Others, Place
 from fairstow.serving.model import Phase, RequestView
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["add", "speak", "remove", "expect", "forget", "correct"]),
+        st.sampled_from(["add", "speak", "remove", "expect", "forget", "correct", "share"]),
         st.integers(0, 7),
         st.integers(1, 40),
     ),
@@ -49,6 +49,8 @@ def test_sums_are_those_of_the_requests(steps: list[tuple[str, int, int]]) -> No
             coming.pop(request.id, None)
         elif what == "correct":
             place.correct(Load(running=which, waiting=tokens % 3, kv_used=tokens / 40))
+        elif what == "share":
+            place.share(Others(used=4 * tokens, running=which, waiting=tokens % 3, demand=which))
         _check(place, coming)
 
 
@@ -67,15 +69,37 @@ def test_others_are_what_two_reports_say() -> None:
     assert (place.view.used, place.view.batch, place.view.queued) == (0, 0, 0)
 
 
+def test_what_peers_tell_is_not_others() -> None:
+    place = Place("a", 1600, 16, "")
+    place.add(RequestView(id="1", prompt=159, limit=500, arrived=0.0))
+    peers = Others(used=480, running=1, waiting=1, demand=320)
+    place.share(peers)
+    view = place.view
+    assert (view.used, view.batch, view.queued, view.demand) == (640, 2, 1, 320)
+    assert place.ours() == Others(used=160, running=1)
+    for _ in range(2):
+        place.correct(Load(running=2, waiting=1, kv_used=0.4))
+    assert place.others == Others()
+    for _ in range(2):
+        place.correct(Load(running=4, waiting=1, kv_used=0.6))
+    assert (view.used, view.batch, place.others) == (960, 4, Others(used=320, running=2))
+    assert place.ours() == Others(used=160, running=1)
+    place.share(Others())
+    assert (view.used, view.batch, view.queued, view.demand) == (480, 3, 0, 0)
+
+
 def _check(place: Place, coming: dict[str, int]) -> None:
-    others = place.others
+    others, peers = place.others, place.peers
     view = place.view
     admitted, waiting = list(place.admitted.values()), list(place.waiting.values())
     sizes = [view.size(each.length + 1) for each in admitted]
-    assert view.used == sum(sizes) + sum(coming.values()) + others.used
-    assert view.batch == len(admitted) + others.running
-    assert view.demand == sum(view.size(each.length + 1) for each in waiting)
-    assert view.queued == len(waiting) + others.waiting
+    assert view.used == sum(sizes) + sum(coming.values()) + others.used + peers.used
+    assert view.batch == len(admitted) + others.running + peers.running
+    needed = sum(view.size(each.length + 1) for each in waiting)
+    assert view.demand == needed + peers.demand
+    assert view.queued == len(waiting) + others.waiting + peers.waiting
+    ours = sum(sizes) + sum(coming.values())
+    assert place.ours() == Others(ours, len(admitted), len(waiting), needed)
     assert view.head == (view.size(waiting[0].length + 1) if waiting else 0)
     assert view.arriving == len(coming)
     assert set(view.priorities) == {each.priority for each in [*admitted, *waiting]}

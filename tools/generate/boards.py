@@ -414,6 +414,14 @@ SERVING = Board(
                     stacked=True,
                 ),
                 Panel(
+                    "Moves proposed to gateways",
+                    "What was declined was out of date by then, or as much as may moved already.",
+                    "short",
+                    (_increase("fairstow_serving_proposed_moves_total", "pool, outcome",
+                               '{pool=~"$pool"}'),),
+                    stacked=True,
+                ),
+                Panel(
                     "Drains by how they ended",
                     "DeadlineOver: requests that can't be moved were cut off with their instance.",
                     "short",
