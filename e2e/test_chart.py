@@ -19,6 +19,9 @@ import pytest
 
 from e2e.controlplane.client import KubectlError
 from e2e.helm import CHART, NAMESPACE
+from e2e.on_real_node import COMPONENTS, image
+from e2e.on_real_node import installed as installation
+from e2e.on_real_node import values as values_for
 from e2e.plans import plan_for
 from e2e.rights import grant, granted, writer
 from e2e.serving import pods as serving_pods
@@ -41,7 +44,6 @@ NOT_USED_HERE = {
 }
 CHAT = "chat"
 """The namespace of the pool of LLM engines."""
-COMPONENTS = ("operator", "webhook", "extender", "scheduler")
 ANA, BEA = "ana@example.com", "bea@example.com"
 
 
@@ -53,44 +55,18 @@ def cluster(real_cluster: RealCluster) -> RealCluster:
 
 @pytest.fixture(scope="module")
 def values(real_cluster: RealCluster) -> dict[str, Any]:
-    """Values by which everything runs on the one real node, from images that are there."""
-
-    def image(name: str) -> dict[str, str]:
-        repository, _, tag = name.rpartition(":")
-        return {"repository": repository, "tag": tag}
-
-    small = {"requests": {"cpu": "10m", "memory": "64Mi"}}
-    resources = {component: {"resources": small} for component in COMPONENTS}
-    scheduler = {"image": image(real_cluster.node.load_scheduler())}
-    return {
-        **resources,
-        "image": image(real_cluster.image),
-        "scheduler": {**resources["scheduler"], **scheduler},
-        "nodeSelector": {"kubernetes.io/hostname": real_cluster.node_name},
-        "crds": {"keep": False},
-        "gateways": [serving_pods.gateway(CHAT)],
+    scheduler = {
+        "resources": serving_pods.SMALL,
+        "image": image(real_cluster.node.load_scheduler()),
     }
+    return values_for(real_cluster, scheduler=scheduler, gateways=[serving_pods.gateway(CHAT)])
 
 
 @pytest.fixture(scope="module")
 def installed(real_cluster: RealCluster, values: dict[str, Any]) -> Iterator[RealCluster]:
     """The chart, installed; it is uninstalled by the last test, and in any case."""
-    namespace = {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {
-            "name": NAMESPACE,
-            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
-        },
-    }
-    real_cluster.apply([namespace, serving_pods.restricted(CHAT, drained=True)])
-    real_cluster.helm(
-        *("install", "fairstow", str(CHART), "-n", NAMESPACE, "--wait", "--timeout=4m"),
-        *("--set-json", json.dumps(values)),
-    )
-    yield real_cluster
-    real_cluster.helm("uninstall", "fairstow", "-n", NAMESPACE, "--ignore-not-found", "--wait")
-    real_cluster.kubectl("delete", "namespace", NAMESPACE, CHAT)
+    with installation(real_cluster, values, CHAT):
+        yield real_cluster
 
 
 @pytest.fixture

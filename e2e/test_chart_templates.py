@@ -238,6 +238,24 @@ def test_what_is_scraped_is_served_and_let_through() -> None:
         assert port in allowed, name
 
 
+def test_gateways_reach_engines_and_are_reached_by_the_operator() -> None:
+    collector = {"ports": [{"port": 4318}]}
+    objects = rendered(
+        {"gateways": [{"namespace": "chat", "pool": "llama", "egress": [collector]}]}
+    )
+    policy = named(objects, "NetworkPolicy", "fairstow-gateway-llama")
+    ports = container(objects, "gateway-llama")["ports"]
+    (entry,) = policy["spec"]["ingress"]
+    assert {p["port"] for p in entry["ports"]} == {p["containerPort"] for p in ports}
+    assert policy["metadata"]["namespace"] == "chat"
+    assert policy["spec"]["egress"][1:] == [{"to": [{"podSelector": {}}]}, collector]
+    labels = policy["spec"]["podSelector"]["matchLabels"]
+    operator = named(objects, "NetworkPolicy", "fairstow-operator")["spec"]["egress"]
+    (way,) = [rule for rule in operator if "to" in rule]
+    assert way["to"][0]["podSelector"]["matchLabels"].items() <= labels.items()
+    assert way["to"][0]["namespaceSelector"] == {}
+
+
 def test_webhooks_touch_nothing_but_what_they_are_for() -> None:
     objects = rendered(namespace="gpu")
     webhooks = [

@@ -41,7 +41,7 @@ def gateway(namespace: str) -> dict[str, Any]:
     }
 
 
-def restricted(namespace: str, *, drained: bool) -> dict[str, Any]:
+def restricted(namespace: str, *, drained: bool = False) -> dict[str, Any]:
     """A namespace of modest pods; `drained`: engines are, before they end, whoever deletes them."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     labels |= {"fairstow.dev/drain": "enabled"} if drained else {}
@@ -65,7 +65,7 @@ def secrets(namespace: str) -> list[dict[str, Any]]:
     ]
 
 
-def pool(namespace: str, **spec: Any) -> dict[str, Any]:
+def pool(namespace: str) -> dict[str, Any]:
     engines = {
         "selector": {"matchLabels": LABELS},
         "port": PORT,
@@ -76,14 +76,20 @@ def pool(namespace: str, **spec: Any) -> dict[str, Any]:
         "apiVersion": "fairstow.dev/v1alpha1",
         "kind": "ServingPool",
         "metadata": {"name": POOL, "namespace": namespace},
-        "spec": {"engines": engines, "tenants": tenants} | spec,
+        "spec": {"engines": engines, "tenants": tenants},
     }
 
 
 def engines(
-    cluster: RealCluster, namespace: str, replicas: int, weights: str = "1"
+    cluster: RealCluster,
+    namespace: str,
+    replicas: int,
+    *,
+    name: str = POOL,
+    weights: str = "1",
+    **spec: Any,
 ) -> dict[str, Any]:
-    """The Deployment; engines of other weights write other text."""
+    """A Deployment of engines; those of other weights write other text. `spec` is their pods'."""
     container = {
         "name": "engine",
         "image": cluster.image,
@@ -96,11 +102,11 @@ def engines(
         "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
         "ports": [{"containerPort": PORT}],
         "readinessProbe": {"httpGet": {"path": "/health", "port": PORT}, "periodSeconds": 1},
-        "resources": SMALL,
+        "resources": spec.pop("resources", SMALL),
         "securityContext": _RESTRICTED,
         "volumeMounts": [{"name": "key", "mountPath": "/key", "readOnly": True}],
     }
-    spec = {
+    pod = {
         "shareProcessNamespace": True,
         "nodeSelector": {"kubernetes.io/hostname": cluster.node_name},
         "securityContext": {
@@ -112,24 +118,25 @@ def engines(
         "containers": [container],
         "volumes": [{"name": "key", "secret": {"secretName": f"{POOL}-engines"}}],
     }
-    labels = LABELS | {"fairstow.dev/weights": weights}
+    chosen = LABELS | {"set": name}
+    labels = chosen | {"fairstow.dev/weights": weights}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": POOL, "namespace": namespace},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "replicas": replicas,
             "strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "selector": {"matchLabels": LABELS},
-            "template": {"metadata": {"labels": labels}, "spec": spec},
+            "selector": {"matchLabels": chosen},
+            "template": {"metadata": {"labels": labels}, "spec": pod | spec},
         },
     }
 
 
-def start(cluster: RealCluster, namespace: str, replicas: int, **spec: Any) -> None:
+def start(cluster: RealCluster, namespace: str, replicas: int, **pods: Any) -> None:
     """Have a pool and its engines, which drain before they end, and wait until they serve."""
-    cluster.apply([*secrets(namespace), pool(namespace, **spec)])
-    deployment = engines(cluster, namespace, replicas)
+    cluster.apply([*secrets(namespace), pool(namespace)])
+    deployment = engines(cluster, namespace, replicas, **pods)
     trial = deployment["spec"]["template"] | {"apiVersion": "v1", "kind": "Pod"}
     trial["metadata"] = trial["metadata"] | {"name": "trial", "namespace": namespace}
 
@@ -144,9 +151,9 @@ def start(cluster: RealCluster, namespace: str, replicas: int, **spec: Any) -> N
     ready(cluster, namespace, engines=replicas)
 
 
-def rolled_out(cluster: RealCluster, namespace: str, timeout: int = 120) -> None:
-    words = ("rollout", "status", f"deployment/{POOL}", f"--timeout={timeout}s")
-    cluster.kubectl("-n", namespace, *words, timeout=timeout + 5)
+def rolled_out(cluster: RealCluster, namespace: str, name: str = POOL) -> None:
+    words = ("rollout", "status", f"deployment/{name}", "--timeout=180s")
+    cluster.kubectl("-n", namespace, *words, timeout=190)
 
 
 def status(cluster: RealCluster, namespace: str) -> dict[str, Any]:
@@ -154,9 +161,9 @@ def status(cluster: RealCluster, namespace: str) -> dict[str, Any]:
     return found
 
 
-def names(cluster: RealCluster, namespace: str) -> list[str]:
-    """The engines' pods that aren't on their way out."""
-    found = cluster.items("-n", namespace, "pods", "-l", f"app={POOL}")
+def names(cluster: RealCluster, namespace: str, labels: str = f"app={POOL}") -> list[str]:
+    """Pods, by default the engines', that aren't on their way out."""
+    found = cluster.items("-n", namespace, "pods", "-l", labels)
     living = (each["metadata"] for each in found if "deletionTimestamp" not in each["metadata"])
     return sorted(meta["name"] for meta in living)
 
@@ -181,7 +188,8 @@ def ready(cluster: RealCluster, namespace: str, *, engines: int, gateways: int =
     def serves() -> bool:
         said = status(cluster, namespace)
         conditions = {c["type"]: c["reason"] for c in said.get("conditions", ())}
-        counts = said.get("ready"), said.get("gateways")
-        return conditions.get("Migrating") == "MemoryMoves" and counts == (engines, gateways)
+        counts = said.get("instances"), said.get("ready"), said.get("gateways")
+        wanted = (engines, engines, gateways)
+        return conditions.get("Migrating") == "MemoryMoves" and counts == wanted
 
     cluster.wait(serves, "the pool to serve", timeout=120)

@@ -106,3 +106,13 @@ spec:
     matchLabels: {{ include "fairstow.selector" . | nindent 6 }}
 {{- end }}
 {{- end }}
+
+{{/* What each program asks for: names, and the API server. Call with the root. */}}
+{{- define "fairstow.egress" -}}
+- ports:
+    - {port: 53, protocol: UDP}
+    - {port: 53, protocol: TCP}
+    {{- range .Values.networkPolicies.apiServerPorts }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+{{- end }}
