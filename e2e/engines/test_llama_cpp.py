@@ -3,7 +3,7 @@
 Covered: what a probe finds, text and ids, a request that was cut moved by its slot's file and by
 recompute, tokens those of an undisturbed run; ids that the stream leaves out; stop tokens, slots of
 several tenants, aborts, what it can't. Not covered: folders shared between machines, other models'
-attention (sliding windows, hybrids).
+attention (sliding windows are in test_llama_cpp_trained; hybrids).
 """
 
 from __future__ import annotations
