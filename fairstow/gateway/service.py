@@ -31,6 +31,7 @@ from fairstow.gateway.following import Followed, Following
 from fairstow.gateway.hops import Hops
 from fairstow.gateway.moving import Mover
 from fairstow.gateway.openai.errors import ApiError
+from fairstow.gateway.orphans import Orphans
 from fairstow.gateway.pairs import Pairs
 from fairstow.gateway.port import port
 from fairstow.gateway.streams import Pool
@@ -135,6 +136,7 @@ async def serve(
                 mover.run(),
                 app.keep_alive(),
                 app.drop_stalled(),
+                Orphans(app.fleet, app.streams, time.monotonic).run(),
                 app.pool.pairs.run(),
             ]
             if following is not None:
