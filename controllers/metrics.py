@@ -217,6 +217,7 @@ def show_serving_pool(
     )
     for phase in Phase:
         SERVING_REQUESTS.labels(name, phase.value).set(phases[phase])
+    DRAINS_ENDED.labels(name, "DeadlineOver")  # from 0 on, so that the first one is seen to come
     silent = sum(ledger is None for ledger in ledgers.values())
     SERVING_GATEWAYS.labels(name, "answering").set(len(ledgers) - silent)
     SERVING_GATEWAYS.labels(name, "silent").set(silent)

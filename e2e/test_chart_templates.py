@@ -226,7 +226,9 @@ def test_with_cert_manager_the_operator_may_touch_no_secret_and_no_webhook() -> 
 
 def test_what_is_scraped_is_served_and_let_through() -> None:
     objects = rendered(VARIANTS["all more than once"])
-    monitors = [o for o in objects if o["kind"] == "PodMonitor"]
+    monitors = [
+        o for o in objects if o["kind"] == "PodMonitor" and "gateway" not in o["metadata"]["name"]
+    ]
     assert len(monitors) == 4
     for monitor in monitors:
         name = monitor["metadata"]["name"]
@@ -254,6 +256,24 @@ def test_gateways_reach_engines_and_are_reached_by_the_operator() -> None:
     (way,) = [rule for rule in operator if "to" in rule]
     assert way["to"][0]["podSelector"]["matchLabels"].items() <= labels.items()
     assert way["to"][0]["namespaceSelector"] == {}
+
+
+def test_gateways_are_scraped_by_a_token_that_is_good_for_nothing_else() -> None:
+    gateways = [{"pool": "llama", "namespace": "chat"}]
+    objects = rendered({"gateways": gateways, "monitoring": {"metrics": True}})
+    monitor = next(o for o in objects if o["kind"] == "PodMonitor"
+                   and o["metadata"]["namespace"] == "chat")  # fmt: skip
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    wanted = endpoint["authorization"]["credentials"]
+    secret = named(objects, "Secret", wanted["name"])
+    assert wanted["key"] in secret["data"]
+    deployment = named(objects, "Deployment", "fairstow-gateway-llama")["spec"]["template"]
+    (program,) = deployment["spec"]["containers"]
+    assert f"--metrics-token-file=/salt/{wanted['key']}" in program["args"]
+    assert endpoint["port"] in [port["name"] for port in program["ports"]]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= (
+        deployment["metadata"]["labels"].items()
+    )
 
 
 def test_webhooks_touch_nothing_but_what_they_are_for() -> None:

@@ -78,6 +78,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         ],
         tenants=options.tenants,
         admin_token=_secret(options.admin_token_file),
+        metrics_token=_secret(options.metrics_token_file),
         secret=salt.encode() if salt else new_secret(),
         policy=policy(options.policy),
         reschedule=options.reschedule,
@@ -264,6 +265,7 @@ def _ports(group: argparse._ArgumentGroup) -> None:
     add("--admin-listen", type=address, default="127.0.0.1:8081", metavar="HOST:PORT")
     add("--tenants", type=Path, metavar="FILE", help="who may use it; docs/gateway.md")
     add("--admin-token-file", type=Path, metavar="FILE", help="what the admin port asks for")
+    add("--metrics-token-file", type=Path, metavar="FILE", help="what is enough for its /metrics")
 
 
 def _engines(group: argparse._ArgumentGroup) -> None:

@@ -56,6 +56,26 @@ def token_guard(token: str) -> Guard:
     return guard
 
 
+def scraped(guard: Guard, token: str) -> Guard:
+    """Let whoever shows this token read the metrics, and be strict about all else.
+
+    Prometheus' own token would be good for more than this port, whose certificate nobody can
+    verify.
+    """
+    reader = token_guard(token)
+
+    async def either(authorization: str, path: str) -> None:
+        if path == "/metrics":
+            try:
+                await reader(authorization, path)
+            except ApiError:
+                await guard(authorization, path)
+            return
+        await guard(authorization, path)
+
+    return either
+
+
 async def local_guard(_authorization: str, _path: str) -> None:
     """Let everybody in: only this machine reaches the port."""
 
@@ -170,6 +190,7 @@ class Admin:
         fleet = self._gateway.fleet
         metrics.PEERS.set(self._gateway.dispatcher.peers)
         metrics.WAITING.set(len(self._gateway.dispatcher) + self._gateway.asking)
+        metrics.FAILED_PAIRS.set(self._gateway.pool.pairs.failed)
         states = Counter(each.state for each in fleet.instances.values())
         for state in State:
             metrics.ENGINES.labels(state).set(states[state])

@@ -359,8 +359,11 @@ class Gateway:
 async def _last_words(exchange: Exchange, error: ApiError) -> None:
     if isinstance(error, LimitError):
         metrics.REFUSED.labels("", error.limit).inc()
+    begun = exchange.streaming and bool(exchange.status)
     try:
         await exchange.fail(error)
+        if begun:
+            metrics.CUT.inc()
     except ClientLeftError:
         return
 

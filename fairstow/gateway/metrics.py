@@ -92,3 +92,13 @@ ENGINES = Gauge(
     ["state"],
     registry=REGISTRY,
 )
+CUT = Counter(
+    "fairstow_gateway_cut_streams_total",
+    "Streams that ended with an error after they had begun.",
+    registry=REGISTRY,
+)
+FAILED_PAIRS = Gauge(
+    "fairstow_gateway_failed_engine_pairs",
+    "Pairs of engines that should hand memory over and failed the probe; requests are recomputed.",
+    registry=REGISTRY,
+)

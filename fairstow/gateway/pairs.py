@@ -30,12 +30,19 @@ class Pairs:
         self._fleet = fleet
         self._canary = Canary()
         self._movements: dict[tuple[str, str], Movement] = {}
+        self._failed: set[tuple[str, str]] = set()
         self._changed = asyncio.Event()
         fleet.answered = self._answered
 
     def movement(self, source: Instance, destination: Instance) -> Movement:
         """Return how requests move from one to the other."""
         return self._movements.get((source.name, destination.name), Movement.RECOMPUTE)
+
+    @property
+    def failed(self) -> int:
+        """How many pairs should hand memory over and failed the probe."""
+        there = self._fleet.instances
+        return sum(one in there and other in there for one, other in self._failed)
 
     def best(self, source: Instance) -> Movement | None:
         """Return the best way to leave an engine; None before any was tried."""
@@ -58,9 +65,12 @@ class Pairs:
         verdict = await self._canary.verdict(
             source.engine, source.facts, destination.engine, destination.facts
         )
+        self._failed.discard(pair)
         if verdict is None:
             self._movements.pop(pair, None)
             return
+        if verdict.failed:
+            self._failed.add(pair)
         if self._movements.get(pair) is not verdict.movement:
             log.info(
                 "pair",
@@ -75,4 +85,5 @@ class Pairs:
         self._canary.forget(instance.engine.url)
         for pair in [pair for pair in self._movements if instance.name in pair]:
             del self._movements[pair]
+            self._failed.discard(pair)
         self._changed.set()

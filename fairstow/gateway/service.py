@@ -21,7 +21,7 @@ import aiohttp
 import structlog
 
 from fairstow.gateway import tenants, tracing
-from fairstow.gateway.admin import Admin, Guard, local_guard, token_guard
+from fairstow.gateway.admin import Admin, Guard, local_guard, scraped, token_guard
 from fairstow.gateway.app import Gateway, Limits
 from fairstow.gateway.dispatching import MOST_WAITING, Dispatcher
 from fairstow.gateway.engines.protocol import Engine
@@ -76,6 +76,7 @@ class Settings:
     engines: Sequence[MakeEngine]
     tenants: Path | None
     admin_token: str | None
+    metrics_token: str | None = None
     secret: bytes
     policy: Policy
     reschedule: bool
@@ -162,9 +163,12 @@ def _guard(settings: Settings, following: Following | None) -> tuple[Guard, ssl.
     On a cluster nobody can verify its certificate; the token that is shown is good for nothing
     else.
     """
+    guard = token_guard(settings.admin_token) if settings.admin_token else local_guard
     if following is not None:
-        return following.guard, self_signed("fairstow-gateway")
-    return (token_guard(settings.admin_token) if settings.admin_token else local_guard), None
+        guard = following.guard
+    if settings.metrics_token:
+        guard = scraped(guard, settings.metrics_token)
+    return guard, self_signed("fairstow-gateway") if following is not None else None
 
 
 async def _end(

@@ -19,6 +19,7 @@ import msgspec
 import openai
 import pytest
 
+from fairstow.gateway import metrics
 from fairstow.gateway.cost_model import text
 from fairstow.serving.request_fields import ENGINES_OWN
 from tests.gateway.gateways import MODEL, Site, chat, expected, free_ports, process, run, streamed
@@ -149,6 +150,8 @@ def test_what_cant_be_moved_is_passed_on() -> None:
 
 
 def test_a_pinned_stream_whose_engine_dies_ends_with_an_error() -> None:
+    before = metrics.CUT._value.get()
+
     async def test(site: Site) -> None:
         (port,) = free_ports(1)
         async with process(port) as program:
@@ -163,6 +166,8 @@ def test_a_pinned_stream_whose_engine_dies_ends_with_an_error() -> None:
                 rest = await reply.content.read()
         assert b'"error"' in rest
         assert b"[DONE]" not in rest
+        async with site.http.get(f"{site.admin}/metrics") as reply:
+            assert f"fairstow_gateway_cut_streams_total {before + 1}" in await reply.text()
 
     run(test)
 
@@ -322,11 +327,15 @@ def test_at_the_end_requests_finish_or_are_told() -> None:
 def test_the_admin_port_asks_for_its_token() -> None:
     async def test(site: Site) -> None:
         await site.engine("a")
-        await site.gateway(admin_token="secret")
+        await site.gateway(admin_token="secret", metrics_token="scrape")
         for path in ("/ledger", "/metrics", "/nothing"):
             for headers in ({}, {"Authorization": "Bearer wrong"}):
                 async with site.http.get(site.admin + path, headers=headers) as reply:
                     assert reply.status == 401
+        scrape = {"Authorization": "Bearer scrape"}
+        for path, status in (("/metrics", 200), ("/ledger", 401), ("/nothing", 401)):
+            async with site.http.get(site.admin + path, headers=scrape) as reply:
+                assert reply.status == status
         known = {"Authorization": "Bearer secret"}
         async with site.http.get(f"{site.admin}/healthz") as reply:
             assert await reply.text() == "ok"

@@ -51,6 +51,7 @@ def test_blocks_that_are_wrong_without_an_error_are_found() -> None:
     assert verdict is not None
     assert verdict.movement is Movement.RECOMPUTE
     assert "went wrong" in verdict.reason
+    assert verdict.failed
     assert again == verdict
 
 
@@ -70,6 +71,7 @@ def test_other_versions_and_engines_without_cache_to_move_recompute() -> None:
                 assert verdict is not None
                 assert verdict.movement is Movement.RECOMPUTE
                 assert said in verdict.reason
+                assert verdict.failed is (said == "probe failed")
 
     asyncio.run(test())
 

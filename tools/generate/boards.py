@@ -434,4 +434,131 @@ SERVING = Board(
     ),
 )  # fmt: skip
 
-BOARDS = (PACKING, EXTENDER, WEBHOOK, SERVING)
+GATEWAYS = Board(
+    uid="fairstow-gateways",
+    title="Fairstow: gateways",
+    says="What clients of LLM engines get, and what it costs them that their requests move.",
+    variables=(),
+    rows=(
+        Row(
+            "Clients",
+            (
+                Panel(
+                    "Requests that ended",
+                    "By HTTP status; 499: the client left first.",
+                    "reqps",
+                    (Query(f"sum by (status) (rate(fairstow_gateway_requests_total[{_EVERY}]))",
+                           "{{status}}"),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Streams cut off",
+                    "They had begun and ended with an error. Should be none.",
+                    "short",
+                    (_increase("fairstow_gateway_cut_streams_total", "job"),),
+                ),
+                Panel(
+                    "Time to first text",
+                    "From a request's arrival; waiting for room included.",
+                    "s",
+                    _quantiles("fairstow_gateway_first_token_seconds", "job"),
+                ),
+                Panel(
+                    "Time to the end",
+                    "From a request's arrival to its last byte.",
+                    "s",
+                    _quantiles("fairstow_gateway_request_seconds", "job"),
+                ),
+                Panel(
+                    "Tokens of requests that ended",
+                    "Prompts' and generated ones, by tenant.",
+                    "short",
+                    (Query("sum by (tenant, kind) (rate(fairstow_gateway_tokens_total"
+                           f"[{_EVERY}]))", "{{tenant}} {{kind}}"),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Requests refused for a limit",
+                    "Of their tenant, or of the queue.",
+                    "short",
+                    (_increase("fairstow_gateway_limited_requests_total", "tenant, limit"),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Requests that can't be moved",
+                    "A drain waits for them; the ledger says why each one is pinned.",
+                    "short",
+                    (_increase("fairstow_gateway_pinned_requests_total", "tenant"),),
+                    stacked=True,
+                ),
+            ),
+        ),
+        Row(
+            "Moves",
+            (
+                Panel(
+                    "Moves by how they ended",
+                    "Moved, or why the request stayed; Finished: it ended before.",
+                    "short",
+                    (_increase("fairstow_gateway_moves_total", "outcome"),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Pause of a move",
+                    "Time without a token for the client.",
+                    "s",
+                    _quantiles("fairstow_gateway_move_pause_seconds", "job"),
+                ),
+                Panel(
+                    "Requests started anew, or paused",
+                    "Their engine was lost; or they gave their place up to more urgent ones.",
+                    "short",
+                    (Query(f"sum(increase(fairstow_gateway_resumed_requests_total[{_EVERY}]))",
+                           "engine lost"),
+                     Query(f"sum(increase(fairstow_gateway_paused_requests_total[{_EVERY}]))",
+                           "paused")),
+                ),
+                Panel(
+                    "Pairs of engines that failed the probe",
+                    "Should hand memory over; requests between them are computed again.",
+                    "short",
+                    (Query("max by (job) (fairstow_gateway_failed_engine_pairs)", "{{job}}"),),
+                ),
+            ),
+        ),
+        Row(
+            "Engines",
+            (
+                Panel(
+                    "Engines by state",
+                    "As each replica sees them.",
+                    "short",
+                    (Query("max by (job, state) (fairstow_gateway_engines)",
+                           "{{job}} {{state}}"),),
+                ),
+                Panel(
+                    "Requests on each engine",
+                    "Of all replicas.",
+                    "short",
+                    (Query("sum by (engine) (fairstow_gateway_running_requests)", "{{engine}}"),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Replicas that exchange their loads",
+                    "The others of the pool, as each replica sees them.",
+                    "short",
+                    (Query("fairstow_gateway_peers", "{{instance}}"),),
+                ),
+                Panel(
+                    "Requests in the queue",
+                    "No engine has room for them.",
+                    "short",
+                    (Query("sum by (job) (fairstow_gateway_waiting_requests)", "{{job}}"),),
+                    stacked=True,
+                ),
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+BOARDS = (PACKING, EXTENDER, WEBHOOK, SERVING, GATEWAYS)

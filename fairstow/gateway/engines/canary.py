@@ -37,10 +37,11 @@ BEST_FIRST = tuple(Movement)
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """How a request may be moved, and why no better way."""
+    """How a request may be moved, and why no better way; `failed`: a probe went wrong."""
 
     movement: Movement
     reason: str = ""
+    failed: bool = False
 
 
 class Canary:
@@ -71,7 +72,7 @@ class Canary:
                     async with asyncio.timeout(PATIENCE_S):
                         self._known[pair] = await _tried(source, facts, destination, movement)
                 except (EngineError, TimeoutError) as error:
-                    return Verdict(Movement.RECOMPUTE, f"the probe failed: {error!r}")
+                    return Verdict(Movement.RECOMPUTE, f"the probe failed: {error!r}", failed=True)
         return self._known[pair]
 
     def forget(self, url: str) -> None:
@@ -92,7 +93,8 @@ async def _tried(
         hold = await source.hold(prompt, salt)
         moved = await _written(destination, prompt, salt, hold)
         if wrong := difference(expected, moved):
-            return Verdict(Movement.RECOMPUTE, f"a probe of {length} ids went wrong: {wrong}")
+            said = f"a probe of {length} ids went wrong: {wrong}"
+            return Verdict(Movement.RECOMPUTE, said, failed=True)
     return Verdict(movement)
 
 
