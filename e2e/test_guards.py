@@ -1,7 +1,7 @@
 """The chart's admission policies on a real API server: what RBAC can't say.
 
-Covered: who may use the PriorityClass, what the operator may change of nodes, which Leases the
-extender may write, by their own rights.
+Covered: who may use the PriorityClass, what the operator may change of nodes and of pods, which
+Leases the extender may write, by their own rights.
 Not covered: API servers before 1.30, which have no such policies; the chart then leaves them out.
 """
 
@@ -15,7 +15,7 @@ import pytest
 from e2e.controlplane.build import BuildError
 from e2e.controlplane.client import KubectlError
 from e2e.helm import helm, rendered
-from e2e.rights import bind
+from e2e.rights import bind, scaling
 from fairstow.kube.permissions import EXTENDER, OPERATOR, OPERATOR_LEASE
 
 if TYPE_CHECKING:
@@ -100,6 +100,25 @@ def test_the_operator_marks_nodes_and_changes_nothing_else(
     assert patched(metadata=marks) == ""
     cluster.kubectl("label", "node", node, "fairstow.dev/plan-target=a.0")
     assert patched(metadata={"labels": {"fairstow.dev/plan-target": None}}) == ""
+
+
+def test_the_operator_says_which_pod_goes_first_and_changes_nothing_else(
+    cluster: Cluster, guarded: str
+) -> None:
+    cluster.apply([*scaling(guarded), json.loads(pod(guarded, ""))])
+    operator = f"--as=system:serviceaccount:{guarded}:fairstow-operator"
+
+    def patched(**fields: Any) -> str:
+        patch = ("patch", "pod/one", operator, "--type=merge", "-p", json.dumps(fields))
+        return refused(cluster, "-n", guarded, *patch)
+
+    image = {"containers": [{"name": "main", "image": "registry.example/another"}]}
+    cluster.wait(lambda: "change nothing else" in patched(spec=image), "the policy to be in force")
+    for field in ("labels", "annotations"):
+        said = f"{field} the operator may change its own alone"
+        assert said in patched(metadata={field: {"a": "b"}})
+    marks = {"controller.kubernetes.io/pod-deletion-cost": "-1", "fairstow.dev/scale-in": ""}
+    assert patched(metadata={"annotations": marks}) == ""
 
 
 def test_the_extender_writes_its_own_leases_and_no_others(cluster: Cluster, guarded: str) -> None:

@@ -11,6 +11,7 @@ from controllers.health import Turns
 from controllers.serving.gateways import Gateways
 from controllers.serving.objects import ServingObjects
 from controllers.serving.pools import ServingLoop
+from controllers.serving.rescheduling import ReschedulingLoop
 from e2e.watching import running
 from fairstow.cluster.kinds import NODE, POD
 from fairstow.cluster.live import LiveCluster
@@ -94,5 +95,6 @@ async def controller(
         )
         watches = [Reflector(api, kind, cluster) for kind in (NODE, POD)]
         reflectors = (w.run for w in (*watches, *objects.reflectors))
-        async with running(*reflectors, recorder.run, loop.run):
+        leading = ReschedulingLoop(objects, gateways, clock=time.time, turns=Turns())
+        async with running(*reflectors, recorder.run, loop.run, leading.run):
             yield

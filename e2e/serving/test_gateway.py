@@ -58,18 +58,18 @@ def own_address() -> str:
         return str(probe.getsockname()[0])
 
 
-def endpoint(namespace: str, address: str, port: int) -> dict[str, Any]:
-    """What Kubernetes makes of the gateway's Service."""
+def endpoint(namespace: str, address: str, port: int, name: str = "gateway-0") -> dict[str, Any]:
+    """What Kubernetes makes of the gateway's Service, of one of its pods."""
     labels = {
         "kubernetes.io/service-name": "gateway",
         "fairstow.dev/serving-pool": "llama",
         "endpointslice.kubernetes.io/managed-by": "tests",
     }
-    pod = {"kind": "Pod", "name": "gateway-0", "namespace": namespace}
+    pod = {"kind": "Pod", "name": name, "namespace": namespace}
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
-        "metadata": {"name": "gateway", "namespace": namespace, "labels": labels},
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
         "addressType": "IPv4",
         "endpoints": [{"addresses": [address], "targetRef": pod}],
         "ports": [{"name": "https-admin", "port": port, "protocol": "TCP"}],
@@ -113,12 +113,14 @@ def secrets(namespace: str) -> list[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def gateway(account: Cluster, ref: str, address: str) -> AsyncIterator[tuple[int, int]]:
+async def gateway(
+    account: Cluster, ref: str, address: str, *options: str, name: str = "gateway-0"
+) -> AsyncIterator[tuple[int, int]]:
     """Run the program with its own rights; yields the ports of clients and of the operator."""
     clients, admin = free_ports(2)
     program = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "fairstow.gateway", "--serving-pool", ref, "--grace", "1"),
-        *("--kubeconfig", str(account.kubeconfig), "--name", "gateway-0"),
+        *("--kubeconfig", str(account.kubeconfig), "--name", name, *options),
         *("--listen", f"127.0.0.1:{clients}", "--admin-listen", f"{address}:{admin}"),
         cwd=ROOT,
     )
