@@ -9,11 +9,13 @@ Rights used: instancedrains (create, get, delete).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from fairstow.api import PackingPlan
 from fairstow.api.model import OwnerReference
+from fairstow.cluster.live import DRAIN, LiveCluster
 from fairstow.kube.aio.paths import path_of
 from fairstow.kube.problems import ApiError
 from fairstow.packing.reservations import holds_of, reserves
@@ -23,21 +25,29 @@ if TYPE_CHECKING:
     from fairstow.cluster.model import EngineDrain, EnginePool, Pod
     from fairstow.kube.aio.api import Api
 
-_DRAIN = "fairstow.dev/v1alpha1", "InstanceDrain"
+logger = logging.getLogger(__name__)
 
 
-async def begin(api: Api, plan: PackingPlan, pool: EnginePool, pod: Pod) -> None:
-    """Have an engine hand its requests over; a drain of it that there is already will do."""
+async def begin(
+    api: Api, known: LiveCluster, plan: PackingPlan, pool: EnginePool, pod: Pod
+) -> None:
+    """Have an engine hand its requests over; a drain of it that there is already will do.
+
+    It is known at once, so that no other plan drains another engine of the pool meanwhile.
+    """
     meta = plan.metadata
     owner = OwnerReference(
         api_version=plan.api_version, kind=plan.kind, name=meta.name, uid=meta.uid or ""
     )
     drain = drain_of(pool.namespace, pool.name, pod.name, pod.uid, "Packing", owner)
     try:
-        await api.create(path_of(*_DRAIN, namespace=pool.namespace), drain.to_object())
+        made = await api.create(_path(pool.namespace), drain.to_object())
     except ApiError as error:
         if error.status != 409:
             raise
+        return
+    if all(each.pod != pod.uid for each in known.engine_drains):  # the watch may know more
+        known.upsert(DRAIN, made)
 
 
 async def still_drains(api: Api, drain: EngineDrain | None) -> bool:
@@ -48,7 +58,7 @@ async def still_drains(api: Api, drain: EngineDrain | None) -> bool:
     if drain is None:
         return True
     try:
-        found = await api.get(path_of(*_DRAIN, namespace=drain.namespace, name=drain.name))
+        found = await api.get(_path(drain.namespace, drain.name))
     except ApiError as error:
         if error.status != 404:
             raise
@@ -67,5 +77,12 @@ async def release(api: Api, drains: Iterable[EngineDrain], plans: Iterable[Packi
     }
     for drain in drains:
         if drain.plan and (drain.plan, drain.pod) not in wanted:
-            path = path_of(*_DRAIN, namespace=drain.namespace, name=drain.name)
-            await api.delete(path, uid=drain.uid)
+            path = _path(drain.namespace, drain.name)
+            try:
+                await api.delete(path, uid=drain.uid)
+            except ApiError as error:  # plans are carried out, and end, whatever becomes of it
+                logger.warning("InstanceDrain %s/%s: %s", drain.namespace, drain.name, error)
+
+
+def _path(namespace: str, name: str = "") -> str:
+    return path_of(DRAIN.api_version, DRAIN.name, namespace=namespace, name=name)

@@ -179,7 +179,7 @@ class PlanLoop:
         # 4. Act.
         for pool, pod in turn.drain:
             if await self._still(plan):
-                await engines.begin(self._api, plan, pool, pod)
+                await engines.begin(self._api, self._parts.cluster, plan, pool, pod)
         if turn.evict and not await self._shut(plan, turn.progress):
             await self._evict(plan, turn.evict, snapshot.engines)
         return turn.again

@@ -40,7 +40,7 @@ Object = msgspec.Raw | dict[str, Any]
 Listener = Callable[[Kind, str], None]
 
 _NONE: Mapping[str, Any] = {}
-_DRAIN = next(kind for kind in READ if kind.name == "InstanceDrain")
+DRAIN = next(kind for kind in READ if kind.name == "InstanceDrain")
 
 
 class _Meta(msgspec.Struct):
@@ -211,7 +211,7 @@ class LiveCluster:
     @property
     def engine_drains(self) -> tuple[EngineDrain, ...]:
         """The drains of LLM engines, in no order."""
-        return tuple(read.value for read in self._reads.get(_DRAIN, _NONE).values())
+        return tuple(read.value for read in self._reads.get(DRAIN, _NONE).values())
 
     @property
     def known(self) -> frozenset[str]:

@@ -47,6 +47,8 @@ class Serving(Server):
         return self.keep(obj | {"metadata": obj["metadata"] | {"uid": f"uid-{len(self.made)}"}})
 
     async def delete(self, path: str, *, uid: str | None = None) -> bool:
+        if self.refuses == "delete":
+            raise ApiError(403, "forbidden")
         gone = self.drains.pop(path.rpartition("/")[2])
         assert gone["metadata"]["uid"] == uid
         self.cluster.delete(DRAIN, gone)
@@ -81,10 +83,12 @@ def test_a_drain_comes_first_and_is_the_plans() -> None:
     assert server.drains, "its step isn't over"
 
 
-def test_a_drain_that_the_watch_has_not_shown_is_not_made_twice() -> None:
+def test_a_drain_is_known_before_the_watch_shows_it() -> None:
+    """Else another plan would drain another engine of the pool, and each wait for the other."""
     server = Serving(deaf=True)
     server.turns()
     assert len(server.made) == 1
+    assert len(server.cluster.engine_drains) == 1
 
 
 @pytest.mark.parametrize("how", ["aborted", "deleted", "overdue", "suspended"])
@@ -141,3 +145,11 @@ def test_drains_of_others_stay() -> None:
     server.keep(drain("of-another", plan="plan-gone"))
     server.turns(1)
     assert [*server.drains] == ["somebody-elses"]
+
+
+def test_a_drain_that_cannot_be_removed_holds_up_no_plan() -> None:
+    server = Serving()
+    server.keep(drain("of-another", plan="plan-gone"))
+    server.refuses = "delete"
+    server.turns()
+    assert len(server.made) == 1
