@@ -47,4 +47,4 @@ def installed(cluster: RealCluster, chosen: dict[str, Any], chat: str) -> Iterat
         yield
     finally:
         cluster.helm("uninstall", "fairstow", "-n", NAMESPACE, "--ignore-not-found", "--wait")
-        cluster.kubectl("delete", "namespace", NAMESPACE, chat, "--wait=false")
+        cluster.kubectl("delete", "namespace", NAMESPACE, chat, timeout=180)

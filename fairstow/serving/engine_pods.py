@@ -37,7 +37,6 @@ ENGINE_KEY = "FAIRSTOW_ENGINE_KEY"
 ADAPTERS: Mapping[str, str] = {"VLLM": "vllm", "LlamaCpp": "llama.cpp", "OpenAI": "openai"}
 """What adapters of gateways are called, by a ServingPool's `engines.type`."""
 
-_USUAL_GRACE = 30
 _SIZE = {"cpu": "50m", "memory": "128Mi"}
 """Request and limit alike: a pod that has CPUs of its own keeps them."""
 _SPEAKING = frozenset({"VLLM", "LlamaCpp"})
@@ -45,6 +44,23 @@ _SPEAKING = frozenset({"VLLM", "LlamaCpp"})
 
 class _Metadata(msgspec.Struct, frozen=True):
     labels: Mapping[str, str] = {}
+
+
+class _Port(msgspec.Struct, frozen=True, rename="camel"):
+    container_port: int = 0
+
+
+class _Container(msgspec.Struct, frozen=True):
+    name: str = ""
+    ports: tuple[_Port, ...] = ()
+    lifecycle: Json = {}
+
+
+class _Spec(msgspec.Struct, frozen=True, rename="camel"):
+    containers: tuple[_Container, ...] = ()
+    host_network: bool = False
+    restart_policy: str = "Always"
+    termination_grace_period_seconds: int = 30  # as the API server's default
 
 
 def admit(request: Request, pools: Iterable[ServingPool], image: str, token: str) -> Reply:
@@ -60,14 +76,14 @@ def admit(request: Request, pools: Iterable[ServingPool], image: str, token: str
         MalformedError: the review isn't what an API server sends.
     """
     labels = read_part(request.object, "metadata", _Metadata).labels
+    spec = read_part(request.object, "spec", _Spec)
     pool = _pool(pools, request.namespace, labels)
-    spec = (request.object or {}).get("spec")
-    if pool is None or not isinstance(spec, dict) or not spec.get("containers"):
+    if pool is None or not spec.containers:
         return Reply()
-    if any(each.get("name") == HELPER for each in spec["containers"]):
+    if any(each.name == HELPER for each in spec.containers):
         return Reply()
-    number = _engine(spec["containers"], pool.spec.engines.port)
-    if why := _unfit(pool, spec, spec["containers"][number]):
+    number = _engine(spec, pool.spec.engines.port)
+    if why := _unfit(pool, spec, spec.containers[number]):
         said = f"fairstow: requests aren't handed over when this pod is deleted: {why}"
         return Reply(warnings=(said,))
     return Reply(patch=_patch(pool, spec, number, image, token))
@@ -81,27 +97,27 @@ def _pool(
     return min(wanted, key=lambda each: each.metadata.name, default=None)
 
 
-def _engine(containers: list[Json], port: int) -> int:
+def _engine(spec: _Spec, port: int) -> int:
     """Return which container is the engine: the one with its port, else the first."""
-    for number, each in enumerate(containers):
-        if any(found.get("containerPort") == port for found in each.get("ports") or ()):
+    for number, each in enumerate(spec.containers):
+        if any(found.container_port == port for found in each.ports):
             return number
     return 0
 
 
-def _unfit(pool: ServingPool, spec: Json, engine: Json) -> str:
+def _unfit(pool: ServingPool, spec: _Spec, engine: _Container) -> str:
     if pool.spec.engines.type not in _SPEAKING:
         return f"engines of type {pool.spec.engines.type} don't say whether they are busy"
-    if (engine.get("lifecycle") or {}).get("preStop"):
-        return f"container {engine.get('name')} has a preStop of its own"
-    if spec.get("hostNetwork"):
+    if engine.lifecycle.get("preStop"):
+        return f"container {engine.name} has a preStop of its own"
+    if spec.host_network:
         return f"with hostNetwork, port {PORT} would be its node's"
-    if spec.get("restartPolicy", "Always") != "Always":
-        return f"its restartPolicy is {spec['restartPolicy']}, and the container beside it stays"
+    if spec.restart_policy != "Always":
+        return f"its restartPolicy is {spec.restart_policy}, and the container beside it stays"
     return ""
 
 
-def _patch(pool: ServingPool, spec: Json, number: int, image: str, token: str) -> tuple[Json, ...]:
+def _patch(pool: ServingPool, spec: _Spec, number: int, image: str, token: str) -> tuple[Json, ...]:
     bound = -(-duration_milliseconds(pool.spec.drain_deadline) // 1000)
     ask = {
         "httpGet": {
@@ -111,9 +127,8 @@ def _patch(pool: ServingPool, spec: Json, number: int, image: str, token: str) -
         }
     }
     at = f"/spec/containers/{number}/lifecycle"
-    lifecycle = (spec["containers"][number].get("lifecycle") or {}) | {"preStop": ask}
-    usual = spec.get("terminationGracePeriodSeconds")
-    grace = bound + (_USUAL_GRACE if usual is None else usual)
+    lifecycle = spec.containers[number].lifecycle | {"preStop": ask}
+    grace = bound + spec.termination_grace_period_seconds
     helper = _helper(pool, bound, image, token) | {"lifecycle": {"preStop": ask}}
     return (
         {"op": "add", "path": at, "value": lifecycle},

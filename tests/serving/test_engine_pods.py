@@ -14,7 +14,7 @@ import pytest
 
 from fairstow.api import ServingPool
 from fairstow.cluster import review
-from fairstow.cluster.review import Reply
+from fairstow.cluster.review import MalformedError, Reply
 from fairstow.serving.engine_pods import HELPER, PORT, admit
 
 
@@ -129,6 +129,12 @@ def test_who_cant_be_helped_is_told(obj: Any, kind: str, why: str) -> None:
     reply = admitted(obj, pool(engines={"type": kind}))
     assert reply.patch == ()
     assert why in reply.warnings[0]
+
+
+@pytest.mark.parametrize("containers", ["x", [1], [{"ports": "all"}], [{"lifecycle": []}]])
+def test_a_malformed_pod_is_called_so(containers: Any) -> None:
+    with pytest.raises(MalformedError, match="spec is malformed"):
+        admitted(pod() | {"spec": {"containers": containers}})
 
 
 def test_a_pod_of_a_namespace_has_one_helper() -> None:
