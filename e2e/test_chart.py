@@ -185,7 +185,7 @@ def test_streams_outlive_the_pod_of_their_engine(installed: RealCluster) -> None
     serving_pods.start(installed, CHAT, 2)
     where = serving_pods.address(installed, CHAT)
     network, key = installed.network, serving_pods.CLIENT_KEY
-    with crowd(where, key, network, count=20, tokens=150) as clients:
+    with crowd(where, key, network, count=20, tokens=100) as clients:
         clients.speaking(10)
         gone = serving_pods.names(installed, CHAT)[0]
         installed.kubectl("-n", CHAT, "delete", "pod", gone, "--timeout=50s")
