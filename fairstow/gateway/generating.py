@@ -109,9 +109,7 @@ class Generation:
             return True
 
         while True:
-            delta = await outbox.take()
-            if exchange.gone:
-                raise ClientLeftError
+            delta = await self._taken(stream)
             data = answer.chunk(delta)
             if data:
                 self._spoke()
@@ -132,9 +130,7 @@ class Generation:
         text: list[str] = []
         logprobs: list[Logprob] = []
         while True:
-            delta = await stream.outbox.take()
-            if self._exchange.gone:
-                raise ClientLeftError
+            delta = await self._taken(stream)
             text.append(delta.text)
             logprobs += delta.logprobs
             if delta.text:
@@ -146,6 +142,15 @@ class Generation:
                 return
             if stream.outbox.error is not None:
                 raise stream.outbox.error
+
+    async def _taken(self, stream: Stream) -> Delta:
+        """Return what the outbox has. Raises ClientLeftError."""
+        if self._exchange.gone:  # it left while it was being sent something: nobody wakes us
+            raise ClientLeftError
+        delta = await stream.outbox.take()
+        if self._exchange.gone:
+            raise ClientLeftError
+        return delta
 
     def _spoke(self) -> None:
         if self._told.first is None:

@@ -24,7 +24,7 @@ import structlog
 
 from fairstow.gateway.accounting import Told
 from fairstow.gateway.engines.protocol import EngineError, Parsed, Rendered, Unparsed
-from fairstow.gateway.exchange import KEEP_ALIVE, ClientLeftError, Exchange
+from fairstow.gateway.exchange import KEEP_ALIVE, Exchange
 from fairstow.gateway.fleet import Fleet, Instance
 from fairstow.gateway.generating import Generation, counted
 from fairstow.gateway.openai.answers import ChoiceAnswer
@@ -127,9 +127,7 @@ class ParsedGeneration(Generation):
         state: msgspec.Raw | None = None
         known = 0
         while True:
-            delta = await outbox.take()
-            if exchange.gone:
-                raise ClientLeftError
+            delta = await self._taken(stream)
             if outbox.error is not None:
                 raise outbox.error
             tokens = _said(record)[known:]
@@ -151,9 +149,7 @@ class ParsedGeneration(Generation):
             await asyncio.sleep(pause)
 
     async def _collect(self, stream: Stream, answer: Any) -> None:
-        while (finish := (await stream.outbox.take()).finish) is None:
-            if self._exchange.gone:
-                raise ClientLeftError
+        while (finish := (await self._taken(stream)).finish) is None:
             if stream.outbox.error is not None:
                 raise stream.outbox.error
             self._spoke()

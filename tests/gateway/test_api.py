@@ -13,14 +13,19 @@ import asyncio
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import openai
 import pytest
 
 from fairstow.gateway import metrics
+from fairstow.gateway.accounting import Told
 from fairstow.gateway.cost_model import text
+from fairstow.gateway.exchange import ClientLeftError
+from fairstow.gateway.generating import Generation
+from fairstow.gateway.outbox import Outbox
 from fairstow.serving.request_fields import ENGINES_OWN
 from tests.gateway.gateways import MODEL, Site, chat, expected, free_ports, process, run, streamed
 
@@ -298,6 +303,20 @@ def test_who_reads_slowly_is_neither_buffered_without_end_nor_cut() -> None:
         assert b"data: [DONE]" in got
 
     run(test)
+
+
+def test_who_left_while_being_sent_to_is_waited_for_no_more() -> None:
+    """The outbox's poke has nobody to wake then; a socket is full only after megabytes."""
+
+    async def test() -> None:
+        exchange: Any = SimpleNamespace(gone=True)
+        stream: Any = SimpleNamespace(outbox=Outbox())
+        generation = Generation(exchange, Told(), cast("Any", None), 0.0)
+        async with asyncio.timeout(10):
+            with pytest.raises(ClientLeftError):
+                await generation._taken(stream)
+
+    asyncio.run(test())
 
 
 def test_at_the_end_requests_finish_or_are_told() -> None:
