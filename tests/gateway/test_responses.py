@@ -24,7 +24,7 @@ RESPONSES = "/v1/responses"
 
 async def two(site: Site, **options: Any) -> openai.AsyncOpenAI:
     for name in ("a", "b"):
-        await site.engine(name, speed=20, **options)
+        await site.engine(name, **{"speed": 20.0, **options})
     await site.gateway()
     await site.ready()
     return site.client()
@@ -68,7 +68,7 @@ def test_answers_whole() -> None:
 
 def test_a_stream_moves_and_its_events_are_in_order() -> None:
     async def test(site: Site) -> None:
-        client = await two(site, mean_length=400)
+        client = await two(site, mean_length=400, speed=6.0)
         async with client.responses.stream(model=MODEL, input="hi") as stream:
             events = []
             async for event in stream:

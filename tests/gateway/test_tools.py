@@ -85,7 +85,7 @@ def test_calls_whole_and_streamed() -> None:
 def test_a_call_goes_on_half_way_when_its_request_moves() -> None:
     async def test(site: Site) -> None:
         for name in ("a", "b"):
-            await site.engine(name, speed=10)
+            await site.engine(name, speed=6)
         await site.gateway()
         await site.ready()
         asked, arrived = prompt(), asyncio.Event()
