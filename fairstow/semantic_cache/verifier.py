@@ -4,11 +4,12 @@ Behind the guard, which only knows signs against. For what it lets pass,
 
     P(same answer) = 1 / (1 + exp(−(b + w · x))),   w ≥ 0,
 
-with features x oriented so that more is better: each weight is kept ≥ 0 in training, so that no
-accident of the training pairs makes a leftover word an argument for a hit, and the ridge pulls
-towards weights chosen by hand (`benchmarks/cache_safety/train.py`, which also says on which data).
-So the score is monotone: more similarity never lowers it, one more leftover word never raises it.
-The weights are data, `verifier.json`, with their provenance. Called by `equivalence`.
+with features x oriented so that more is better. In training no weight falls under a part of the one
+that a person expects, so that no accident of the pairs makes a leftover word an argument for a hit,
+or none against it (`benchmarks/cache_safety/train.py`, which also says on which data). So the score
+is monotone: more similarity never lowers it, one more leftover word never raises it. Both kinds of
+pairs weigh the same in training: P is at even odds. The weights are data, `verifier.json`, with
+their provenance. Called by `equivalence`.
 """
 
 from __future__ import annotations
