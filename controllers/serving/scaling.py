@@ -54,8 +54,12 @@ class Scaler:
         except ApiError as error:
             if error.status != 403:
                 raise
+            # What was begun is undone, else its instance would serve nobody meanwhile.
             refused = Obstacle(Reason.TARGET_REFUSED, error.said)
-            return decide(seen, refused)
+            decision = decide(seen, refused)
+            if decision is not None:
+                await self._act(seen.pool, refused, decision)
+            return decision
         # 4. Say so.
         if done and decision.happened is not None:
             self._tell(seen.pool, decision.happened)
@@ -66,10 +70,10 @@ class Scaler:
     ) -> bool:
         """Return whether what the decision is about was done now, and by us."""
         done = False
-        for pod in decision.unmark:
-            await self._workloads.annotate(pool, pod, unmarked)
         for drain in decision.end:
             done = await self._remove(drain) or done
+        for pod in decision.unmark:
+            await self._workloads.annotate(pool, pod, unmarked)
         for pod in decision.mark:
             await self._workloads.annotate(pool, pod, marked)
         if decision.begin is not None:

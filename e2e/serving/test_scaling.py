@@ -1,8 +1,8 @@
 """Pools whose workload is scaled, on a real API server with its own controllers.
 
-Covered: a Deployment loses the drained pod and not the one it would choose itself. Marked `full`,
-since they take long: it grows with the load, from nothing too, and is left alone where it has an
-autoscaler; a missing right and a missing workload are said; a StatefulSet loses its last pod, whose
+Covered: bounds of a Deployment; a missing right, an autoscaler and a missing workload are said.
+Marked `full`, since they take long: a Deployment loses the drained pod and not the one it would
+choose itself; it grows with the load, from nothing too; a StatefulSet loses its last pod, whose
 streams go on elsewhere token by token; a controller that dies after any of its writes. The engines
 are cost-model servers beside the cluster, whose pods are given their addresses. Not covered:
 LeaderWorkerSet (its CRD isn't here), KEDA, and the decisions one by one
@@ -219,6 +219,35 @@ async def served(cluster: Cluster, namespace: str, folder: Path) -> AsyncIterato
         yield Site(cluster, operator, namespace, port, client)
 
 
+def test_a_workload_is_kept_within_its_bounds_and_what_is_in_the_way_is_said(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        operator = await asyncio.to_thread(
+            cluster.as_service_account, namespace, "fairstow-operator", tmp_path / "operator"
+        )
+        nobody = openai.AsyncOpenAI(base_url="http://127.0.0.1:9", api_key=KEY)
+        site = Site(cluster, operator, namespace, 8000, nobody)
+        few = scaled(namespace, "Deployment", site.port, minReplicas=2)
+        await site.apply(workload(namespace, "Deployment", 1), few)
+        async with controller(operator, site.identity, clock=clock):
+            await site.said("TargetRefused")
+            await site.apply(*scaling(namespace))
+            await site.said("NoGateway")
+            assert (await site.get("deployment/llama"))["spec"]["replicas"] == 2
+            autoscaler = ("autoscale", "deployment/llama", "--min=1", "--max=3", "--cpu=80%")
+            await site.kubectl(*autoscaler)
+            await site.said("ScaledElsewhere")
+            await site.kubectl("delete", "hpa/llama", "deployment/llama")
+            await site.said("TargetNotFound")
+            (event,) = [e for e in await site.items("events") if e["reason"] == "ScaledOut"]
+            assert event["involvedObject"]["kind"] == "ServingPool"
+
+    with rights(cluster, namespace):
+        asyncio.run(scenario())
+
+
+@pytest.mark.full
 def test_a_deployment_loses_the_drained_pod_and_not_the_one_it_would_choose(
     cluster: Cluster, namespace: str, gpu_nodes: Callable[..., list[str]], tmp_path: Path
 ) -> None:
@@ -254,7 +283,7 @@ def test_a_deployment_loses_the_drained_pod_and_not_the_one_it_would_choose(
 
 
 @pytest.mark.full
-def test_a_deployment_grows_with_the_load_where_nobody_else_scales_it(
+def test_a_deployment_grows_with_the_load(
     cluster: Cluster, namespace: str, gpu_nodes: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     gpu_nodes(1, gpus=0)
@@ -262,12 +291,9 @@ def test_a_deployment_grows_with_the_load_where_nobody_else_scales_it(
     async def scenario() -> None:
         async with AsyncExitStack() as stack:
             site = await stack.enter_async_context(served(cluster, namespace, tmp_path))
-            await site.apply(
-                workload(namespace, "Deployment", 1), scaled(namespace, "Deployment", site.port)
-            )
+            pool = scaled(namespace, "Deployment", site.port)
+            await site.apply(workload(namespace, "Deployment", 1), pool, *scaling(namespace))
             await stack.enter_async_context(controller(site.operator, site.identity, clock=clock))
-            await site.said("TargetRefused")
-            await site.apply(*scaling(namespace))
             await site.serving(1)
             (first,) = await site.pods()
             more = site.streams(20, 300, long=350)
@@ -280,12 +306,7 @@ def test_a_deployment_grows_with_the_load_where_nobody_else_scales_it(
             events = await site.items("events")
             assert "ScaledOut" in {each["reason"] for each in events}
 
-            autoscaler = ("autoscale", "deployment/llama", "--min=1", "--max=3", "--cpu=80%")
-            await site.kubectl(*autoscaler)
-            await site.said("ScaledElsewhere")
             await site.heard(more, 300, long=350)
-            await site.kubectl("delete", "hpa/llama", "deployment/llama")
-            await site.said("TargetNotFound")
 
     with rights(cluster, namespace):
         asyncio.run(scenario())

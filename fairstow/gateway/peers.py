@@ -134,16 +134,17 @@ class Peers:
         for name, (heard, _) in list(self._heard.items()):
             if name not in there or now - heard > FORGET_SECONDS:
                 del self._heard[name]
-        summed = _sum(load for _, said in self._heard.values() for load in said.instances)
+        everywhere = summed(load for _, said in self._heard.values() for load in said.instances)
         for instance in self._fleet.instances.values():
-            peers = summed.get(instance.name, Others())
+            peers = everywhere.get(instance.name, Others())
             if peers != instance.place.peers:
                 instance.place.share(peers)
         self._dispatcher.peers = len(self._heard)
         self._dispatcher.look()
 
 
-def _sum(loads: Iterable[Load]) -> dict[str, Others]:
+def summed(loads: Iterable[Load]) -> dict[str, Others]:
+    """Return what all peers together have on each engine."""
     found: dict[str, Others] = {}
     for load in loads:
         new = Others(load.used, load.running, load.waiting, load.demand)

@@ -72,8 +72,8 @@ class Decision:
     """What to do, in this order; each may be missing.
 
     Attributes:
-        unmark, mark: pods whose annotations change.
         end: drains to be deleted.
+        unmark, mark: pods whose annotations change.
         begin: a drain to be made.
         replicas: what the scale becomes.
         happened: what is then so.
@@ -118,13 +118,17 @@ def decide(seen: Seen, target: Workload | Obstacle | None) -> Decision | None:
         stopped = Decision(reason=target.reason, said=target.said, scales=False)
         return _undone(seen, stopped, drains)
     turn = _Turn(seen, scaling, target)
-    decision = turn.go_on(drains[0]) if drains else turn.decide()
+    # A pod that terminates takes its drain with it, and nobody waits for that.
+    gone = {pod.uid for pod in seen.pods if pod.terminating}
+    there = {pod.uid for pod in seen.pods} - gone
+    under_way = [each for each in drains if each.spec.pod_uid in there]
+    decision = turn.go_on(under_way[0]) if under_way else turn.decide()
     # What a predecessor left: drains beside the one under way, marks that no drain accounts for.
-    kept = {d.spec.pod_uid for d in drains[:1] if d not in decision.end}
+    kept = gone | {each.spec.pod_uid for each in under_way[:1] if each not in decision.end}
     kept |= {decision.begin.spec.pod_uid} if decision.begin else set()
     return replace(
         decision,
-        end=(*decision.end, *drains[1:]),
+        end=(*decision.end, *under_way[1:]),
         unmark=_marked(seen, kept),
         freeness=freeness(seen),
         desired=target.replicas if decision.replicas is None else decision.replicas,
@@ -271,12 +275,10 @@ class _Turn:
     def go_on(self, drain: InstanceDrain) -> Decision:
         """Decide where an instance is on its way out."""
         before, now = drain.spec.from_replicas, self._target.replicas
-        victim = next((p for p in self._seen.pods if p.uid == drain.spec.pod_uid), None)
+        victim = next((p for p in self._members if p.uid == drain.spec.pod_uid), None)
         name = drain.spec.pod_name
-        if victim is None or victim.place.workload != self._ref:
+        if victim is None:
             return self._cancel(drain, f"{name} is no pod of {self._ref}")
-        if victim.terminating:
-            return self._still(Reason.SCALING_IN, f"{name} is on its way out")
         if now == before:
             return self._prepared(drain, victim)
         if before is None or now != before - 1:

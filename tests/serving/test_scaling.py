@@ -251,7 +251,11 @@ def test_after_that_its_pod_has_to_go() -> None:
     waits = decided(under_way("Drained"), 1)
     assert (waits.replicas, waits.end, waits.unmark) == (None, (), ())
     going = (engine("a"), engine("b", marked=True, terminating=True))
-    assert decided(under_way("Drained", pods=going), 1).end == ()
+    goes = decided(under_way("Drained", pods=going), 1)
+    assert (goes.end, goes.unmark, goes.happened) == ((), (), None)
+    # One that takes long keeps nobody from adding another.
+    full = ledger("ab", *busy("a", 19), _b=State.DRAINING)
+    assert decided(under_way("Drained", pods=going, ledger=full), 1).replicas == 2
     other = (engine("a", terminating=True), engine("b", marked=True))
     wrong = decided(under_way("Drained", pods=other), 1)
     assert wrong.happened is not None

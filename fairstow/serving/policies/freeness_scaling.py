@@ -44,8 +44,10 @@ class FreenessScaling:
         if not ready and pool.starting:
             return None
         if not count:
-            asked = bool(pool.waiting or _in(pool, State.DRAINING)) and self.most > 0
-            return Scale(1, None, "requests wait and nobody is there") if asked else None
+            asked = pool.waiting or any(map(requests_on, _in(pool, State.DRAINING)))
+            return (
+                Scale(1, None, "requests wait and nobody is there") if asked and self.most else None
+            )
         free = self.freeness(pool)
         if free < self.low and count < self.most:
             said = f"{free:.0f} decode steps left, less than {self.low:.0f}"
