@@ -6,8 +6,9 @@ half-way through its arguments when its request moves.
 
 vLLM reads all pieces again with each one, so that parsing an answer of n ids in k pieces costs
 about n·k/2 ids of work on the engine's front end. It is bounded by time: after a piece that took d
-seconds the next is asked for d·s/(SHARE·e) later, with s such streams over e engines. That is at
-most SHARE of each front end's core, whatever the lengths: long answers come in larger pieces.
+seconds the next is asked for d·s/(SHARE·e) later, with s such streams over e engines, though after
+five seconds at the latest. Below that it is at most SHARE of each front end's core: long answers
+come in larger pieces.
 
 Called by `app`.
 """
