@@ -12,8 +12,8 @@ NoExecute taint only delete. Gateways see that at once and hand over, if the pod
   container's own preStop asks, too, so that it outlives the engine.
 - The pod's grace period grows by the deadline, since Kubernetes counts the wait into it.
 
-The token keeps others from occupying the few places there are to wait; whoever may read the pod
-reads it, and could only wait with it.
+The token keeps others from waiting there in number; whoever may read the pod reads it, and could
+only wait with it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ QUIET_SECONDS = 2.0
 SILENT_SECONDS = 15.0
 """An engine that answers nobody for so long serves nobody."""
 POLL_SECONDS = 0.25
-MOST_WAITING = 8
 
 log = structlog.get_logger(__name__)
 
@@ -56,11 +55,15 @@ async def drained(
 
 
 class Helper:
-    """The application. Args: ask: how busy the engine is; bound: seconds to wait at most."""
+    """The application. Args: ask: how busy the engine is; bound: seconds to wait at most.
+
+    The hooks of the engine's container and of this one ask side by side and wait for one answer:
+    who went on asking an engine that the other's answer has ended would wait for it in vain.
+    """
 
     def __init__(self, ask: Ask, bound: float, token: str) -> None:
         self._ask, self._bound, self._token = ask, bound, token
-        self._waiting = 0
+        self._waiting: asyncio.Task[str] | None = None
 
     def app(self) -> web.Application:
         """Return what has to be served."""
@@ -72,13 +75,9 @@ class Helper:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
         if not hmac.compare_digest(given, self._token.encode()):
             return web.Response(status=401, text="Send the pod's token: Authorization: Bearer …")
-        if self._waiting >= MOST_WAITING:
-            return web.Response(status=503, text=f"{MOST_WAITING} wait already.")
-        self._waiting += 1
-        try:
+        if self._waiting is None or self._waiting.done():
             log.info("asked to wait", bound=self._bound)
-            how = await drained(self._ask, self._bound)
-            log.info("waited", outcome=how)
-        finally:
-            self._waiting -= 1
+            self._waiting = asyncio.create_task(drained(self._ask, self._bound))
+        how = await asyncio.shield(self._waiting)
+        log.info("waited", outcome=how)
         return web.Response(text=how)
