@@ -19,7 +19,7 @@ import structlog
 from fairstow.gateway import metrics
 from fairstow.gateway.dispatching import Dispatcher, Ticket
 from fairstow.gateway.engines.events import Pieces
-from fairstow.gateway.engines.protocol import Engine, EngineError, Movement, Order
+from fairstow.gateway.engines.protocol import Engine, EngineError, HoldError, Movement, Order
 from fairstow.gateway.fleet import Fleet, Instance
 from fairstow.gateway.hops import Hops
 from fairstow.gateway.openai.errors import ApiError
@@ -310,13 +310,16 @@ class Stream:
                 del order  # its ids are a copy of the record's
                 fault = Fault.BROKEN
                 await self._listen(start.leg, pieces)
-        except _HoldError as error:
+        except HoldError as error:
             log.warning("no hold", engine=start.source, problem=str(error))
         except EngineError as error:
-            if error.status is not None and 400 <= error.status < 500:
+            refused = error.status is not None and 400 <= error.status < 500
+            if refused:
                 fault = Fault.UNREACHABLE if error.status in _TRANSIENT else Fault.REFUSED
             if not self.handover.ended:
                 log.warning("leg broke", engine=start.engine, problem=str(error))
+            # One that refuses what another holds answers, and is as good as before.
+            if not self.handover.ended and not (refused and start.source):
                 self._fleet.suspect(instance)
         finally:
             span.end(tokens_after=len(self.record))
@@ -342,7 +345,7 @@ class Stream:
         try:
             hold = await self._fleet[start.source].engine.hold(order.tokens, self._salt)
         except EngineError as error:
-            raise _HoldError(str(error)) from error
+            raise HoldError(error.status, error.said) from error
         return msgspec.structs.replace(order, hold=hold)
 
     async def _prepare(self, stage: handover.Prepare, tokens: list[int]) -> None:
@@ -475,10 +478,6 @@ class Stream:
         if self._ticket is not None:
             self._dispatcher.leave(self._ticket)
         self._done(self)
-
-
-class _HoldError(Exception):
-    """The source holds nothing; the destination isn't to blame."""
 
 
 def _failure(fault: Fault) -> ApiError:

@@ -321,8 +321,8 @@ def test_who_left_while_being_sent_to_is_waited_for_no_more() -> None:
 
 def test_at_the_end_requests_finish_or_are_told() -> None:
     async def test(site: Site) -> None:
-        await site.engine("a", speed=5)
-        await site.gateway(grace=3.0)
+        await site.engine("a", speed=10)
+        await site.gateway(grace=1.5)
         await site.ready()
         client = site.client()
         short = asyncio.create_task(streamed(client, "short", 30))

@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
-import pytest
-
 from fairstow.serving.wire import Outcome, Phase, State
 from tests.gateway.gateways import (
     MODEL,
@@ -30,7 +28,7 @@ from tests.gateway.gateways import (
 def test_a_drained_engine_hands_over_all_it_has() -> None:
     async def test(site: Site) -> None:
         for name in "ab":
-            await site.engine(name, speed=3)
+            await site.engine(name, speed=6)
         await site.gateway()
         await site.ready()
         client = site.client()
@@ -59,12 +57,12 @@ def test_a_hundred_streams_through_a_drain_and_a_kill() -> None:
         }
         await site.gateway({name: f"http://127.0.0.1:{port}" for name, port in programs.items()})
         await site.ready(*programs)
-        asked = [(f"{number} times", 100 + number) for number in range(100)]
+        asked = [(f"{number} times", 80 + number) for number in range(100)]
         answers = [asyncio.create_task(heard(site, *each)) for each in asked]
         await site.until(lambda now: sum(r.generated > 3 for r in now.requests) > 90)
         await site.drain("a")
         ledger = await site.until(
-            lambda now: not now.requests or any(each.moved > 2 for each in now.instances)
+            lambda now: not now.requests or any(each.moved for each in now.instances)
         )
         running["b"].kill()
         texts = await asyncio.gather(*answers)
@@ -82,7 +80,7 @@ def test_both_die_and_come_again() -> None:
             programs = [await first.enter_async_context(process(port)) for port in ports]
             await site.gateway(engines)
             await site.ready(*engines)
-            asked = [(f"long {number}", 80) for number in range(4)]
+            asked = [(f"long {number}", 60) for number in range(4)]
             client = site.client()
             answers = [asyncio.create_task(streamed(client, *each)) for each in asked]
             await site.until(lambda now: sum(r.generated > 10 for r in now.requests) == 4)
@@ -134,22 +132,26 @@ def test_a_proposed_move_is_done_or_declined() -> None:
     run(test)
 
 
-@pytest.mark.parametrize("at", [1, 30, 58, 59])
-def test_at_any_token_of_an_answer(at: int) -> None:
+def test_at_any_token_of_an_answer() -> None:
     """Also before the first and at the last one, and inside characters of several bytes."""
 
     async def test(site: Site) -> None:
         for name in "ab":
-            await site.engine(name, speed=2)
+            await site.engine(name, speed=4)
         await site.gateway()
         await site.ready()
-        answer = asyncio.create_task(streamed(site.client(), f"at {at}", 60))
-        ledger = await site.until(
-            lambda now: answer.done() or (now.requests and now.requests[0].generated >= at)
-        )
-        if ledger.requests:
-            await site.drain(ledger.requests[0].instance)
-        assert await answer == expected(f"at {at}", 60)
+        client = site.client()
+        for at in (0, 1, 20, 38, 39):
+            answer = asyncio.create_task(streamed(client, f"at {at}", 40))
+            while True:  # the ledger is passed on at once; a pause would miss the last token
+                ledger = await site.ledger()
+                found = [each for each in ledger.requests if each.generated >= at]
+                if found or answer.done():
+                    break
+            if found:
+                await site.drain(found[0].instance or "a")
+            assert await answer == expected(f"at {at}", 40)
+            await site.drain()
 
     run(test)
 
@@ -157,7 +159,7 @@ def test_at_any_token_of_an_answer(at: int) -> None:
 def test_a_stop_string_across_a_move() -> None:
     async def test(site: Site) -> None:
         for name in "ab":
-            await site.engine(name, speed=2)
+            await site.engine(name, speed=6)
         await site.gateway()
         await site.ready()
         whole = expected("stop", 100)
@@ -181,7 +183,7 @@ def test_a_stop_string_across_a_move() -> None:
 def test_a_client_that_leaves_while_it_moves_leaves_nothing_behind() -> None:
     async def test(site: Site) -> None:
         for name in "ab":
-            await site.engine(name, speed=2)
+            await site.engine(name, speed=6)
         await site.gateway()
         await site.ready()
         for pause in (0.0, 0.005, 0.02, 0.05):

@@ -31,6 +31,7 @@ __all__ = [
     "EngineError",
     "Finish",
     "Hold",
+    "HoldError",
     "Load",
     "Logprob",
     "Movement",
@@ -64,6 +65,10 @@ class EngineError(Exception):
         super().__init__(f"{status or 'no answer'}: {said}")
         self.status = status
         self.said = said
+
+
+class HoldError(EngineError):
+    """A hold that wasn't granted or isn't good any more; whoever is to use it isn't to blame."""
 
 
 class Hold(msgspec.Struct, frozen=True):

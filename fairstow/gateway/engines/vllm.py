@@ -31,6 +31,7 @@ from fairstow.gateway.engines.protocol import (
     EngineError,
     Finish,
     Hold,
+    HoldError,
     Load,
     Logprob,
     Movement,
@@ -235,11 +236,11 @@ class VllmEngine:
         self._spent = {ticket: until for ticket, until in self._spent.items() if until > now}
         ticket = str(hold.ticket.get("remote_request_id"))
         if hold.tokens != len(tokens):
-            raise EngineError(None, f"KV of {hold.tokens} ids is held, not of {len(tokens)}")
+            raise HoldError(None, f"KV of {hold.tokens} ids is held, not of {len(tokens)}")
         if hold.expires <= now:
-            raise EngineError(None, "the hold has expired")
+            raise HoldError(None, "the hold has expired")
         if ticket in self._spent:
-            raise EngineError(None, "the hold has been used")
+            raise HoldError(None, "the hold has been used")
         self._spent[ticket] = hold.expires
         return hold.ticket
 
