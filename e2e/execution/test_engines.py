@@ -101,19 +101,30 @@ def test_an_engine_moves_under_streams_and_none_breaks(scene: Scene, tmp_path: P
                 base_url=f"http://127.0.0.1:{clients}/v1", api_key=KEY, max_retries=0
             )
             stack.push_async_callback(client.close)
-            asked = [(f"prompt {number}", 600) for number in range(8)]
-            answers = [asyncio.create_task(streamed(client, *each)) for each in asked]
+            over = asyncio.Event()
+
+            async def talk(number: int) -> None:
+                """Ask again and again, so that somebody runs whenever the engine is drained."""
+                while not over.is_set():
+                    asked = (f"prompt {number}", 400)
+                    assert await streamed(client, *asked) == expected(*asked)
+
+            talks = [asyncio.create_task(talk(number)) for number in range(8)]
             await eventually(lambda: status(cluster, namespace).get("running") == 8, "streams")
             assert status(cluster, namespace)["spareInstances"] == 1
 
             plan = await asyncio.to_thread(scene.plan_by_hand)
             await asyncio.to_thread(scene.approve, plan)
             (made,) = await eventually(lambda: drains(scene), "the drain")
-            moved = await asyncio.to_thread(scene.await_end, plan)
-            assert moved == "Succeeded"
             assert made["spec"]["cause"] == "Packing"
-            assert not all(each.done() for each in answers), "it wasn't waited for their ends"
-            assert await asyncio.gather(*answers) == [expected(*each) for each in asked]
+            assert await asyncio.to_thread(scene.await_end, plan) == "Succeeded"
+            over.set()
+            await asyncio.gather(*talks)
+            moves = await eventually(
+                lambda: status(cluster, namespace).get("migrations"), "the moves' report"
+            )
+            assert {move["reason"] for move in moves} == {"Drain"}
+            assert {move["from"] for move in moves} == {made["spec"]["podName"]}
 
     with bind(cluster, GATEWAY, namespace):
         asyncio.run(scenario())
