@@ -89,6 +89,13 @@ benchmark-serving: $(SYNCED) ## Run the serving benchmarks, the short way (five 
 	@$(PHASE) gateway $(PYTHON) -m benchmarks.gateway --rounds 1 --seconds 10
 	@$(PHASE) downtime $(PYTHON) -m benchmarks.downtime --quick
 
+.PHONY: benchmark-cache
+benchmark-cache: $(SYNCED) ## Run the semantic cache's benchmarks, the short way (five minutes).
+	@if [ -n "$$FAIRSTOW_DATA" ]; then \
+	  $(PHASE) cache-safety $(PYTHON) -m benchmarks.cache_safety --quora 1000; \
+	else echo "== cache-safety: skipped, FAIRSTOW_DATA names no folder with question pairs"; fi
+	@$(PHASE) cache-budget $(PYTHON) -m benchmarks.cache_budget --seeds 200
+
 .PHONY: cluster-up
 cluster-up: $(SYNCED) ## Start a local Kubernetes and say how to reach it.
 	@$(PYTHON) -m e2e.controlplane up

@@ -101,8 +101,8 @@ def bounds(evidence: Evidence, budget: Budget) -> tuple[float, ...]:
 
 def least_threshold(evidence: Evidence, budget: Budget) -> float | None:
     """Return τ_budget: the lowest that is shown to keep the budget; None: stay in Shadow."""
-    shown = zip(budget.grid, bounds(evidence, budget), strict=True)
-    return min((threshold for threshold, bound in shown if bound <= budget.share), default=None)
+    known = zip(budget.grid, evidence.labels, strict=True)
+    return min((at for at, labels in known if _keeps(labels, budget)), default=None)
 
 
 def may_reask(load: float, asked_lately: int, most: int) -> bool:
@@ -128,6 +128,20 @@ def upper(hits: int, wrong: int, alpha: float) -> float:
 def _bound(labels: Labels, budget: Budget) -> float:
     now = _true(upper(labels.hits, labels.wrong, _alpha(budget)), budget.judge)
     return now if labels.hits * budget.share >= ENOUGH else min(labels.bound, now)
+
+
+def _keeps(labels: Labels, budget: Budget) -> bool:
+    """Whether `_bound` is within the budget, without solving for it: M at the budget is 1/α."""
+    if labels.hits * budget.share < ENOUGH and labels.bound <= budget.share:
+        return True
+    judge, right = budget.judge, labels.hits - labels.wrong
+    room = 1 - judge.misses - judge.calls_right_wrong
+    limit = budget.share * room + judge.calls_right_wrong
+    if room <= 0 or not labels.hits or not labels.wrong / labels.hits < limit < 1:
+        return False
+    mixture = _log_beta(_A + labels.wrong, _B + right) - _log_beta(_A, _B)
+    likelihood = labels.wrong * math.log(limit) + right * math.log1p(-limit)
+    return mixture - likelihood >= -math.log(_alpha(budget))
 
 
 def _alpha(budget: Budget) -> float:
