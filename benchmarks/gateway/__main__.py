@@ -6,7 +6,9 @@ Engine and clients share a core, what is between them has the other for itself. 
 clients at the engine (`direct`), through nginx without buffering (`nginx`), through the gateway
 (`gateway`), which tokenises, keeps a record of every token and writes each answer itself. Figures
 are how old a step is when it reaches its client; what counts is the difference to `direct` of the
-same round. Then the gateway's memory at 2,000 streams with prompts of 2,000 tokens.
+same round. Then the gateway's memory at 2,000 streams with prompts of 2,000 tokens. What a token
+costs of a core hardly depends on other work on the machine, unlike its age, so that only that has a
+bound. Exits with 1 where one of benchmarks/bounds.yaml is missed.
 """
 
 from __future__ import annotations
@@ -28,8 +30,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from benchmarks.provenance import provenance
 
+BOUNDS = Path(__file__).resolve().parents[1] / "bounds.yaml"
 NGINX = """
 daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 8192; }}
@@ -52,25 +57,60 @@ def main() -> int:
         engine, gateway, proxy = _free_ports(3)
         stack.enter_context(_engine(engine, options.rate))
         pid = stack.enter_context(_gateway(gateway, engine))
-        arms = {"direct": engine, "gateway": gateway}
+        arms, pids = {"direct": engine, "gateway": gateway}, {"gateway": pid}
         if shutil.which("nginx"):
-            stack.enter_context(_nginx(Path(name), proxy, engine))
+            pids["nginx"] = stack.enter_context(_nginx(Path(name), proxy, engine))
             arms["nginx"] = proxy
         else:
             print("nginx isn't installed: that arm is left out")
         rounds = []
         for number in range(options.rounds):
             order = list(arms)[number % len(arms) :] + list(arms)[: number % len(arms)]
-            found = {arm: _clients(arms[arm], options.streams, steps, 200) for arm in order}
+            found = {arm: _arm(arms[arm], pids.get(arm), options.streams, steps) for arm in order}
             rounds.append(found)
             print(json.dumps(found), flush=True)
         for arm in arms:
             for quantile in ("p50", "p99"):
                 added = [each[arm][quantile] - each["direct"][quantile] for each in rounds]
                 result[f"{arm}_added_{quantile}_ms"] = round(statistics.median(added), 3)
+        for arm in pids:
+            result[f"{arm}_cpu_us"] = round(statistics.median(r[arm]["cpu_us"] for r in rounds), 1)
         result["memory"] = _memory(gateway, pid, options)
     print(json.dumps(result, indent=2))
-    return 0
+    missed = judge(result, sum(each["lost"] for one in rounds for each in one.values()))
+    print("\n".join(missed), file=sys.stderr)
+    return 1 if missed else 0
+
+
+def judge(result: Figures, lost: int) -> list[str]:
+    """Return what misses a bound, a sentence each."""
+    bounds = yaml.safe_load(BOUNDS.read_text(encoding="utf-8"))["gateway"]
+    measured = {"lost": lost, "peak_mb": result["memory"]["peak_mb"]}
+    measured["cpu_us"] = result["gateway_cpu_us"]
+    return [
+        f"{name}: {measured[name]}, at most {bound['at_most']}"
+        for name, bound in bounds.items()
+        if measured[name] > bound["at_most"]
+    ]
+
+
+def _arm(port: int, pid: int | None, streams: int, steps: int) -> Figures:
+    """Run the clients; say what a token cost the program between, its children included."""
+    before = _cpu(pid) if pid else 0.0
+    found = _clients(port, streams, steps, 200)
+    if pid:
+        found["cpu_us"] = round(1e6 * (_cpu(pid) - before) / found["steps"], 1)
+    return found
+
+
+def _cpu(pid: int) -> float:
+    """Return the CPU seconds of a program and its workers."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    total = 0
+    for each in (pid, *map(int, children)):
+        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def _memory(gateway: int, pid: int, options: argparse.Namespace) -> Figures:

@@ -188,6 +188,8 @@ class Dispatcher:
 
     def _look(self) -> None:
         self._looking = None
+        if not self._fleet.serving():
+            return  # whoever comes up makes it look again
         before: list[RequestView] = []
         for number, ticket in self._first():
             if number not in self._queue:

@@ -110,16 +110,15 @@ def test_what_cannot_be_copied_is_recomputed_and_nobody_is_blamed(
         monkeypatch.setattr(streams, "RETRY_SECONDS", 0.1)
         suspected: list[str] = []
         monkeypatch.setattr(Fleet, "suspect", lambda _self, engine: suspected.append(engine.name))
-        answer = asyncio.create_task(heard(site, "denied", 150))
+        answer = asyncio.create_task(heard(site, "denied", 300))
         await site.until(lambda now: now.requests and now.requests[0].generated > 5)
         denied(monkeypatch, site)
         await site.drain("a")
         await site.moved_out("a")
         ledger = await site.ledger()
-        assert ledger.requests, "it had ended before it was moved"
         assert suspected == []
         assert _on(ledger, "a").recomputed == 1
-        assert await answer == expected("denied", 150)
+        assert await answer == expected("denied", 300)
 
     run(test, 60)
 

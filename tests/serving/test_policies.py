@@ -361,6 +361,8 @@ def test_who_can_wait_is_paused_for_who_cannot() -> None:
     seen = pool(instance(0, wide, tight), outputs=[100] * 50)
     rule = JustInTime(speed=10.0)
     assert [p.request for p in rule.pauses([new], seen)] == ["wide"]
+    for more in ({"tenant": "another"}, {"priority": -1}):
+        assert rule.pauses([new], pool(instance(0, replace(wide, **more), tight))) == []
     wide.pauses = 2
     assert rule.pauses([new], seen) == []
 

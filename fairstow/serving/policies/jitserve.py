@@ -14,7 +14,8 @@ bandwidth is 1 / b. In this order they get a place:
     3. those that are late whatever is done, b > v: the least b first
 
 Where one of the first kind waits in vain, running requests that can wait are paused for it, the
-least b first; dispatch is that of `backfill`.
+least b first: those of its own tenant, and of others the less urgent, since deadlines take nothing
+from another tenant's share. Dispatch is that of `backfill`.
 """
 
 from collections.abc import Sequence
@@ -79,6 +80,7 @@ class JustInTime:
                 need = self.bandwidth(request, pool.now, outputs)
                 if (
                     request.phase is Phase.DECODE
+                    and _gives_way(request, urgent)
                     and request.movable
                     and not request.moving
                     and request.pauses < self.most
@@ -90,3 +92,9 @@ class JustInTime:
             return []
         _, name, instance_name = min(able)
         return [Pause(name, instance_name, "can wait, and another can't")]
+
+
+def _gives_way(request: RequestView, urgent: RequestView) -> bool:
+    if request.priority == urgent.priority:
+        return request.tenant == urgent.tenant
+    return request.priority > urgent.priority
