@@ -21,6 +21,7 @@ from fairstow.semantic_cache.guard.reading import Reading, read
 from fairstow.semantic_cache.guard.rules import Objection, objections
 
 _READINGS = 4_096
+_MOST_OBJECTIONS = 20
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -38,7 +39,7 @@ class Judgement(msgspec.Struct, frozen=True):
 
 
 def judge(a: str, b: str, *, all_objections: bool = False) -> Judgement:
-    """Compare two questions; without `all_objections` the first one ends it."""
+    """Compare two questions; the first objection ends it, with `all_objections` the twentieth."""
     if plain(a) == plain(b):
         return Judgement(())
     here, there = _read(a), _read(b)
@@ -47,7 +48,7 @@ def judge(a: str, b: str, *, all_objections: bool = False) -> Judgement:
     language = english()
     how = align(here, there, language)
     found = objections(here, there, how, language)
-    kept = tuple(found) if all_objections else tuple(islice(found, 1))
+    kept = tuple(islice(found, _MOST_OBJECTIONS if all_objections else 1))
     return Judgement(kept, here, there, how)
 
 
