@@ -160,7 +160,8 @@ class Heard:
 
 def turn(way: Way, length: int, number: int, heard: Heard) -> Turn:
     """Return what was heard as figures."""
-    gaps = [(one, later - one) for one, later in pairwise(heard.times)]
+    # Tokens that a busy machine puts together came together.
+    gaps = [(one, later - one) for one, later in pairwise(sorted(set(heard.times)))]
     before = [gap for at, gap in gaps[SETTLING:] if at + gap <= heard.asked]
     after = [(at, gap) for at, gap in gaps if at + gap > heard.asked]
     switched, longest = max(after, key=lambda each: each[1])
