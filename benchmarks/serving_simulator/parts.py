@@ -23,7 +23,7 @@ HEADROOM = {-1: A10_7B.capacity - 1_600}
 """A request of high priority decodes fast beside 1,600 tokens (Llumnix §6.4)."""
 MIGRATING = ("llumnix", "virtual-usage")
 COMPARED = ("load-aware", *MIGRATING)
-THRESHOLDS = (5.0, 15.0, 30.0, 60.0, 100.0, 160.0)
+THRESHOLDS = (5.0, 60.0, 160.0, 400.0, 800.0, 1_600.0)
 WIDTH = 50.0
 TARGETS = (5.0, 10.0, 20.0)
 
