@@ -46,6 +46,8 @@ SETTLING = 4
 """First of these that don't count: the prefill's end."""
 ENOUGH = 8
 """Tokens during a copy from which a slow-down can be told."""
+TOGETHER = 0.001
+"""Seconds."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz "
 LOCAL = Address("127.0.0.1", 0)
 
@@ -160,8 +162,7 @@ class Heard:
 
 def turn(way: Way, length: int, number: int, heard: Heard) -> Turn:
     """Return what was heard as figures."""
-    # Tokens that a busy machine puts together came together.
-    gaps = [(one, later - one) for one, later in pairwise(sorted(set(heard.times)))]
+    gaps = [(one, later - one) for one, later in pairwise(_arrivals(heard.times))]
     before = [gap for at, gap in gaps[SETTLING:] if at + gap <= heard.asked]
     after = [(at, gap) for at, gap in gaps if at + gap > heard.asked]
     switched, longest = max(after, key=lambda each: each[1])
@@ -176,6 +177,15 @@ def turn(way: Way, length: int, number: int, heard: Heard) -> Turn:
         lost_ms=round(1000 * (sum(during) - len(during) * statistics.fmean(before)), 2),
         slowed=round(statistics.median(during) / step - 1, 4) if len(during) >= ENOUGH else None,
     )
+
+
+def _arrivals(times: Sequence[float]) -> list[float]:
+    """Return when something came: tokens that a busy machine put together came at once."""
+    found = [times[0]]
+    for each in times[1:]:
+        if each - found[-1] > TOGETHER:
+            found.append(each)
+    return found
 
 
 class _Site:
