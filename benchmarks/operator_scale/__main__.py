@@ -167,25 +167,28 @@ class Load:
                 *(str(cluster.kubeconfig), f"--nodes={nodes}"),
                 *(f"--rate={RATE}", f"--seconds={seconds}"),
             ],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._process.stdout is not None
-        self._output = self._process.stdout
 
     @property
     def pid(self) -> int:
         """Its process."""
         return self._process.pid
 
-    def begun(self) -> None:
-        """Return once it has begun."""
-        self._output.readline()
+    def begin(self) -> None:
+        """Let it begin, which it doesn't before: what is counted must come after the counters."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        self._process.stdout.readline()
 
     def stop(self) -> None:
         """End it if it still runs."""
-        self._process.kill()
-        self._process.wait()
+        with self._process:
+            self._process.kill()
 
 
 async def watch_for(metrics: Metrics, seconds: float, *, until_run: bool = False) -> list[Poll]:
@@ -210,7 +213,7 @@ async def observe(
     base = (await metrics.poll()).changes
 
     # 1. Steady: nobody asks, so that what is measured is only what the operator does by itself.
-    await asyncio.to_thread(load.begun)
+    await asyncio.to_thread(load.begin)
     began, spent, loaded = time.monotonic(), cpu_seconds(pid), cpu_seconds(load.pid)
     await asyncio.sleep(seconds)
     passed = time.monotonic() - began
@@ -235,9 +238,9 @@ async def observe(
     load.stop()
     last = await watch_for(metrics, 3.0)
     watching.cancel()
-    missing = len(watch.moments) + base - last[-1].changes
-    if missing:
-        raise RuntimeError(f"{missing} events were not taken in by the operator, or too many")
+    seen, taken = len(watch.moments), last[-1].changes - base
+    if seen != taken:
+        raise RuntimeError(f"a bare watch saw {seen} events, the operator took in {taken}")
     return {
         "eventsPerSecond": events,
         "operatorCores": cores,

@@ -5,7 +5,8 @@
 Pods come and go, four events each: a running pod is deleted, a like one created in its place on the
 same node, its status becomes Running, and a label of another pod changes. Each is one request and
 one event of the watch. Beside it every node's status is written once in five minutes, as kubelets
-do. Ends when it is told to, at the latest after so many seconds.
+do. Begins with a line on standard input; ends when it is told to, at the latest after so many
+seconds.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import sys
 import time
 from collections import deque
 from collections.abc import Coroutine
@@ -109,7 +111,8 @@ async def run(asked: argparse.Namespace) -> None:
             body = {"status": objects.heartbeat(now)}
             await api.patch(f"/api/v1/nodes/{name}/status", body)
 
-        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        print("begun", flush=True)
         await asyncio.gather(
             paced(asked.rate, asked.seconds, event),
             paced(len(nodes) / KUBELET_SECONDS, asked.seconds, beat),
