@@ -78,7 +78,10 @@ async def fill(cluster: Cluster, etcd: Etcd, nodes: list[Json], pods: list[Json]
     for pod in pods:
         alike.setdefault(pod["metadata"]["ownerReferences"][0]["name"], []).append(pod)
     async with Api.connect(str(cluster.kubeconfig)) as api:
-        stored = await api.create("/api/v1/nodes", nodes[0])
+        made = await api.create("/api/v1/nodes", nodes[0])
+        # The API server taints each new node; the controller manager isn't there to take it away.
+        untainted = {"spec": {"taints": None}}
+        stored = await api.patch(f"/api/v1/nodes/{made['metadata']['name']}", untainted)
         etcd.put(copies(stored, nodes[1:]))
         for first, *rest in alike.values():
             await api.create(collection(first), first)
@@ -274,9 +277,9 @@ async def _measured(programs: Installed, nodes: int, seconds: float) -> Json:
         try:
             async with Api.connect(str(cluster.kubeconfig)) as api:
                 found = await observe(api, pid, metrics, load, seconds, late)
-        except aiohttp.ClientError:
-            programs.check()  # if it has ended, its log says why
-            raise
+        except aiohttp.ClientError as error:
+            last = "\n".join(programs.log().splitlines()[-20:])
+            raise RuntimeError(f"the operator doesn't answer; it last said\n{last}") from error
         finally:
             load.stop()
     run = cluster.get("packingpolicy", "all").get("status", {}).get("lastRun", {})
