@@ -29,7 +29,7 @@ test: test-fast test-e2e ## Run all tests of the short suite.
 
 .PHONY: test-fast
 test-fast: $(SYNCED) ## Run the tests that need no cluster.
-	@$(PHASE) unit-tests $(PYTHON) -m pytest tests
+	@$(PHASE) unit-tests $(PYTHON) -m pytest tests -n auto --dist loadfile
 
 .PHONY: test-e2e
 test-e2e: $(SYNCED) ## Run the tests on a real Kubernetes (builds it first, once).
