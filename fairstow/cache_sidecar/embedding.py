@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cache
@@ -69,6 +70,8 @@ class Embedder:
     def __init__(self, *, threads: int = 1, memo: int = _MEMO) -> None:
         if importlib.util.find_spec("onnxruntime") is None:
             raise EmbeddingError(f"onnxruntime isn't installed. {_INSTALL}")
+        # Before it is loaded: it would report to its maker, and keep an id under the home folder.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         from onnxruntime import InferenceSession, SessionOptions
 
         options = SessionOptions()

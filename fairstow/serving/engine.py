@@ -276,8 +276,8 @@ class Engine:
     def _roll(self, now: float) -> None:
         while self._due <= now:
             self._complete()
-        if self._left > 1 and now - self._start >= self._step:
-            self._pass(self._steps_within(now - self._start))
+        if self._left > 1 and now >= self.tick:  # asked for that very moment: at least one step
+            self._pass(max(1, self._steps_within(now - self._start)))
 
     def _steps_within(self, seconds: float) -> int:
         """Return how many steps of the run are over after so long, the last of it excepted."""

@@ -1,9 +1,14 @@
 """Embedding: the real model, its memo, and what has no vector.
 
 Covered: unit length, nearness, that a vector doesn't depend on its batch, that long texts have
-none, that the memo forgets the least recently used, that a wrong file is refused. Not covered:
-speed, quality (benchmarks).
+none, that the memo forgets the least recently used, that a wrong file is refused, that the runtime
+reports nothing. Not covered: speed, quality (benchmarks).
 """
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,3 +88,10 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedding, "_WEIGHTS", embedding._Part("no-such-package", "x", ""))
     with pytest.raises(EmbeddingError, match=r"fairstow\[cache\]"):
         Embedder()
+
+
+def test_the_runtime_reports_to_nobody(tmp_path: Path) -> None:
+    code = "from fairstow.cache_sidecar.embedding import Embedder; Embedder().embed(['a'])"
+    home = os.environ | {"HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=home, check=True)
+    assert not list(tmp_path.rglob("*"))

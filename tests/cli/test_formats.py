@@ -67,10 +67,11 @@ def test_report_is_a_page_beside_the_text(dump: Path, tmp_path: Path) -> None:
     assert "small-0" in page.read_text()
 
 
-def test_report_that_cannot_be_written_is_refused_before_the_work() -> None:
-    done = run("plan", "-f", "/nonexistent/dump", "--report", "/nonexistent/plan.html")
+def test_report_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    page = str(tmp_path / "missing" / "plan.html")
+    done = run("plan", "-f", str(tmp_path / "dump"), "--report", page)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: /nonexistent/plan.html")
+    assert done.stderr.startswith(f"error: {page}")
 
 
 def test_input_may_come_by_standard_input_and_in_parts(tmp_path: Path) -> None:
