@@ -42,7 +42,7 @@ from benchmarks.operator_scale.meter import (
     BareWatch,
     Metrics,
     Poll,
-    children,
+    Solvers,
     cpu_seconds,
     lags,
     megabytes,
@@ -194,14 +194,18 @@ class Load:
             self._process.kill()
 
 
-async def watch_for(metrics: Metrics, seconds: float, *, until_run: bool = False) -> list[Poll]:
+async def watch_for(
+    metrics: Metrics, seconds: float, *, run_of: Solvers | None = None
+) -> list[Poll]:
     """Read the metrics for so long, or until a run is over and a little longer."""
     polls: list[Poll] = []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         polls.append(await metrics.poll())
-        if until_run and polls[-1].runs > polls[0].runs:
-            end, until_run = min(end, time.monotonic() + 5.0), False
+        if run_of is not None:
+            run_of.look()
+            if polls[-1].runs > polls[0].runs:
+                end, run_of = min(end, time.monotonic() + 5.0), None
         await asyncio.sleep(POLL_SECONDS)
     return polls
 
@@ -229,12 +233,11 @@ async def observe(
     quiet = len(watch.moments)
 
     # 3. A run.
-    solvers = children(pid)
-    before, solved = cpu_seconds(pid), sum(map(cpu_seconds, solvers))
+    solvers = Solvers(pid)
+    before, solved = cpu_seconds(pid), solvers.cpu_seconds()
     queueing = asyncio.create_task(wait_for_room(api, late))
-    during = await watch_for(metrics, 3 * seconds, until_run=True)
-    run_cpu = cpu_seconds(pid) - before, sum(map(cpu_seconds, solvers)) - solved
-    solver = max(megabytes(child, "VmHWM") for child in solvers)
+    during = await watch_for(metrics, 3 * seconds, run_of=solvers)
+    run_cpu = cpu_seconds(pid) - before, solvers.cpu_seconds() - solved
     await queueing
 
     # 4. What came last is taken in, too.
@@ -255,7 +258,7 @@ async def observe(
         "runCpuSeconds": run_cpu[0],
         "runPeakMegabytes": megabytes(pid, "VmHWM"),
         "solverCpuSeconds": run_cpu[1],
-        "solverPeakMegabytes": solver,
+        "solverPeakMegabytes": solvers.peak,
     }
 
 
@@ -277,9 +280,9 @@ async def _measured(programs: Installed, nodes: int, seconds: float) -> Json:
         try:
             async with Api.connect(str(cluster.kubeconfig)) as api:
                 found = await observe(api, pid, metrics, load, seconds, late)
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, FileNotFoundError) as error:
             last = "\n".join(programs.log().splitlines()[-20:])
-            raise RuntimeError(f"the operator doesn't answer; it last said\n{last}") from error
+            raise RuntimeError(f"{error!r}; the operator last said\n{last}") from error
         finally:
             load.stop()
     run = cluster.get("packingpolicy", "all").get("status", {}).get("lastRun", {})

@@ -8,7 +8,8 @@ import os
 import re
 import ssl
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,32 @@ def children(pid: int) -> list[int]:
     """Return the processes that a process has started and that still run."""
     text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(child) for child in text.split()]
+
+
+class Solvers:
+    """The processes that the operator has started: it ends and starts them as it needs them.
+
+    Attributes: peak: most MB that one of them was seen to have taken.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self.peak = 0.0
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of those there are and those that have ended."""
+        stat = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+        ended = (int(stat[13]) + int(stat[14])) / _TICK
+        return ended + sum(self._each(cpu_seconds))
+
+    def look(self) -> None:
+        """Take notice of their memory."""
+        self.peak = max([self.peak, *self._each(lambda child: megabytes(child, "VmHWM"))])
+
+    def _each(self, figure: Callable[[int], float]) -> Iterator[float]:
+        for child in children(self._pid):
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                yield figure(child)
 
 
 @dataclass(frozen=True)
