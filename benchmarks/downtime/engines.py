@@ -21,9 +21,7 @@ from e2e.controlplane.processes import Processes
 from e2e.engines import llama_cpp, tiny_model, vllm
 from e2e.engines.ports import free_ports
 from fairstow.gateway.cost_model import text
-from fairstow.gateway.engines import vocabulary
 from fairstow.gateway.engines.declared import Declared
-from fairstow.gateway.engines.llama_cpp import LlamaCppEngine
 from fairstow.gateway.engines.protocol import Engine
 from fairstow.gateway.engines.vllm import VllmEngine
 
@@ -63,19 +61,8 @@ def _is(prompt: str, answer: str) -> bool:
 def llama(folder: Path) -> Iterator[Pair]:
     """Run two llama.cpp servers that share a folder for their slots."""
     with llama_cpp.start(folder, 2, GRAMMAR, hidden=256, layers=8, longest=LONGEST) as servers:
-
-        def engine(server: llama_cpp.LlamaCpp, session: aiohttp.ClientSession) -> Engine:
-            return LlamaCppEngine(
-                session,
-                server.name,
-                server.url,
-                key=llama_cpp.KEY,
-                declared=Declared(weights="tiny", slots=str(server.slots)),
-                vocabulary=vocabulary.read(server.tokenizer),
-            )
-
         ways = (Way.BLOCKING, Way.RECOMPUTE, Way.BACKGROUND)
-        engines = [partial(engine, each) for each in servers]
+        engines = [each.adapter for each in servers]
         yield Pair(engines, "tiny", ways, extra={"ignore_eos": True})
 
 
@@ -84,18 +71,7 @@ def vllm_on_cpu(folder: Path) -> Iterator[Pair]:
     """Run two stock vLLM servers with NIXL between them."""
     model = tiny_model.write(folder / "model", hidden=256, layers=8, longest=LONGEST)
     with vllm.start(folder, [model, model], arguments=("--max-num-seqs=4",)) as servers:
-
-        def engine(server: vllm.Vllm, session: aiohttp.ClientSession) -> Engine:
-            return VllmEngine(
-                session,
-                server.name,
-                server.url,
-                key=vllm.KEY,
-                declared=Declared(weights="tiny", priority=True),
-                vocabulary=vocabulary.read(server.model),
-            )
-
-        engines = [partial(engine, each) for each in servers]
+        engines = [each.adapter for each in servers]
         yield Pair(engines, "tiny", extra={"ignore_eos": True})
 
 

@@ -28,8 +28,13 @@ _RUNS = re.compile(r"^fairstow_packing_runs_total\{.*\} (\S+)$", re.MULTILINE)
 
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time that a process has taken, its children's not counted."""
+    return sum(_times(pid)[:2])
+
+
+def _times(pid: int) -> list[float]:
+    """Return the seconds of /proc/PID/stat: user's, system's, and those of children that ended."""
     stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(stat[11]) + int(stat[12])) / _TICK
+    return [int(ticks) / _TICK for ticks in stat[11:15]]
 
 
 def megabytes(pid: int, name: str = "VmRSS") -> float:
@@ -57,9 +62,7 @@ class Solvers:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of those there are and those that have ended."""
-        stat = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
-        ended = (int(stat[13]) + int(stat[14])) / _TICK
-        return ended + sum(self._each(cpu_seconds))
+        return sum(_times(self._pid)[2:]) + sum(self._each(cpu_seconds))
 
     def look(self) -> None:
         """Take notice of their memory."""

@@ -1,6 +1,7 @@
 """llama.cpp servers, from a wheel, with a tiny model or a given one; ready within seconds.
 
-Used by tests of its adapter. All servers share the folder that slots are saved to.
+Used by tests of its adapter and the benchmark of downtime. All servers share the folder that slots
+are saved to.
 """
 
 from __future__ import annotations
@@ -13,9 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import aiohttp
+
 from e2e.controlplane.processes import Processes
 from e2e.engines import environments, tiny_model
 from e2e.engines.ports import free_ports
+from fairstow.gateway.engines import vocabulary
+from fairstow.gateway.engines.declared import Declared
+from fairstow.gateway.engines.llama_cpp import LlamaCppEngine
 
 KEY = "a key of tests"
 READY_S = 120.0
@@ -30,6 +36,17 @@ class LlamaCpp:
         self.url = f"http://127.0.0.1:{port}"
         self.tokenizer = tokenizer
         self.slots = slots
+
+    def adapter(self, session: aiohttp.ClientSession) -> LlamaCppEngine:
+        """Return the gateway's adapter to it."""
+        return LlamaCppEngine(
+            session,
+            self.name,
+            self.url,
+            key=KEY,
+            declared=Declared(weights="tiny", slots=str(self.slots)),
+            vocabulary=vocabulary.read(self.tokenizer),
+        )
 
 
 @contextmanager

@@ -21,9 +21,7 @@ import pytest
 from e2e.engines import environments, llama_cpp
 from e2e.engines.installed import installed
 from e2e.engines.llama_cpp import LlamaCpp
-from fairstow.gateway.engines import vocabulary
 from fairstow.gateway.engines.canary import Canary, Verdict
-from fairstow.gateway.engines.declared import Declared
 from fairstow.gateway.engines.llama_cpp import LlamaCppEngine
 from fairstow.gateway.engines.protocol import (
     EngineError,
@@ -53,23 +51,12 @@ Test = Callable[[LlamaCppEngine, LlamaCppEngine], Awaitable[None]]
 def run(pair: list[LlamaCpp], test: Test) -> None:
     async def body() -> None:
         async with asyncio.timeout(60), aiohttp.ClientSession() as session:
-            engines = [adapter(session, server) for server in pair]
+            engines = [server.adapter(session) for server in pair]
             for engine in engines:
                 await engine.probe()
             await test(*engines)
 
     asyncio.run(body())
-
-
-def adapter(session: aiohttp.ClientSession, server: LlamaCpp) -> LlamaCppEngine:
-    return LlamaCppEngine(
-        session,
-        server.name,
-        server.url,
-        key=llama_cpp.KEY,
-        declared=Declared(weights="tiny", slots=str(server.slots)),
-        vocabulary=vocabulary.read(server.tokenizer),
-    )
 
 
 def order(

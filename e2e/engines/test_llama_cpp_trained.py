@@ -16,7 +16,7 @@ import pytest
 from e2e.engines import environments, llama_cpp
 from e2e.engines.installed import installed
 from e2e.engines.llama_cpp import LlamaCpp
-from e2e.engines.test_llama_cpp import adapter, order
+from e2e.engines.test_llama_cpp import order
 from fairstow.gateway.engines.canary import Canary, Verdict
 from fairstow.gateway.engines.llama_cpp import LlamaCppEngine
 from fairstow.gateway.engines.protocol import Movement
@@ -42,7 +42,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[LlamaCpp]]:
 def test_a_cut_request_goes_on_elsewhere(pair: list[LlamaCpp], length: int) -> None:
     async def test() -> None:
         async with asyncio.timeout(300), aiohttp.ClientSession() as session:
-            source, destination = (adapter(session, server) for server in pair)
+            source, destination = (server.adapter(session) for server in pair)
             facts = [await each.probe() for each in (source, destination)]
             assert facts[0].missing == ()
             verdict = await Canary().verdict(source, facts[0], destination, facts[1])

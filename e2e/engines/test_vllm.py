@@ -22,9 +22,7 @@ import pytest
 
 from e2e.engines import environments, tiny_model, vllm
 from e2e.engines.installed import installed
-from fairstow.gateway.engines import vocabulary
 from fairstow.gateway.engines.canary import Canary, Verdict
-from fairstow.gateway.engines.declared import Declared
 from fairstow.gateway.engines.protocol import (
     EngineError,
     Finish,
@@ -63,20 +61,9 @@ def run(pair: list[Vllm], test: Test) -> None:
     async def body() -> None:
         connector = aiohttp.TCPConnector(limit=0)
         async with asyncio.timeout(300), aiohttp.ClientSession(connector=connector) as session:
-            await test(*(adapter(session, server) for server in pair))
+            await test(*(server.adapter(session) for server in pair))
 
     asyncio.run(body())
-
-
-def adapter(session: aiohttp.ClientSession, server: Vllm) -> VllmEngine:
-    return VllmEngine(
-        session,
-        server.name,
-        server.url,
-        key=vllm.KEY,
-        declared=Declared(weights="tiny", priority=True),
-        vocabulary=vocabulary.read(server.model),
-    )
 
 
 def order(

@@ -17,9 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from e2e.controlplane.processes import Processes
 from e2e.engines import environments
 from e2e.engines.ports import free_ports
+from fairstow.gateway.engines import vocabulary
+from fairstow.gateway.engines.declared import Declared
+from fairstow.gateway.engines.vllm import VllmEngine
 
 KEY = "a key of tests"
 READY_S = 600.0
@@ -71,6 +76,17 @@ class Vllm:
     def resume(self) -> None:
         """Let them go on."""
         os.killpg(self._processes.pid(self.name), signal.SIGCONT)
+
+    def adapter(self, session: aiohttp.ClientSession) -> VllmEngine:
+        """Return the gateway's adapter to it."""
+        return VllmEngine(
+            session,
+            self.name,
+            self.url,
+            key=KEY,
+            declared=Declared(weights="tiny", priority=True),
+            vocabulary=vocabulary.read(self.model),
+        )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from fairstow.cli import terminal
 from fairstow.cli.layout import table
 from fairstow.cli.live import Live
 from fairstow.cli.objects import SERVING_POOLS, Objects, objects, read
-from fairstow.cli.options import MigrationOutput, Output
+from fairstow.cli.options import MigrationOutput, Output, refuse
 from fairstow.cli.seen import View, age
 from fairstow.cli.serialise import as_json
 from fairstow.cluster.errors import InputError
@@ -89,7 +89,7 @@ def engines(
     """Show the engines of pools."""
     with objects(live) as api:
         if watch:
-            _refuse_json(output is not Output.TEXT, output.value)
+            _only_a_table(output.value, when=output is not Output.TEXT)
             follow(api, name, namespace, _ENGINE_HEADS, _ENGINE_WIDTHS, _engine_rows)
             return
         pools = _pools(api, name, namespace)
@@ -113,7 +113,7 @@ def migrations(
     """Show the requests that moved lately."""
     with objects(live) as api:
         if watch:
-            _refuse_json(output is not MigrationOutput.TABLE, output.value)
+            _only_a_table(output.value, when=output is not MigrationOutput.TABLE)
             follow(api, name, namespace, ("POOL", *_MOVE_HEADS), _MOVE_WIDTHS, _move_rows)
             return
         pools = _pools(api, name, namespace)
@@ -206,9 +206,8 @@ def _flat(pool: Pool, entry: msgspec.Struct) -> dict[str, Any]:
     return {"namespace": pool.metadata.namespace, "pool": pool.metadata.name} | said
 
 
-def _refuse_json(wrong: bool, output: str) -> None:
-    if wrong:
-        raise InputError("-w", f"shows a table, so -o {output} has no meaning")
+def _only_a_table(output: str, *, when: bool) -> None:
+    refuse("-w", f"shows a table, so -o {output} has no meaning", when=when)
 
 
 def follow(
