@@ -20,9 +20,9 @@ import msgspec
 import structlog
 
 from fairstow.cluster.errors import InputError
-from fairstow.gateway.openai.errors import ApiError
 from fairstow.kube import problems
 from fairstow.kube.review import Access, Reviewer
+from fairstow.web.errors import ApiError
 
 AT_ONCE = 4
 MOST_WAITING = 64

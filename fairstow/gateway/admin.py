@@ -6,10 +6,9 @@ they say) and moves them. `/healthz` and `/readyz` are open to all. Its bodies a
 
 from __future__ import annotations
 
-import hmac
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -18,10 +17,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from fairstow.gateway import metrics
 from fairstow.gateway.app import Gateway
 from fairstow.gateway.engines.protocol import Movement
-from fairstow.gateway.exchange import ClientLeftError, Exchange, Receive, Scope, Send
 from fairstow.gateway.fleet import Instance
 from fairstow.gateway.moving import Mover
-from fairstow.gateway.openai.errors import ApiError
 from fairstow.serving import model
 from fairstow.serving.model import RequestView
 from fairstow.serving.wire import (
@@ -35,49 +32,13 @@ from fairstow.serving.wire import (
     RequestEntry,
     State,
 )
-
-Guard = Callable[[str, str], Awaitable[None]]
-"""Is given a request's Authorization and path; raises ApiError unless it is let in."""
+from fairstow.web.errors import ApiError
+from fairstow.web.exchange import ClientLeftError, Exchange, Receive, Scope, Send
+from fairstow.web.guards import Guard
 
 Body = TypeVar("Body", Drains, Moves)
 
 _LONGEST = 4 << 20
-
-
-def token_guard(token: str) -> Guard:
-    """Let in who shows this token."""
-
-    async def guard(authorization: str, _path: str) -> None:
-        scheme, _, given = authorization.partition(" ")
-        same = hmac.compare_digest(given.strip().encode("latin-1", "replace"), token.encode())
-        if scheme.lower() != "bearer" or not same:
-            raise ApiError(401, "Send the admin token: Authorization: Bearer …")
-
-    return guard
-
-
-def scraped(guard: Guard, token: str) -> Guard:
-    """Let whoever shows this token read the metrics, and be strict about all else.
-
-    Prometheus' own token would be good for more than this port, whose certificate nobody can
-    verify.
-    """
-    reader = token_guard(token)
-
-    async def either(authorization: str, path: str) -> None:
-        if path == "/metrics":
-            try:
-                await reader(authorization, path)
-            except ApiError:
-                await guard(authorization, path)
-            return
-        await guard(authorization, path)
-
-    return either
-
-
-async def local_guard(_authorization: str, _path: str) -> None:
-    """Let everybody in: only this machine reaches the port."""
 
 
 class Admin:

@@ -27,11 +27,9 @@ import structlog
 from fairstow.gateway import metrics
 from fairstow.gateway.accounting import CLIENT_LEFT, Told
 from fairstow.gateway.dispatching import Ticket
-from fairstow.gateway.exchange import STALL_SECONDS, ClientLeftError, Exchange, Receive, Scope, Send
 from fairstow.gateway.fleet import Instance
 from fairstow.gateway.forwarding import forward
 from fairstow.gateway.generating import Generation, answer_of, parts, prompt, sampling
-from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.openai.responses import failed
 from fairstow.gateway.parsed import ParsedGeneration, Parsers, unmovable
 from fairstow.gateway.streams import Pool, Stream
@@ -41,6 +39,8 @@ from fairstow.gateway.urgency import Urgency, urgency
 from fairstow.serving import prefixes
 from fairstow.serving.model import RequestView
 from fairstow.serving.requests import Asked, Endpoint, Refusal, read
+from fairstow.web.errors import ApiError
+from fairstow.web.exchange import STALL_SECONDS, ClientLeftError, Exchange, Receive, Scope, Send
 
 _TYPICAL_TOKEN = 4
 """Bytes of a prompt's token where nobody counts them."""

@@ -22,10 +22,10 @@ from itertools import islice
 from zlib import crc32
 
 from fairstow.gateway.fleet import Fleet, Instance
-from fairstow.gateway.openai.errors import ApiError
 from fairstow.serving.fair_queue import FairQueue
 from fairstow.serving.model import InstanceView, PoolView, RequestView
 from fairstow.serving.policies.protocols import Policy
+from fairstow.web.errors import ApiError
 
 MOST_WAITING = 1000
 RETRY_SECONDS = 5.0

@@ -26,7 +26,6 @@ from fairstow.gateway.engines.kinds import KINDS
 from fairstow.gateway.engines.protocol import Engine
 from fairstow.gateway.engines.vocabulary import Vocabulary
 from fairstow.gateway.moving import Mover
-from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.peers import Peers
 from fairstow.kube import problems
 from fairstow.kube.aio.api import Api
@@ -36,6 +35,7 @@ from fairstow.serving.instances import Instance
 from fairstow.serving.policies import policy
 from fairstow.serving.rescheduling import settings
 from fairstow.serving.wire import audience
+from fairstow.web.errors import ApiError
 
 LOADS = "/loads"
 

@@ -14,10 +14,10 @@ import msgspec
 import structlog
 
 from fairstow.gateway.engines.protocol import EngineError, Reply
-from fairstow.gateway.exchange import Exchange
 from fairstow.gateway.fleet import Fleet, Instance
-from fairstow.gateway.openai.errors import ApiError
 from fairstow.serving.model import RequestView
+from fairstow.web.errors import ApiError
+from fairstow.web.exchange import Exchange
 
 ATTEMPTS = 3
 _LONGEST_ERROR = 1 << 16

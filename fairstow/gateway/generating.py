@@ -14,10 +14,8 @@ import structlog
 
 from fairstow.gateway.accounting import Told
 from fairstow.gateway.engines.protocol import EngineError, Rendered
-from fairstow.gateway.exchange import KEEP_ALIVE, ClientLeftError, Exchange
 from fairstow.gateway.fleet import Fleet, Instance
 from fairstow.gateway.openai.answers import Answer, ChoiceAnswer, Usage, usage
-from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.openai.responses import ResponseAnswer
 from fairstow.gateway.streams import Stream
 from fairstow.gateway.urgency import Urgency
@@ -25,6 +23,8 @@ from fairstow.serving.model import RequestView
 from fairstow.serving.record import Delta, Record
 from fairstow.serving.requests import Asked, Endpoint
 from fairstow.serving.tokens import Logprob, Sampling
+from fairstow.web.errors import ApiError
+from fairstow.web.exchange import KEEP_ALIVE, ClientLeftError, Exchange
 
 COMPLETION_TOKENS = 16
 """OpenAI's default for plain completions."""

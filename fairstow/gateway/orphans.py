@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from fairstow.gateway.fleet import Fleet
-from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.streams import Stream
+from fairstow.web.errors import ApiError
 
 ORPHANED_SECONDS = 60.0
 TURN_SECONDS = 1.0

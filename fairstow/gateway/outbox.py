@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from fairstow.gateway.openai.errors import ApiError
 from fairstow.serving.record import Delta
 from fairstow.serving.tokens import Finish, Logprob
+from fairstow.web.errors import ApiError
 
 MOST = 1 << 18
 

@@ -25,16 +25,16 @@ import structlog
 
 from fairstow.gateway.accounting import Told
 from fairstow.gateway.engines.protocol import EngineError, Parsed, Rendered, Unparsed
-from fairstow.gateway.exchange import KEEP_ALIVE, Exchange
 from fairstow.gateway.fleet import Fleet, Instance
 from fairstow.gateway.generating import Generation, counted
 from fairstow.gateway.openai.answers import ChoiceAnswer
-from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.streams import Stream
 from fairstow.serving.record import Record
 from fairstow.serving.request_fields import REASONING
 from fairstow.serving.requests import Asked, Endpoint
 from fairstow.serving.tokens import Finish
+from fairstow.web.errors import ApiError
+from fairstow.web.exchange import KEEP_ALIVE, Exchange
 
 SHARE = 0.25
 """Of a core of each engine's front end."""

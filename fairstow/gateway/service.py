@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,7 +20,7 @@ import aiohttp
 import structlog
 
 from fairstow.gateway import tenants, tracing
-from fairstow.gateway.admin import Admin, Guard, local_guard, scraped, token_guard
+from fairstow.gateway.admin import Admin
 from fairstow.gateway.app import Gateway, Limits
 from fairstow.gateway.dispatching import MOST_WAITING, Dispatcher
 from fairstow.gateway.engines.protocol import Engine
@@ -30,10 +29,8 @@ from fairstow.gateway.fleet import Fleet
 from fairstow.gateway.following import Followed, Following
 from fairstow.gateway.hops import Hops
 from fairstow.gateway.moving import Mover
-from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.orphans import Orphans
 from fairstow.gateway.pairs import Pairs
-from fairstow.gateway.port import port
 from fairstow.gateway.streams import Pool
 from fairstow.gateway.tenants import Tenants
 from fairstow.kube.aio.api import Api
@@ -43,8 +40,10 @@ from fairstow.kube.flags import Address
 from fairstow.kube.loop_server import LoopServer
 from fairstow.kube.tls import self_signed
 from fairstow.serving.policies.protocols import Policy
+from fairstow.web.errors import ApiError
+from fairstow.web.guards import Guard, local_guard, scraped, token_guard
+from fairstow.web.port import LISTEN_BACKLOG, listen, port
 
-LISTEN_BACKLOG = 2048
 MOST_CONNECTIONS = 64
 """On the admin port; the clients' has its own bound."""
 _LAST_SECONDS = 2.0
@@ -126,7 +125,7 @@ async def serve(
         clients = _server(app, port())
         with contextlib.ExitStack() as sockets:
             listeners = [
-                sockets.enter_context(_listen(each)) for each in (settings.listen, settings.admin)
+                sockets.enter_context(listen(each)) for each in (settings.listen, settings.admin)
             ]
             ports = Ports(*(each.getsockname()[1] for each in listeners))
             log.info("listening", **ports._asdict())
@@ -246,17 +245,6 @@ def _traces(settings: Settings) -> tracing.Traces:
 def new_secret() -> bytes:
     """Return a secret for one gateway alone."""
     return secrets.token_bytes(32)
-
-
-def _listen(where: Address) -> socket.socket:
-    family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
-    listener = socket.create_server(
-        (where.host, where.port), family=family, backlog=LISTEN_BACKLOG, reuse_port=False
-    )
-    # Connections inherit it. asyncio sets it only on sockets that name their protocol, and without
-    # it a token waits for the client to confirm the one before.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
 
 
 def _server(

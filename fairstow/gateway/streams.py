@@ -22,16 +22,17 @@ from fairstow.gateway.engines.events import Pieces
 from fairstow.gateway.engines.protocol import Engine, EngineError, HoldError, Movement, Order
 from fairstow.gateway.fleet import Fleet, Instance
 from fairstow.gateway.hops import Hops
-from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.outbox import Outbox
 from fairstow.gateway.pairs import Pairs
-from fairstow.gateway.tracing import Parts, Trace
+from fairstow.gateway.tracing import Parts
 from fairstow.serving import handover, prefixes
 from fairstow.serving.handover import Action, Ended, Event, Fault, Handover, Said, Way
 from fairstow.serving.model import Phase, RequestView
 from fairstow.serving.record import Record, continued
 from fairstow.serving.tokens import Piece, Sampling
 from fairstow.serving.wire import Hop, Outcome
+from fairstow.web.errors import ApiError
+from fairstow.web.trace import Trace
 
 MOVE_SECONDS = 60.0
 SWITCH_SECONDS = 15.0

@@ -28,7 +28,7 @@ import msgspec
 import yaml
 
 from fairstow.cluster.errors import InputError
-from fairstow.gateway.openai.errors import ApiError
+from fairstow.web.errors import ApiError
 
 PRIORITIES: Mapping[str, int] = {"high": 0, "normal": 1, "low": 2}
 """As engines order their queues, smaller first."""

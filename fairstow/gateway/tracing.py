@@ -16,12 +16,12 @@ Called by `app` and what it calls; made by `service`.
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fairstow.cluster.errors import InputError
+from fairstow.web.trace import Span, Trace, Untraced, trace_id
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -29,61 +29,7 @@ if TYPE_CHECKING:
 
 TRACEPARENT: ContextVar[str] = ContextVar("traceparent", default="")
 """What the requests of this task to engines belong to."""
-_VALID = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 _END_SECONDS = 3.0
-
-
-class Span(Protocol):
-    """Something that takes a while."""
-
-    def enter(self) -> None:
-        """Let what this task asks of engines belong to it."""
-        ...
-
-    def end(self, **attributes: Any) -> None:
-        """It is over; only the first end counts."""
-        ...
-
-
-class Trace(Protocol):
-    """One request. Attributes: id: for logs, "" where nobody traces it."""
-
-    id: str
-
-    def span(self, name: str, **attributes: Any) -> Span:
-        """Begin a part of it."""
-        ...
-
-    def end(self, **attributes: Any) -> None:
-        """It is over."""
-        ...
-
-
-class _NoSpan:
-    def enter(self) -> None:
-        """Belong to nothing."""
-
-    def end(self, **attributes: Any) -> None:  # nobody is told
-        """Tell nobody."""
-
-
-class Untraced:
-    """A request of which nobody is told; its id is its client's, if that traces it."""
-
-    __slots__ = ("id",)
-
-    def __init__(self, traceparent: str | None = None) -> None:
-        self.id = trace_id(traceparent)
-
-    def span(self, name: str, **attributes: Any) -> Span:  # noqa: ARG002  # nobody is told
-        """Begin nothing."""
-        return _NO_SPAN
-
-    def end(self, **attributes: Any) -> None:  # nobody is told
-        """Tell nobody."""
-
-
-_NO_SPAN = _NoSpan()
 
 
 class Parts:
@@ -140,12 +86,6 @@ class NoTraces:
 
     async def close(self) -> None:
         """There is nothing to send."""
-
-
-def trace_id(traceparent: str | None) -> str:
-    """Return the trace that a header names, "" if it isn't one."""
-    found = _VALID.fullmatch(traceparent or "")
-    return found[1] if found and found[1] != "0" * 32 and found[2] != "0" * 16 else ""
 
 
 def traces(endpoint: str, ratio: float, gateway: str, pool: str) -> Traces:

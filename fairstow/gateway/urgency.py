@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.tenants import Tenant
 from fairstow.serving.model import Kind, RequestView
+from fairstow.web.errors import ApiError
 
 PRIORITY: Final = b"x-fairstow-priority"
 DEADLINE: Final = b"x-fairstow-deadline"

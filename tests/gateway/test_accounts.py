@@ -18,9 +18,9 @@ import pytest
 from fairstow.cluster.errors import InputError
 from fairstow.gateway import accounts
 from fairstow.gateway.accounts import TokenAccounts, claimed
-from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.tenants import parse
 from fairstow.kube.review import Access, Answer, Reviewer
+from fairstow.web.errors import ApiError
 
 POOL = "gateway.fairstow.dev/ml/llama"
 TENANTS = "[{name: a, keys: [k], serviceAccounts: [ml/app]}, {name: b, serviceAccounts: [x/y]}]"

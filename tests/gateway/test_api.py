@@ -23,10 +23,10 @@ import pytest
 from fairstow.gateway import metrics
 from fairstow.gateway.accounting import Told
 from fairstow.gateway.cost_model import text
-from fairstow.gateway.exchange import ClientLeftError
 from fairstow.gateway.generating import Generation
 from fairstow.gateway.outbox import Outbox
 from fairstow.serving.request_fields import ENGINES_OWN
+from fairstow.web.exchange import ClientLeftError
 from tests.gateway.gateways import MODEL, Site, chat, expected, free_ports, process, run, streamed
 
 CHAT = "/v1/chat/completions"

@@ -20,13 +20,13 @@ import pytest
 from fairstow.api import ServingPoolSpec
 from fairstow.gateway import fleet, moving
 from fairstow.gateway.cost_model import text
-from fairstow.gateway.openai.errors import ApiError
 from fairstow.gateway.tenants import Tenants, parse
 from fairstow.gateway.urgency import urgency
 from fairstow.serving.cost_model import A10_7B
 from fairstow.serving.policies import POLICIES, policy
 from fairstow.serving.policies.pausing import Pausing
 from fairstow.serving.wire import Phase, RequestEntry, State
+from fairstow.web.errors import ApiError
 from tests.gateway.gateways import MODEL, Site, run, said
 
 SMALL = msgspec.structs.replace(A10_7B, blocks=64)

@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from fairstow.gateway.cost_model.server import Server
-from fairstow.gateway.tracing import trace_id
+from fairstow.web.trace import trace_id
 from tests.gateway.gateways import MODEL, Site, chat, expected, run, streamed
 from tests.gateway.servers import KEY
 

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from fairstow.gateway.openai.errors import ApiError
 from fairstow.serving.record import Delta
 from fairstow.serving.requests import Endpoint
 from fairstow.serving.tokens import Finish, Logprob
+from fairstow.web.errors import ApiError
 
 DONE = b"data: [DONE]\n\n"
 Spell = Callable[[int], str]

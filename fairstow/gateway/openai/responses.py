@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 
 from fairstow.gateway.openai.answers import Spell, Usage, likely
-from fairstow.gateway.openai.errors import ApiError
 from fairstow.serving.record import Delta
 from fairstow.serving.response_fields import LOGPROBS
 from fairstow.serving.tokens import Finish, Logprob
+from fairstow.web.errors import ApiError
 
 _DEFAULTS: Mapping[str, Any] = {
     "instructions": None,

@@ -1,7 +1,7 @@
 """One HTTP request and its answer, as ASGI has them: bounded bodies, streams kept alive, goodbyes.
 
-A client that leaves is noticed at once, whatever its request waits for. Used by `app` and what it
-calls.
+A client that leaves is noticed at once, whatever its request waits for. Used by the gateway and
+the semantic cache.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from fairstow.gateway.openai.errors import ApiError
-from fairstow.gateway.port import AT_ONCE, Port
-from fairstow.gateway.tracing import Trace, Untraced
+from fairstow.web.errors import ApiError
+from fairstow.web.port import AT_ONCE, Port
+from fairstow.web.trace import Trace, Untraced
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -64,7 +64,7 @@ class Exchange:
         self.failing: Callable[[ApiError], bytes] = ApiError.event
         self.extra: list[tuple[bytes, bytes]] = []
         self.at_once: Port | None = scope.get("extensions", {}).get(AT_ONCE, {}).get("port")
-        self._headers: list[tuple[bytes, bytes]] = scope["headers"]
+        self.headers: list[tuple[bytes, bytes]] = scope["headers"]
         self._receive = receive
         self._send = send
         self._longest = longest
@@ -74,7 +74,7 @@ class Exchange:
 
     def header(self, name: bytes) -> str | None:
         """Return a header; several of a name count as none."""
-        found = [value for each, value in self._headers if each == name]
+        found = [value for each, value in self.headers if each == name]
         return found[0].decode("latin-1") if len(found) == 1 else None
 
     async def body(self) -> bytes:

@@ -2,20 +2,24 @@
 
 By ASGI a part of an answer is a coroutine and a task's turn. Tokens are most of what is written, so
 requests carry an extension of ours that writes one at once, as long as the client keeps up
-(`exchange`). Used by `service`.
+(`exchange`). Used by the services of programs that clients of
+LLMs talk to.
 """
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 from fairstow.kube.connections import Bounded
+from fairstow.kube.flags import Address
 
 if TYPE_CHECKING:
     import asyncio
 
 AT_ONCE = "fairstow.at_once"
 MOST_CONNECTIONS = 8192
+LISTEN_BACKLOG = 2048
 
 
 class Port(Bounded):
@@ -41,3 +45,15 @@ class Port(Bounded):
 def port() -> type[asyncio.Protocol]:
     """Return uvicorn's protocol for one server."""
     return type("ClientsPort", (Port,), {"quiet": {}})
+
+
+def listen(where: Address) -> socket.socket:
+    """Return a listening socket. Raises OSError."""
+    family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
+    listener = socket.create_server(
+        (where.host, where.port), family=family, backlog=LISTEN_BACKLOG, reuse_port=False
+    )
+    # Connections inherit it. asyncio sets it only on sockets that name their protocol, and without
+    # it a token waits for the client to confirm the one before.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

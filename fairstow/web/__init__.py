@@ -1,0 +1,1 @@
+"""What programs have in common that clients of LLMs talk to by HTTP."""
