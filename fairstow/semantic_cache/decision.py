@@ -56,7 +56,11 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """An entry that was found; `similarity` is None for one with the same key."""
+    """An entry that was found; `similarity` is None for one with the same key.
+
+    Attributes:
+        share: of the lifetime that this entry gets (`thresholds.jittered`).
+    """
 
     id: str
     namespace: str
@@ -64,6 +68,7 @@ class Candidate(msgspec.Struct, frozen=True):
     question: str
     stored: float
     similarity: float | None = None
+    share: float = 1.0
 
 
 class Lookup(msgspec.Struct, frozen=True):
@@ -216,6 +221,7 @@ def _age(candidate: Candidate, lookup: Lookup, reasons: list[Reason]) -> float |
     most = lifetime(
         policy.ttl, longest=policy.ttl_max, adaptation=policy.adaptation, load=lookup.load
     )
+    most *= candidate.share
     if (asked := lookup.eligibility.max_age) is not None:
         most = min(most, asked)
     age = lookup.now - candidate.stored

@@ -1,0 +1,133 @@
+"""`python -m fairstow.cache_sidecar`: the semantic cache in front of one OpenAI-compatible server.
+
+Exit codes: 0 ended when told to, 1 failed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import ipaddress
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvloop
+
+from fairstow.cache_sidecar import configuration
+from fairstow.cache_sidecar.service import Settings, serve
+from fairstow.cache_sidecar.upstream import base
+from fairstow.cluster.errors import InputError
+from fairstow.kube.aio.tasks import stop_signal
+from fairstow.kube.flags import LOG_LEVELS, address, seconds
+from fairstow.kube.logs import log_json
+from fairstow.semantic_cache.identity import Workload
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the sidecar and return its exit code."""
+    options = _parser().parse_args(arguments)
+    log_json(options.log_level)
+    logging.getLogger("uvicorn.error").setLevel("WARNING")
+    try:
+        settings = _settings(options)
+    except (InputError, OSError) as error:
+        print(f"fairstow.cache_sidecar: {error}", file=sys.stderr)
+        return 2
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)
+    try:
+        uvloop.run(_run(settings))
+    except (InputError, OSError) as error:
+        print(f"fairstow.cache_sidecar: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    await serve(settings, stop_signal())
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    base(options.upstream)
+    configuration.read(options.config)
+    workload = _workload(options.workload, options.cluster)
+    # One identity for whoever comes: nobody else may come.
+    if workload is not None and not _loopback(options.listen.host):
+        raise InputError(
+            f"--listen {options.listen}",
+            "others reach that port and would be taken for the workload",
+            "Listen on 127.0.0.1, or leave --workload out: then callers are told by their keys.",
+        )
+    if options.admin_token_file is None and not _loopback(options.admin_listen.host):
+        raise InputError(
+            f"--admin-listen {options.admin_listen}",
+            "others reach that port, and there is no token",
+            "Give --admin-token-file FILE, or listen on 127.0.0.1.",
+        )
+    return Settings(
+        upstream=options.upstream,
+        listen=options.listen,
+        admin=options.admin_listen,
+        config=options.config,
+        data=options.data,
+        workload=workload,
+        ca=str(options.ca_file) if options.ca_file else None,
+        admin_token=_token(options.admin_token_file),
+        metrics_token=_token(options.metrics_token_file),
+        grace=options.grace,
+    )
+
+
+def _workload(text: str | None, cluster: str) -> Workload | None:
+    if text is None:
+        return None
+    namespace, slash, account = text.partition("/")
+    if not (namespace and slash and account) or not cluster:
+        raise InputError("--workload", "names no ServiceAccount", "Write it as NAMESPACE/NAME.")
+    return Workload(cluster, namespace, account)
+
+
+def _token(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    found = path.read_text().strip()
+    if not found:
+        raise InputError(str(path), "the file is empty", "Write a token into it.")
+    return found
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fairstow.cache_sidecar", description="A semantic cache in front of an LLM server."
+    )
+    add = parser.add_argument
+    add("--upstream", required=True, metavar="URL", help="the one server that requests go to")
+    add("--config", type=Path, required=True, metavar="FILE", help="categories; docs/cache.md")
+    add("--data", type=Path, metavar="FOLDER", help="keeps answers over restarts; else in memory")
+    add("--listen", type=address, default="127.0.0.1:8090", metavar="HOST:PORT", help="clients")
+    add("--admin-listen", type=address, default="127.0.0.1:8091", metavar="HOST:PORT")
+    add("--admin-token-file", type=Path, metavar="FILE", help="what the admin port asks for")
+    add("--metrics-token-file", type=Path, metavar="FILE", help="what is enough for its /metrics")
+    add(
+        "--workload",
+        metavar="NAMESPACE/SERVICEACCOUNT",
+        help="beside an application: the one who asks; without it callers are told by their keys",
+    )
+    add("--cluster", default="cluster", metavar="NAME", help="of the workload")
+    add("--ca-file", type=Path, metavar="FILE", help="checks the upstream's certificate")
+    add("--grace", type=seconds, default=30.0, help="seconds for running requests at the end")
+    add("--log-level", choices=LOG_LEVELS, default="info")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

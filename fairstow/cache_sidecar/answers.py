@@ -1,0 +1,304 @@
+"""An answer as it is kept: what of it may be, and how it is told again, whole or as a stream.
+
+Kept is only what the upstream said to the end: one choice with text, an allowed finish reason, no
+tool call, no refusal, no error; a stream up to its [DONE]. A stream is kept as its chunks, less
+what is the same in all of them, so that it is replayed in the same grammar. `id` and `created` are
+not kept: a replay gets its own. A whole answer serves as a stream and the other way round only
+where nothing would be lost or invented (`forms`). Called by `app` (keeping, replaying).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from enum import IntFlag
+from typing import Any
+
+import msgspec
+
+from fairstow.serving.requests import Endpoint
+
+FINISHED = frozenset({"stop", "length"})
+_TEXTS = ("content", "reasoning_content", "reasoning")
+_FRESH = ("id", "created")
+_DONE = b"[DONE]"
+
+
+class NotKeptError(Exception):
+    """An answer that must not be kept; the text is a metric's label."""
+
+
+class Form(IntFlag):
+    """How an answer can be told faithfully."""
+
+    WHOLE = 1
+    STREAM = 2
+    STREAM_WITH_USAGE = 4
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """See the module: `whole`, or `common` and `chunks`.
+
+    Attributes:
+        prefix: of its id.
+        common: the fields that all chunks share.
+        chunks: each chunk's other fields.
+        usage: of a stream, None if it wasn't told.
+    """
+
+    endpoint: Endpoint
+    prefix: str
+    whole: dict[str, Any] | None = None
+    common: dict[str, Any] = {}
+    chunks: list[dict[str, Any]] = []
+    usage: dict[str, Any] | None = None
+
+
+def wanted(body: Mapping[str, Any]) -> Form | None:
+    """Return how a request wants its answer; None for a way that isn't known here."""
+    if not body.get("stream"):
+        return Form.WHOLE
+    options = body.get("stream_options") or {}
+    if not isinstance(options, dict) or set(options) - {"include_usage"}:
+        return None
+    return Form.STREAM_WITH_USAGE if options.get("include_usage") else Form.STREAM
+
+
+def of_body(endpoint: Endpoint, data: bytes) -> Answer:
+    """Return a whole answer. Raises NotKeptError."""
+    try:
+        body = msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise NotKeptError("no-json") from None
+    choice = _only(body.get("choices"))
+    if body.get("error") or not isinstance(choice.get("finish_reason"), str):
+        raise NotKeptError("incomplete")
+    _finished(choice["finish_reason"])
+    said = _said(endpoint, choice, "message")
+    if not any(said.get(name) for name in _TEXTS):
+        raise NotKeptError("no-text")
+    prefix = _prefix(body)
+    return Answer(endpoint, prefix, {k: v for k, v in body.items() if k not in _FRESH})
+
+
+class Recorder:
+    """Takes a stream's bytes as they come, and knows at its end whether it may be kept."""
+
+    def __init__(self, endpoint: Endpoint, longest: int) -> None:
+        self._endpoint = endpoint
+        self._left = longest
+        self._rest = b""
+        self._chunks: list[dict[str, Any]] = []
+        self._done = False
+        self._wrong = ""
+
+    def feed(self, data: bytes) -> None:
+        """Take a part."""
+        self._left -= len(data)
+        if self._left < 0:
+            self._wrong, self._rest = "too-large", b""
+            self._chunks.clear()
+        if self._wrong:
+            return
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._line(line.rstrip(b"\r"))
+
+    def _line(self, line: bytes) -> None:
+        if not line or line.startswith(b":"):
+            return
+        if self._done or not line.startswith(b"data:"):
+            self._wrong = "unknown-events"
+            return
+        event = line[5:].strip()
+        if event == _DONE:
+            self._done = True
+            return
+        try:
+            chunk = msgspec.json.decode(event, type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            self._wrong = "no-json"
+            return
+        self._chunks.append(chunk)
+
+    def answer(self) -> Answer:
+        """Return what was said. Raises NotKeptError."""
+        if self._wrong:
+            raise NotKeptError(self._wrong)
+        if not self._done or self._rest.strip() or not self._chunks:
+            raise NotKeptError("incomplete")
+        usage = None
+        spoken, text, ends = [], False, []
+        for chunk in self._chunks:
+            if chunk.get("error"):
+                raise NotKeptError("incomplete")
+            if chunk.get("usage") is not None:
+                if chunk.get("choices") or usage is not None:
+                    raise NotKeptError("usage-inside")
+                usage = chunk["usage"]
+                continue
+            if not chunk.get("choices"):
+                raise NotKeptError("no-choice")
+            choice = _only(chunk["choices"])
+            said = _said(self._endpoint, choice, "delta")
+            text = text or any(said.get(name) for name in _TEXTS)
+            if choice.get("finish_reason") is not None:
+                ends.append(choice["finish_reason"])
+            spoken.append({k: v for k, v in chunk.items() if k not in _FRESH})
+        if len(ends) != 1:
+            raise NotKeptError("incomplete")
+        _finished(ends[0])
+        if not text:
+            raise NotKeptError("no-text")
+        common = {k: v for k, v in spoken[0].items() if all(k in e and e[k] == v for e in spoken)}
+        chunks = [{k: v for k, v in each.items() if k not in common} for each in spoken]
+        return Answer(self._endpoint, _prefix(self._chunks[0]), None, common, chunks, usage)
+
+
+def forms(answer: Answer) -> Form:
+    """Return how an answer can be told."""
+    if answer.whole is None:
+        told = Form.STREAM
+        if answer.usage is not None:
+            told |= Form.STREAM_WITH_USAGE
+            told |= Form.WHOLE if _joined(answer) is not None else Form(0)
+        return told
+    told = Form.WHOLE
+    if _split(answer) is not None:
+        told |= Form.STREAM
+        told |= Form.STREAM_WITH_USAGE if answer.whole.get("usage") else Form(0)
+    return told
+
+
+def body(answer: Answer, now: float) -> bytes:
+    """Return it as a whole answer."""
+    whole = answer.whole if answer.whole is not None else _joined(answer)
+    assert whole is not None
+    return msgspec.json.encode(_fresh(answer, now) | whole)
+
+
+def events(answer: Answer, now: float, *, usage: bool) -> bytes:
+    """Return it as the events of a stream."""
+    fresh = _fresh(answer, now)
+    return b"".join(
+        b"data: " + msgspec.json.encode(fresh | chunk) + b"\n\n"
+        for chunk in _told(answer, usage=usage)
+    ) + b"data: [DONE]\n\n"  # fmt: skip
+
+
+def _told(answer: Answer, *, usage: bool) -> Iterator[dict[str, Any]]:
+    common, chunks, counted = answer.common, answer.chunks, answer.usage
+    if answer.whole is not None:
+        split = _split(answer)
+        assert split is not None
+        common, chunks = split
+        counted = answer.whole.get("usage")
+        common |= {"usage": None}
+    for chunk in chunks:
+        told = common | chunk
+        if counted is not None and not usage:
+            told.pop("usage", None)  # it is in the chunks of those who asked for it
+        yield told
+    if usage:
+        yield common | {"choices": [], "usage": counted}
+
+
+def _fresh(answer: Answer, now: float) -> dict[str, Any]:
+    return {"id": f"{answer.prefix}{secrets.token_hex(16)}", "created": int(now)}
+
+
+def _prefix(said: Mapping[str, Any]) -> str:
+    head, dash, _ = str(said.get("id", "")).partition("-")
+    return f"{head[:16]}-" if dash and head.isalnum() else ""
+
+
+def _only(choices: Any) -> dict[str, Any]:
+    """Return the one choice of an answer or chunk."""
+    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
+        raise NotKeptError("several-choices")
+    choice: dict[str, Any] = choices[0]
+    if choice.get("index", 0) != 0:
+        raise NotKeptError("several-choices")
+    return choice
+
+
+def _finished(reason: Any) -> None:
+    if reason not in FINISHED:
+        raise NotKeptError("finish-reason")
+
+
+def _said(endpoint: Endpoint, choice: Mapping[str, Any], field: str) -> dict[str, Any]:
+    """Return what a choice says; text only."""
+    if endpoint is Endpoint.COMPLETIONS:
+        return {"content": choice.get("text")}
+    said = choice.get(field)
+    if not isinstance(said, dict):
+        raise NotKeptError("no-text")
+    if any(said.get(name) for name in ("tool_calls", "function_call", "audio")):
+        raise NotKeptError("tool-call")
+    if said.get("refusal"):
+        raise NotKeptError("refusal")
+    return said
+
+
+def _joined(answer: Answer) -> dict[str, Any] | None:
+    """Return a stream as a whole answer, None where something would be lost."""
+    chunks = [answer.common | each for each in answer.chunks]
+    choices = [each["choices"][0] for each in chunks]
+    chat = answer.endpoint is Endpoint.CHAT
+    texts: dict[str, str] = {}
+    rest: dict[str, Any] = {}
+    for choice in choices:
+        said = choice["delta"] if chat else {"text": choice.get("text")}
+        for name, value in said.items():
+            if value is None or name == "role":
+                continue
+            if name not in (*_TEXTS, "text") or not isinstance(value, str):
+                return None
+            texts[name] = texts.get(name, "") + value
+        more = choice.keys() - {"index", "delta", "text", "finish_reason", "stop_reason"}
+        if any(choice[name] is not None for name in more):
+            return None
+        rest |= {
+            k: choice[k] for k in ("finish_reason", "stop_reason") if choice.get(k) is not None
+        }
+    if any(each.keys() - {"choices"} for each in answer.chunks):
+        return None
+    if chat:
+        rest["message"] = {"role": "assistant", "content": None} | texts
+    else:
+        rest |= texts
+    return answer.common | {
+        "object": "chat.completion" if chat else "text_completion",
+        "choices": [{"index": 0, "logprobs": None} | rest],
+        "usage": answer.usage,
+    }
+
+
+def _split(answer: Answer) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """Return a whole answer as common fields and chunks, None where something would be lost."""
+    assert answer.whole is not None
+    choice = answer.whole["choices"][0]
+    more = choice.keys() - {"index", "message", "text", "finish_reason", "stop_reason"}
+    if any(choice[name] for name in more):
+        return None
+    chat = answer.endpoint is Endpoint.CHAT
+    ends = {k: choice[k] for k in ("finish_reason", "stop_reason") if k in choice}
+    open_end = {"finish_reason": None}
+    common = {
+        name: value
+        for name, value in answer.whole.items()
+        if name not in ("choices", "usage", "object")
+    }
+    common["object"] = "chat.completion.chunk" if chat else "text_completion"
+    if not chat:
+        said = [{"index": 0, "text": choice.get("text", ""), "logprobs": None} | ends]
+        return common, [{"choices": [each]} for each in said]
+    message = choice["message"]
+    if any(message[name] for name in message.keys() - {"role", *_TEXTS}):
+        return None
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+    deltas += [{name: message[name]} for name in reversed(_TEXTS) if message.get(name)]
+    parts = [{"index": 0, "delta": delta, "logprobs": None} | open_end for delta in deltas]
+    parts.append({"index": 0, "delta": {}, "logprobs": None} | ends)
+    return common, [{"choices": [part]} for part in parts]

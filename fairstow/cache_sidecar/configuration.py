@@ -1,0 +1,177 @@
+"""What the owner of a cache says: a YAML file with the fields of a SemanticCache's spec.
+
+Read by `__main__` and again by `service` whenever the file changes; a file that can't be used
+leaves the last one in force. Nothing a client sends changes any of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import yaml
+
+from fairstow.cluster.errors import InputError
+from fairstow.semantic_cache import categories
+from fairstow.semantic_cache.decision import Mode, Policy
+from fairstow.semantic_cache.eligibility import Limits, Tier
+from fairstow.semantic_cache.thresholds import Adaptation
+
+Permille = Annotated[int, msgspec.Meta(ge=0, le=1000)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=366 * 86_400)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+_EXAMPLE = "For example: {mode: Shadow, categories: [{name: default, thresholdPermille: 900}]}"
+
+
+class Caching(StrEnum):
+    """The farthest tier of a category."""
+
+    SEMANTIC = "Semantic"
+    EXACT = "Exact"
+    OFF = "Off"
+
+
+_TIERS = {Caching.SEMANTIC: Tier.SEMANTIC, Caching.EXACT: Tier.EXACT, Caching.OFF: Tier.BYPASS}
+
+
+class _Part(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    pass
+
+
+class AdaptationSpec(_Part, frozen=True):
+    """How far load may relax a category."""
+
+    max_relax_permille: Permille = 0
+    ttl_factor_max: Annotated[float, msgspec.Meta(ge=1, le=100)] = 1.0
+
+
+class CategorySpec(_Part, frozen=True):
+    """One category; `mode` is the cache's where it is left out."""
+
+    name: Name
+    mode: Mode | None = None
+    caching: Caching = Caching.SEMANTIC
+    threshold_permille: Permille = 900
+    floor_permille: Permille = 700
+    ttl_seconds: Seconds = 3_600.0
+    ttl_max_seconds: Seconds = 86_400.0
+    quota_entries: Annotated[int, msgspec.Meta(ge=0)] = 10_000
+    priority: int = 0
+    keywords: tuple[str, ...] = ()
+    code: bool = False
+    adaptation: AdaptationSpec = AdaptationSpec()
+    calibration_signed: bool = False
+
+
+class HeaderSpec(_Part, frozen=True):
+    """A header whose values the owner maps to categories."""
+
+    name: str
+    mapping: Mapping[str, Name]
+
+
+class LoadSpec(_Part, frozen=True):
+    """The upstream's p95 to its first byte, in seconds, at which it is idle, and overloaded."""
+
+    idle_seconds: Seconds
+    overloaded_seconds: Seconds
+
+
+class Configuration(_Part, frozen=True):
+    """The file."""
+
+    mode: Mode = Mode.SHADOW
+    categories: Annotated[tuple[CategorySpec, ...], msgspec.Meta(min_length=1, max_length=64)] = (
+        CategorySpec(name="default"),
+    )
+    header: HeaderSpec | None = None
+    load: LoadSpec | None = None
+    lookup_deadline_seconds: Annotated[float, msgspec.Meta(gt=0, le=5)] = 0.05
+    most_entries: Annotated[int, msgspec.Meta(gt=0, le=10_000_000)] = 100_000
+    longest_body: Annotated[int, msgspec.Meta(gt=0, le=16 << 20)] = 1 << 20
+    longest_answer: Annotated[int, msgspec.Meta(gt=0, le=16 << 20)] = 1 << 20
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """A configuration in the words of the decision core."""
+
+    said: Configuration
+    policies: Mapping[str, Policy]
+    categories: Mapping[str, categories.Category]
+    specs: Mapping[str, CategorySpec]
+    limits: Limits = Limits()
+
+
+def read(path: Path) -> Rules:
+    """Read the file. Raises InputError, OSError."""
+    return parse(path.read_text(), str(path))
+
+
+def parse(text: str, source: str) -> Rules:
+    """Return what a file says; `source` is how an error calls it. Raises InputError."""
+    try:
+        said = msgspec.convert(yaml.safe_load(text) or {}, Configuration)
+    except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:
+        raise InputError(source, f"can't be used: {error}", _EXAMPLE) from error
+    _check(said, source)
+    return Rules(
+        said=said,
+        policies={each.name: _policy(each, said.mode) for each in said.categories},
+        categories={
+            each.name: categories.Category(
+                each.name,
+                each.threshold_permille / 1_000,
+                tuple(" ".join(word.casefold().split()) for word in each.keywords),
+                each.code,
+            )
+            for each in said.categories
+        },
+        specs={each.name: each for each in said.categories},
+    )
+
+
+def _check(said: Configuration, source: str) -> None:
+    names = [each.name for each in said.categories]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(source, f"there are two categories {twice[0]!r}", "Leave one out.")
+    if said.header is not None:
+        unknown = sorted(set(said.header.mapping.values()) - set(names))
+        if unknown:
+            raise InputError(source, f"header.mapping names {unknown[0]!r}", f"Known: {names}.")
+    for each in said.categories:
+        if each.floor_permille > each.threshold_permille:
+            raise InputError(
+                f"{source}: category {each.name!r}",
+                "floorPermille is over thresholdPermille",
+                "The floor is where load may lower the threshold to.",
+            )
+        if each.ttl_seconds > each.ttl_max_seconds:
+            raise InputError(
+                f"{source}: category {each.name!r}",
+                "ttlSeconds is over ttlMaxSeconds",
+                "Raise ttlMaxSeconds.",
+            )
+    if said.load is not None and said.load.overloaded_seconds <= said.load.idle_seconds:
+        raise InputError(source, "load.overloadedSeconds isn't over idleSeconds", "Raise it.")
+
+
+def _policy(spec: CategorySpec, mode: Mode) -> Policy:
+    # Off is off: a category can't switch on what is off for the whole cache.
+    own = spec.mode if spec.mode is not None and mode is not Mode.OFF else mode
+    return Policy(
+        category=spec.name,
+        mode=own,
+        caching=_TIERS[spec.caching],
+        threshold=spec.threshold_permille / 1_000,
+        floor=spec.floor_permille / 1_000,
+        ttl=spec.ttl_seconds,
+        ttl_max=spec.ttl_max_seconds,
+        adaptation=Adaptation(
+            spec.adaptation.max_relax_permille / 1_000, spec.adaptation.ttl_factor_max
+        ),
+        budget_signed=spec.calibration_signed,
+    )

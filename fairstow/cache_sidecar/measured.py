@@ -1,0 +1,90 @@
+"""What the sidecar measures of itself and its upstream: times, economics, load.
+
+Means are exponential, over about `MEMORY` samples. Load is 0 where nobody says at which latency the
+upstream is idle and overloaded. Filled and read by `memory` and `app`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from fairstow.cache_sidecar import metrics
+from fairstow.cache_sidecar.configuration import LoadSpec
+from fairstow.semantic_cache import economics
+from fairstow.semantic_cache.economics import Economics, Times
+from fairstow.semantic_cache.thresholds import Load, from_latency, observe
+
+MEMORY = 100
+LATENCIES = 100
+FORGOTTEN = 60.0
+"""Seconds after which a latency of the upstream says nothing about its load."""
+
+
+class Measured:
+    """See the module."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._means: dict[str, float] = {}
+        self._economies: dict[str, Economics] = {}
+        self._asked: dict[str, int] = {}
+        self._firsts: deque[tuple[float, float]] = deque(maxlen=LATENCIES)
+        self._load = Load()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a part of a look-up."""
+        began = self._clock()
+        yield
+        self.took(name, self._clock() - began)
+
+    def took(self, name: str, seconds: float) -> None:
+        """Count a part's time."""
+        metrics.STAGE.labels(name).observe(seconds)
+        before = self._means.get(name, seconds)
+        self._means[name] = before + (seconds - before) / MEMORY
+
+    def first_byte(self, seconds: float) -> None:
+        """Count how long the upstream took to its first byte."""
+        self._firsts.append((self._clock(), seconds))
+
+    def times(self) -> Times:
+        """Return the means."""
+        mean = self._means.get
+        return Times(
+            mean("embed", 0.0), mean("search", 0.0), mean("fetch", 0.0), mean("upstream", 0.0)
+        )
+
+    def economy(self, category: str) -> Economics:
+        """Return a category's."""
+        return self._economies.get(category, Economics())
+
+    def probes(self, category: str) -> bool:
+        """Whether this look-up is one of the few while the tier is off."""
+        number = self._asked[category] = self._asked.get(category, 0) + 1
+        return economics.probes(self.economy(category), number)
+
+    def looked_up(self, category: str, hit: bool) -> None:
+        """Count a semantic look-up."""
+        times = self.times()
+        if times.upstream <= 0:
+            return  # nothing is known yet of what a hit saves
+        state = economics.looked_up(self.economy(category), hit, times)
+        self._economies[category] = state
+        metrics.HIT_RATE.labels(category).set(state.rate)
+        metrics.BREAK_EVEN.labels(category).set(economics.break_even(times))
+
+    def load(self, spec: LoadSpec | None) -> float:
+        """Return λ_eff now."""
+        if spec is None:
+            return 0.0
+        now = self._clock()
+        lately = sorted(seconds for at, seconds in self._firsts if now - at <= FORGOTTEN)
+        p95 = lately[min(len(lately) - 1, len(lately) * 95 // 100)] if lately else 0.0
+        sample = from_latency(p95, spec.idle_seconds, spec.overloaded_seconds)
+        self._load = observe(self._load, sample, now)
+        metrics.LOAD.set(self._load.smoothed)
+        return self._load.effective

@@ -1,0 +1,402 @@
+"""The cache of one sidecar: looks requests up and keeps answers, around `semantic_cache.decision`.
+
+A look-up reads memory, asks for a vector where the exact tier has nothing, decides, and fetches the
+one answer that is served. Whatever fails in it, or takes longer than the deadline, makes it a miss:
+the request is forwarded, and that is counted. Keeping happens behind the client's back: a store
+that is slow or full costs entries, not requests. Called by `app`, `admin` and `service`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+import structlog
+
+from fairstow.cache_sidecar import metrics
+from fairstow.cache_sidecar.answers import Answer, Form, forms
+from fairstow.cache_sidecar.configuration import Rules
+from fairstow.cache_sidecar.embedding import MODEL, Vector
+from fairstow.cache_sidecar.index import Index
+from fairstow.cache_sidecar.measured import Measured
+from fairstow.cache_sidecar.stores.records import Head
+from fairstow.cache_sidecar.vectors import NoVectorsError, Vectors
+from fairstow.semantic_cache import economics
+from fairstow.semantic_cache.canonical import Canonical, canonical
+from fairstow.semantic_cache.categories import choose
+from fairstow.semantic_cache.decision import (
+    Candidate,
+    Lookup,
+    Mode,
+    Outcome,
+    Policy,
+    Reason,
+    Verdict,
+    decide,
+)
+from fairstow.semantic_cache.eligibility import Control, Eligibility, Tier, eligibility
+from fairstow.semantic_cache.identity import Caller, namespace
+from fairstow.semantic_cache.thresholds import jittered
+from fairstow.serving.requests import Endpoint
+
+_ASKED_LATELY = 16_384
+_MOST_KEEPING = 256
+_NEVER = 2.0
+"""A threshold that nothing reaches: for a client's that can't be read."""
+
+log = structlog.get_logger(__name__)
+
+
+class Store(Protocol):
+    """Where answers are kept."""
+
+    async def answer(self, entry: str) -> Answer | None:
+        """Return an entry's answer, None if there is none."""
+        ...
+
+    async def put(self, head: Head, answer: Answer) -> None:
+        """Keep an entry in place of one with its id."""
+        ...
+
+    async def delete(self, entries: list[str]) -> None:
+        """Drop entries."""
+        ...
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A request as far as the cache looks at it.
+
+    Attributes:
+        entry: the id its answer has, or would have.
+        tenant: whose quota it counts against.
+        trusted: whether it may be answered from memory.
+    """
+
+    endpoint: Endpoint
+    form: Form
+    request: Canonical
+    namespace: str
+    tenant: str
+    entry: str
+    policy: Policy
+    eligibility: Eligibility
+    by: str
+    trusted: bool
+    client_threshold: float | None = None
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a look-up comes to; `answer` is None unless it is served."""
+
+    verdict: Verdict
+    answer: Answer | None = None
+
+
+class Memory:
+    """See the module.
+
+    Args:
+        now: seconds since 1970. clock: a monotonic one.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        store: Store,
+        index: Index,
+        vectors: Vectors,
+        *,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.rules = rules
+        self.index = index
+        self.measured = Measured(clock)
+        self._store = store
+        self._vectors = vectors
+        self._now = now
+        self._clock = clock
+        self._lately: OrderedDict[str, float] = OrderedDict()
+        self._keeping: set[asyncio.Task[None]] = set()
+        self._epoch = 0
+
+    def asked(
+        self,
+        endpoint: Endpoint,
+        body: Mapping[str, Any],
+        form: Form,
+        caller: Caller | None,
+        said: Control,
+        header: Callable[[bytes], str | None],
+        *,
+        trusted: bool,
+        remember: bool = True,
+    ) -> Asked | None:
+        """Return a request as the cache sees it, None where nobody is known to ask."""
+        where, tenant = namespace(caller, body), namespace(caller, {})
+        if where is None or tenant is None:
+            return None
+        request = canonical(endpoint, body)
+        entry = hashlib.sha256(f"{where}{request.key}".encode()).hexdigest()[:32]
+        mapping = self.rules.said.header
+        value = header(mapping.name.lower().encode()) if mapping else None
+        choice = choose(
+            request.question or "",
+            self.rules.categories,
+            mapped=mapping.mapping.get(value) if mapping and value is not None else None,
+            claimed=header(b"x-cache-category"),
+            tools=bool(body.get("tools")),
+        )
+        may = eligibility(
+            request, body, said, self.rules.limits, seconds_since_same=self._since(entry, remember)
+        )
+        return Asked(
+            endpoint,
+            form,
+            request,
+            where,
+            tenant,
+            entry,
+            self.rules.policies[choice.category],
+            may,
+            choice.by,
+            trusted,
+            _threshold(header(b"x-cache-threshold")),
+        )
+
+    async def look_up(self, asked: Asked) -> Found:
+        """Return what becomes of a request; never fails, never takes longer than the deadline."""
+        try:
+            async with asyncio.timeout(self.rules.said.lookup_deadline_seconds):
+                found = await self._look_up(asked)
+        except TimeoutError:
+            found = self._open(asked, "deadline", "the look-up took too long")
+        except Exception:
+            log.exception("a look-up failed")
+            found = self._open(asked, "fault", "the look-up failed")
+        self._count(asked, found)
+        return found
+
+    async def explain(self, asked: Asked) -> tuple[Verdict, str]:
+        """Return what would become of a request, and why, counting nothing."""
+        vector, without = await self._vector(asked)
+        return self._decide(asked, self._exact(asked), vector, without, economical=True), asked.by
+
+    def keep(self, asked: Asked, answer: Answer, seconds: float) -> None:
+        """Keep an answer that the upstream gave, in the background."""
+        if len(self._keeping) >= _MOST_KEEPING:
+            metrics.NOT_STORED.labels("busy").inc()
+            return
+        task = asyncio.create_task(self._keep(asked, answer, seconds))
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
+
+    async def kept(self) -> None:
+        """Wait until all that is to be kept is."""
+        while self._keeping:
+            await asyncio.gather(*self._keeping)
+
+    async def remove(self, entries: list[str], why: str) -> int:
+        """Remove entries from memory and store; return how many there were."""
+        self._epoch += 1  # what is being kept meanwhile may be among what was meant
+        found = sum(self.index.remove(entry) for entry in entries)
+        metrics.GONE.labels(why).inc(found)
+        await self._store.delete(entries)
+        return found
+
+    async def expire(self) -> None:
+        """Remove what has expired."""
+        gone = self.index.expired(self._now())
+        if gone:
+            metrics.GONE.labels("expired").inc(len(gone))
+            await self._store.delete(gone)
+
+    async def _look_up(self, asked: Asked) -> Found:
+        exact = self._exact(asked)
+        vector: Vector | None = None
+        without = ""
+        economy = self.measured.economy(asked.policy.category)
+        probe = self.measured.probes(asked.policy.category)
+        if exact is None and self._semantic(asked) and (not economy.off or probe):
+            vector, without = await self._vector(asked)
+        verdict = self._decide(asked, exact, vector, without, economical=not economy.off)
+        if vector is not None:
+            self._looked(asked, verdict)
+        if verdict.outcome not in (Outcome.HIT_EXACT, Outcome.HIT_SEMANTIC):
+            return Found(verdict)
+        entry = verdict.entry or ""
+        with self.measured.stage("fetch"):
+            answer = await self._store.answer(entry)
+        row = self.index.rows.get(entry)
+        if answer is None or row is None or not forms(answer) & asked.form:
+            await self.remove([entry], "damaged")
+            return self._open(asked, "damaged", "the entry's answer is gone or damaged")
+        row.hits += 1
+        return Found(verdict, answer)
+
+    def _exact(self, asked: Asked) -> Candidate | None:
+        row = self.index.rows.get(asked.entry)
+        return row.candidate() if row is not None and row.forms & asked.form else None
+
+    def _semantic(self, asked: Asked) -> bool:
+        return (
+            asked.trusted
+            and asked.eligibility.tier is Tier.SEMANTIC
+            and asked.policy.caching is Tier.SEMANTIC
+            and asked.policy.mode is not Mode.OFF
+            and asked.request.question is not None
+        )
+
+    async def _vector(self, asked: Asked) -> tuple[Vector | None, str]:
+        if not self._semantic(asked):
+            return None, ""
+        try:
+            with self.measured.stage("embed"):
+                vector = await self._vectors.of(asked.request.question or "")
+        except NoVectorsError as error:
+            metrics.FAILED_OPEN.labels(str(error)).inc()
+            return None, str(error)
+        return vector, "" if vector is not None else "the question is too long for a vector"
+
+    def _decide(
+        self,
+        asked: Asked,
+        exact: Candidate | None,
+        vector: Vector | None,
+        without: str,
+        *,
+        economical: bool,
+    ) -> Verdict:
+        near: tuple[Candidate, ...] = ()
+        if vector is not None:
+            with self.measured.stage("search"):
+                near = self.index.near(
+                    asked.namespace, asked.request.fingerprint, vector, asked.form
+                )
+        if not asked.trusted:
+            verdict = Verdict(Outcome.BYPASS, asked.policy.category, store=asked.eligibility.store)
+            why = Reason("identity", "the upstream hasn't accepted this key lately")
+            return msgspec.structs.replace(verdict, reasons=(why,))
+        lookup = Lookup(
+            namespace=asked.namespace,
+            eligibility=asked.eligibility,
+            policy=asked.policy,
+            now=self._now(),
+            fingerprint=asked.request.fingerprint,
+            question=asked.request.question,
+            exact=exact,
+            near=near,
+            client_threshold=asked.client_threshold,
+            load=self.measured.load(self.rules.said.load),
+            economical=economical,
+        )
+        with self.measured.stage("decide"):
+            verdict = decide(lookup)
+        if without:
+            reasons = (*verdict.reasons, Reason("embedding", without))
+            verdict = msgspec.structs.replace(verdict, reasons=reasons)
+        return verdict
+
+    def _looked(self, asked: Asked, verdict: Verdict) -> None:
+        category = asked.policy.category
+        hit = verdict.outcome is Outcome.HIT_SEMANTIC or verdict.shadow
+        self.measured.looked_up(category, hit)
+        if verdict.similarity is not None:
+            metrics.SIMILARITY.labels(category).observe(verdict.similarity)
+        if verdict.threshold is not None:
+            metrics.THRESHOLD.labels(category).set(verdict.threshold)
+
+    def _count(self, asked: Asked, found: Found) -> None:
+        verdict = found.verdict
+        result = "shadow" if verdict.shadow else verdict.outcome.value
+        rule = verdict.reasons[-1].rule if verdict.reasons else "nothing-near"
+        metrics.LOOKUPS.labels(asked.policy.category, result, rule).inc()
+        if found.answer is not None:
+            answer = found.answer
+            usage = answer.usage or (answer.whole or {}).get("usage")
+            tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+            if isinstance(tokens, int) and tokens > 0:
+                metrics.SAVED_TOKENS.labels(asked.policy.category).inc(tokens)
+
+    def _open(self, asked: Asked, reason: str, detail: str) -> Found:
+        metrics.FAILED_OPEN.labels(reason).inc()
+        store = asked.eligibility.store and asked.policy.caching is not Tier.BYPASS
+        return Found(
+            Verdict(
+                Outcome.MISS,
+                asked.policy.category,
+                store=store,
+                reasons=(Reason("fail open", detail),),
+            )
+        )
+
+    async def _keep(self, asked: Asked, answer: Answer, seconds: float) -> None:
+        epoch, spec = self._epoch, self.rules.specs.get(asked.policy.category)
+        told = forms(answer)
+        if spec is None or not told & asked.form:
+            metrics.NOT_STORED.labels("no-form" if spec else "no-category").inc()
+            return
+        vector, _ = await self._vector(asked)
+        stored = self._now()
+        head = Head(
+            id=asked.entry,
+            namespace=asked.namespace,
+            fingerprint=asked.request.fingerprint,
+            tenant=asked.tenant,
+            category=asked.policy.category,
+            question=asked.request.question if vector is not None else None,
+            stored=stored,
+            expires=stored + jittered(asked.policy.ttl_max, asked.entry),
+            saved=seconds,
+            forms=int(told),
+            model=MODEL if vector is not None else "",
+            vector=b"" if vector is None else vector.astype(np.float16).tobytes(),
+        )
+        try:
+            await self._store.put(head, answer)
+            if epoch != self._epoch:  # a purge was quicker
+                await self._store.delete([head.id])
+                metrics.NOT_STORED.labels("purged").inc()
+                return
+            gone = self.index.put(
+                head,
+                priority=spec.priority,
+                quota=spec.quota_entries,
+                threshold=asked.policy.threshold,
+            )
+            if gone:
+                metrics.GONE.labels("evicted").inc(len(gone))
+                await self._store.delete(gone)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the request was answered
+            log.warning("an answer couldn't be kept", problem=str(error))
+            metrics.NOT_STORED.labels("store").inc()
+            return
+        metrics.STORED.labels(asked.policy.category).inc()
+
+    def _since(self, entry: str, remember: bool) -> float | None:
+        """Return the seconds since the same client asked the same."""
+        now, before = self._clock(), self._lately.get(entry)
+        if remember:
+            self._lately[entry] = now
+            self._lately.move_to_end(entry)
+            if len(self._lately) > _ASKED_LATELY:
+                self._lately.popitem(last=False)
+        return None if before is None else now - before
+
+    def states(self) -> dict[str, economics.Economics]:
+        """Return each category's economics."""
+        return {name: self.measured.economy(name) for name in self.rules.policies}
+
+
+def _threshold(said: str | None) -> float | None:
+    """Return a client's own threshold from permille; one that can't be read is never reached."""
+    if said is None:
+        return None
+    digits = said.strip()
+    return int(digits) / 1_000 if digits.isascii() and digits.isdigit() else _NEVER
