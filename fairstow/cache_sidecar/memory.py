@@ -264,6 +264,15 @@ class Memory:
             return None, str(error)
         return vector, "" if vector is not None else "the question is too long for a vector"
 
+    async def _late_vector(self, asked: Asked) -> Vector | None:
+        """Return a vector for who has time, outside of what look-ups are measured by."""
+        if asked.request.question is None or asked.eligibility.tier < Tier.SEMANTIC:
+            return None
+        try:
+            return await self._vectors.of(asked.request.question)
+        except NoVectorsError:
+            return None
+
     def _decide(
         self,
         asked: Asked,
@@ -342,7 +351,7 @@ class Memory:
         if spec is None or not told & asked.form:
             metrics.NOT_STORED.labels("no-form" if spec else "no-category").inc()
             return
-        vector, _ = await self._vector(asked)
+        vector = await self._late_vector(asked)
         stored = self._now()
         head = Head(
             id=asked.entry,

@@ -34,7 +34,7 @@ def test_openai_client_gets_its_answer_from_memory_in_both_forms(tmp_path: Path)
             await site.start(url=url(engine))
             client = site.client(KEY)
             asked: dict[str, Any] = ASK | {"max_tokens": 8}
-            raw = client.chat.completions.with_raw_response
+            raw: Any = client.chat.completions.with_raw_response
             first = await raw.create(**asked)
             await site.stored(1)
             second = await raw.create(**asked)
