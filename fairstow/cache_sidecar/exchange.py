@@ -27,6 +27,11 @@ class Passing(Exchange):
         self.target = (raw.split(b"?")[0] + (b"?" + query if query else b"")).decode("latin-1")
         self._whole = False
 
+    def header(self, name: bytes) -> str | None:
+        """Return a header; several of a name are one list."""
+        found = [value for each, value in self.headers if each == name]
+        return b", ".join(found).decode("latin-1") if found else None
+
     async def up_to(self, longest: int) -> tuple[bytes, bool]:
         """Return the body, or its beginning if it is longer; and whether it is all of it."""
         parts: list[bytes] = []

@@ -39,7 +39,7 @@ class Flight:
         self.reply: Reply | None = None
         self.on_end: Callable[[], None] = lambda: None
         self._parts: list[bytes] = []
-        self._size = 0
+        self._size = self._dropped = 0
         self._read: dict[object, int] = {}
         self._ended = False
         self._error: Exception | None = None
@@ -76,8 +76,10 @@ class Flight:
         self._tell()
         while self._size > MOST_AHEAD and min(self._read.values(), default=0) < len(self._parts):
             await self._wait()
-        if self._size > MOST_AHEAD:
-            self._parts[:] = [b""] * len(self._parts)  # nobody will ask for those any more
+        if self._size > MOST_AHEAD:  # nobody will ask for those any more
+            for at in range(self._dropped, len(self._parts)):
+                self._parts[at] = b""
+            self._dropped = len(self._parts)
 
     async def listen(self) -> AsyncGenerator[bytes, None]:
         """Yield nothing once the head is here, then the parts. Raises what the upstream did."""

@@ -408,4 +408,5 @@ def _threshold(said: str | None) -> float | None:
     if said is None:
         return None
     digits = said.strip()
-    return int(digits) / 1_000 if digits.isascii() and digits.isdigit() else _NEVER
+    read = digits.isascii() and digits.isdigit() and len(digits) <= 4
+    return int(digits) / 1_000 if read else _NEVER

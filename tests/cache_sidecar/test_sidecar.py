@@ -32,9 +32,9 @@ def test_openai_client_gets_its_answer_from_memory_in_both_forms(tmp_path: Path)
     async def test(site: Site) -> None:
         async with serving() as engine:
             await site.start(url=url(engine))
-            client = site.client(KEY)
+            client: Any = site.client(KEY)
             asked: dict[str, Any] = ASK | {"max_tokens": 8}
-            raw: Any = client.chat.completions.with_raw_response
+            raw = client.chat.completions.with_raw_response
             first = await raw.create(**asked)
             await site.stored(1)
             second = await raw.create(**asked)
@@ -59,7 +59,7 @@ def test_stream_is_replayed_in_its_own_chunks(tmp_path: Path) -> None:
     async def test(site: Site) -> None:
         async with serving() as engine:
             await site.start(url=url(engine))
-            client = site.client(KEY)
+            client: Any = site.client(KEY)
             asked: dict[str, Any] = ASK | {"max_tokens": 8, "stream": True}
             asked["stream_options"] = {"include_usage": True}
             live = await collected(await client.chat.completions.create(**asked))

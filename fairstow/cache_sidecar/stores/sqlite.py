@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -31,6 +31,7 @@ CREATE TABLE answers (id TEXT PRIMARY KEY, answer BLOB NOT NULL);
 """
 _AT_ONCE = 500
 _WAITS = 1.0
+MOST_WAITING = 1_024
 
 Result = TypeVar("Result")
 
@@ -43,6 +44,7 @@ class SqliteStore:
     def __init__(self, folder: Path | None) -> None:
         self._lock = _lock(folder) if folder else None
         self._path = str(folder / "cache.db") if folder else ":memory:"
+        self._waiting = 0
         self._thread = ThreadPoolExecutor(1, "store")
         self._base = self._thread.submit(self._opened).result()
 
@@ -79,13 +81,23 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Write what waits, and close the file."""
-        await self._run(self._base.close)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._base.close)
         self._thread.shutdown()
         if self._lock is not None:
             os.close(self._lock)
 
     async def _run(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        if self._waiting >= MOST_WAITING:
+            raise OSError("the disk is too slow: too much waits for it")
+        self._waiting += 1
+        done = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        done.add_done_callback(self._went)
+        return await asyncio.shield(done)
+
+    def _went(self, done: asyncio.Future[Any]) -> None:
+        self._waiting -= 1
+        if not done.cancelled():
+            done.exception()  # whoever waited may have left
 
     def _opened(self) -> sqlite3.Connection:
         try:
