@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,8 +90,8 @@ async def serve(
     """Run until told to stop, then end in order.
 
     Raises:
-        InputError: the configuration or the data's folder can't be used.
-        OSError: a port or the store can't be had.
+        InputError: the configuration can't be used, or another sidecar owns the data's folder.
+        OSError: a port or the secret can't be had.
     """
     rules = configuration.read(settings.config)
     async with contextlib.AsyncExitStack() as stack:
@@ -130,9 +131,8 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 async def _remember(app: Sidecar, settings: Settings, rules: Rules, vectors: Vectors) -> None:
     """Open the store, load what it kept, then follow the configuration and drop what expires."""
-    store = await asyncio.to_thread(SqliteStore, settings.data)
+    store, index = await asyncio.to_thread(_opened, settings.data, rules)
     try:
-        index = await asyncio.to_thread(_load, store, rules)
         memory = app.memory = Memory(rules, store, index, vectors)
         log.info("the cache is ready", entries=len(index), vectors=index.vectors())
         await asyncio.gather(_reload(memory, settings.config), _expire(memory))
@@ -143,6 +143,20 @@ async def _remember(app: Sidecar, settings: Settings, rules: Rules, vectors: Vec
                     await app.memory.kept()
             app.memory = None
         await store.close()
+
+
+def _opened(folder: Path | None, rules: Rules) -> tuple[SqliteStore, Index]:
+    """Open the store and load what it kept; one that can't be had is made in memory."""
+    try:
+        store = SqliteStore(folder)
+    except OSError as error:
+        log.error("answers won't survive a restart", problem=str(error))
+        store = SqliteStore(None)
+    try:
+        return store, _load(store, rules)
+    except sqlite3.Error as error:
+        log.error("what was kept can't be read", problem=str(error))
+        return store, Index(most=rules.said.most_entries)
 
 
 def _load(store: SqliteStore, rules: Rules) -> Index:

@@ -388,3 +388,34 @@ def test_configuration_is_reloaded_and_a_bad_one_is_not(tmp_path: Path) -> None:
             await asyncio.sleep(0.05)
 
     run(test, tmp_path)
+
+
+def test_at_the_end_running_requests_are_answered_and_kept(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        await site.start(data=True)
+        site.upstream.gate = asyncio.Event()
+        asking = asyncio.create_task(site.ask("a question", stream=True))
+        while not site.upstream.asked:
+            await asyncio.sleep(0.005)
+        ending = asyncio.create_task(site.stop.aclose())
+        await asyncio.sleep(0.2)
+        assert not ending.done()
+        site.upstream.gate.set()
+        assert await asking == ("miss", "answer 1")
+        await ending
+        await site.start(data=True)
+        assert await site.ask("a question", stream=True) == ("hit-exact", "answer 1")
+
+    run(test, tmp_path)
+
+
+def test_folder_that_cannot_be_written_costs_restarts_only(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "cache.db").mkdir()
+        await site.start(data=True)
+        await site.ask("a question")
+        await site.stored(1)
+        assert (await site.ask("a question"))[0] == "hit-exact"
+
+    run(test, tmp_path)
