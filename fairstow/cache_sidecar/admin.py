@@ -22,7 +22,6 @@ from fairstow.cache_sidecar.app import CACHED, Sidecar
 from fairstow.cache_sidecar.memory import Memory
 from fairstow.semantic_cache import economics
 from fairstow.semantic_cache.decision import Verdict
-from fairstow.semantic_cache.eligibility import control
 from fairstow.web.errors import ApiError
 from fairstow.web.exchange import ClientLeftError, Exchange, Receive, Scope, Send
 from fairstow.web.guards import Guard
@@ -167,7 +166,6 @@ class Admin:
             asks.body,
             form,
             caller,
-            control(said.get(b"cache-control")),
             said.get,
             trusted=caller is not None and self._sidecar.callers.trusted(caller),
             remember=False,

@@ -23,13 +23,13 @@ import structlog
 
 from fairstow.cache_sidecar import answers, metrics
 from fairstow.cache_sidecar.answers import Form, NotKeptError, Recorder
+from fairstow.cache_sidecar.asked import Asked
 from fairstow.cache_sidecar.callers import Callers
 from fairstow.cache_sidecar.exchange import Passing
 from fairstow.cache_sidecar.flights import Flight, Reply
-from fairstow.cache_sidecar.memory import Asked, Found, Memory
+from fairstow.cache_sidecar.memory import Found, Memory
 from fairstow.cache_sidecar.upstream import Upstream, UpstreamError
 from fairstow.semantic_cache.decision import Outcome, Verdict
-from fairstow.semantic_cache.eligibility import control
 from fairstow.semantic_cache.identity import Caller
 from fairstow.serving.requests import Endpoint
 from fairstow.web.errors import ApiError
@@ -112,7 +112,7 @@ class Sidecar:
         exchange.extra = told(found.verdict)
         if found.answer is not None:
             await _replay(exchange, found, asked.form)
-        elif control(exchange.header(b"cache-control")).only_if_cached:
+        elif asked.said.only_if_cached:
             raise ApiError(504, "There is no such answer in the cache.", code="not_cached")
         elif found.verdict.store:
             await self._fly(exchange, memory, asked, data, caller, found.verdict)
@@ -140,7 +140,6 @@ class Sidecar:
                 body,
                 form,
                 caller,
-                control(exchange.header(b"cache-control")),
                 exchange.header,
                 trusted=self.callers.trusted(caller),
             )

@@ -9,9 +9,7 @@ that is slow or full costs entries, not requests. Called by `app`, `admin` and `
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -21,6 +19,7 @@ import structlog
 
 from fairstow.cache_sidecar import metrics
 from fairstow.cache_sidecar.answers import Answer, Form, forms
+from fairstow.cache_sidecar.asked import Asked, Repeats, read
 from fairstow.cache_sidecar.configuration import Rules
 from fairstow.cache_sidecar.embedding import MODEL, Vector
 from fairstow.cache_sidecar.index import Index
@@ -28,27 +27,21 @@ from fairstow.cache_sidecar.measured import Measured
 from fairstow.cache_sidecar.stores.records import Head
 from fairstow.cache_sidecar.vectors import NoVectorsError, Vectors
 from fairstow.semantic_cache import economics
-from fairstow.semantic_cache.canonical import Canonical, canonical
-from fairstow.semantic_cache.categories import choose
 from fairstow.semantic_cache.decision import (
     Candidate,
     Lookup,
     Mode,
     Outcome,
-    Policy,
     Reason,
     Verdict,
     decide,
 )
-from fairstow.semantic_cache.eligibility import Control, Eligibility, Tier, eligibility
-from fairstow.semantic_cache.identity import Caller, namespace
+from fairstow.semantic_cache.eligibility import Tier
+from fairstow.semantic_cache.identity import Caller
 from fairstow.semantic_cache.thresholds import jittered
 from fairstow.serving.requests import Endpoint
 
-_ASKED_LATELY = 16_384
 _MOST_KEEPING = 256
-_NEVER = 2.0
-"""A threshold that nothing reaches: for a client's that can't be read."""
 
 log = structlog.get_logger(__name__)
 
@@ -67,28 +60,6 @@ class Store(Protocol):
     async def delete(self, entries: list[str]) -> None:
         """Drop entries."""
         ...
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """A request as far as the cache looks at it.
-
-    Attributes:
-        entry: the id its answer has, or would have.
-        tenant: whose quota it counts against.
-        trusted: whether it may be answered from memory.
-    """
-
-    endpoint: Endpoint
-    form: Form
-    request: Canonical
-    namespace: str
-    tenant: str
-    entry: str
-    policy: Policy
-    eligibility: Eligibility
-    by: str
-    trusted: bool
-    client_threshold: float | None = None
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -121,8 +92,7 @@ class Memory:
         self._store = store
         self._vectors = vectors
         self._now = now
-        self._clock = clock
-        self._lately: OrderedDict[str, float] = OrderedDict()
+        self._repeats = Repeats(clock)
         self._keeping: set[asyncio.Task[None]] = set()
         self._epoch = 0
 
@@ -132,42 +102,15 @@ class Memory:
         body: Mapping[str, Any],
         form: Form,
         caller: Caller | None,
-        said: Control,
         header: Callable[[bytes], str | None],
         *,
         trusted: bool,
         remember: bool = True,
     ) -> Asked | None:
         """Return a request as the cache sees it, None where nobody is known to ask."""
-        where, tenant = namespace(caller, body), namespace(caller, {})
-        if where is None or tenant is None:
-            return None
-        request = canonical(endpoint, body)
-        entry = hashlib.sha256(f"{where}{request.key}".encode()).hexdigest()[:32]
-        mapping = self.rules.said.header
-        value = header(mapping.name.lower().encode()) if mapping else None
-        choice = choose(
-            request.question or "",
-            self.rules.categories,
-            mapped=mapping.mapping.get(value) if mapping and value is not None else None,
-            claimed=header(b"x-cache-category"),
-            tools=bool(body.get("tools")),
-        )
-        may = eligibility(
-            request, body, said, self.rules.limits, seconds_since_same=self._since(entry, remember)
-        )
-        return Asked(
-            endpoint,
-            form,
-            request,
-            where,
-            tenant,
-            entry,
-            self.rules.policies[choice.category],
-            may,
-            choice.by,
-            trusted,
-            _threshold(header(b"x-cache-threshold")),
+        repeats = self._repeats if remember else None
+        return read(
+            self.rules, endpoint, body, form, caller, header, trusted=trusted, repeats=repeats
         )
 
     async def look_up(self, asked: Asked) -> Found:
@@ -388,25 +331,6 @@ class Memory:
             return
         metrics.STORED.labels(asked.policy.category).inc()
 
-    def _since(self, entry: str, remember: bool) -> float | None:
-        """Return the seconds since the same client asked the same."""
-        now, before = self._clock(), self._lately.get(entry)
-        if remember:
-            self._lately[entry] = now
-            self._lately.move_to_end(entry)
-            if len(self._lately) > _ASKED_LATELY:
-                self._lately.popitem(last=False)
-        return None if before is None else now - before
-
     def states(self) -> dict[str, economics.Economics]:
         """Return each category's economics."""
         return {name: self.measured.economy(name) for name in self.rules.policies}
-
-
-def _threshold(said: str | None) -> float | None:
-    """Return a client's own threshold from permille; one that can't be read is never reached."""
-    if said is None:
-        return None
-    digits = said.strip()
-    read = digits.isascii() and digits.isdigit() and len(digits) <= 4
-    return int(digits) / 1_000 if read else _NEVER

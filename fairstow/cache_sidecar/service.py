@@ -219,13 +219,22 @@ async def _end(
 
 def _secret(folder: Path | None) -> bytes:
     """Return what keys' names are made with; kept beside what is stored under them."""
+    made = secrets.token_bytes(32)
     if folder is None:
-        return secrets.token_bytes(32)
+        return made
+    try:
+        return _kept(folder, made)
+    except OSError as error:
+        log.error("callers won't be known after a restart", problem=str(error))
+        return made
+
+
+def _kept(folder: Path, made: bytes) -> bytes:
+    """Return the secret in a folder, the one made if there is none. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / "secret"
     if path.exists() and len(found := path.read_bytes()) == 32:
         return found
-    made = secrets.token_bytes(32)
     new = folder / "secret.new"
     new.unlink(missing_ok=True)
     handle = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)

@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 
 from fairstow.cache_sidecar import answers, configuration
 from fairstow.cache_sidecar.answers import Answer, Form
+from fairstow.cache_sidecar.asked import Asked
 from fairstow.cache_sidecar.index import Index
-from fairstow.cache_sidecar.memory import Asked, Found, Memory
+from fairstow.cache_sidecar.memory import Found, Memory
 from fairstow.cache_sidecar.stores.sqlite import SqliteStore
 from fairstow.cache_sidecar.vectors import Vectors
 from fairstow.semantic_cache.decision import Outcome
-from fairstow.semantic_cache.eligibility import Control
 from fairstow.semantic_cache.identity import Caller, Key, Workload
 from fairstow.serving.requests import Endpoint
 from tests.cache_sidecar.sidecars import SameVector
@@ -77,7 +77,7 @@ class Site:
         body = {"model": "m", "temperature": 0} | more
         body["messages"] = [{"role": "user", "content": question}]
         asked = self.memory.asked(
-            Endpoint.CHAT, body, Form.WHOLE, caller, Control(), lambda _: None, trusted=True
+            Endpoint.CHAT, body, Form.WHOLE, caller, lambda _: None, trusted=True
         )
         assert asked is not None
         return asked
