@@ -29,7 +29,7 @@ from fairstow.cache_sidecar.exchange import Passing
 from fairstow.cache_sidecar.flights import Flight, Reply
 from fairstow.cache_sidecar.memory import Found, Memory
 from fairstow.cache_sidecar.upstream import Upstream, UpstreamError
-from fairstow.semantic_cache.decision import Outcome, Verdict
+from fairstow.semantic_cache.decision import Mode, Outcome, Verdict
 from fairstow.semantic_cache.identity import Caller
 from fairstow.serving.requests import Endpoint
 from fairstow.web.errors import ApiError
@@ -177,14 +177,16 @@ class Sidecar:
         """Ask the upstream, or listen to one who does."""
         key = (asked.namespace, asked.request.key, asked.form)
         flight = self._flights.get(key)
-        if verdict.outcome is Outcome.MISS and flight is not None and flight.joinable:
+        # In Shadow every request reaches the upstream.
+        shared = verdict.outcome is Outcome.MISS and asked.policy.mode is Mode.ENFORCE
+        if shared and flight is not None and flight.joinable:
             if await self._listen(exchange, flight, follows=True):
                 metrics.SHARED.inc()
                 return
             await self._pass(exchange, data, caller)
             return
         flight = Flight(lambda flight: self._ask(flight, exchange, memory, asked, data, caller))
-        if verdict.outcome is Outcome.MISS and asked.trusted:
+        if shared and asked.trusted:
             self._flights[key] = flight
             flight.on_end = lambda: self._landed(key, flight)
         await self._listen(exchange, flight, follows=False)

@@ -20,7 +20,7 @@ from fairstow.semantic_cache.thresholds import Adaptation, lifetime, threshold
 
 
 class Mode(StrEnum):
-    """What a category does with a hit of the semantic tier; the exact tier is on but for Off."""
+    """What a category does with a hit: nothing is looked up, it is only counted, it is served."""
 
     OFF = "Off"
     SHADOW = "Shadow"
@@ -112,7 +112,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     Attributes:
         entry: the one served, or the one that Shadow would have served.
-        shadow: the request is forwarded, but would have been a semantic hit.
+        shadow: the request is forwarded, but would have been a hit.
         threshold: τ_eff, None where no similarity was compared.
         store: whether the answer may be stored after a miss.
     """
@@ -141,9 +141,13 @@ def decide(lookup: Lookup) -> Verdict:
     if lookup.exact is not None:
         age = _age(lookup.exact, lookup, reasons)
         if age is not None and lookup.exact.namespace == lookup.namespace:
+            reasons.append(Reason("exact", "the same request", lookup.exact.id))
+            shadow = policy.mode is Mode.SHADOW
+            if shadow:
+                reasons.append(Reason("shadow", "the category's mode"))
             return Verdict(
-                Outcome.HIT_EXACT, policy.category, lookup.exact.id, age=age,
-                reasons=(*reasons, Reason("exact", "the same request", lookup.exact.id)),
+                Outcome.MISS if shadow else Outcome.HIT_EXACT,
+                policy.category, lookup.exact.id, shadow, age=age, reasons=tuple(reasons),
             )  # fmt: skip
     return _semantic(lookup, reasons)
 

@@ -100,6 +100,7 @@ def test_shadow_is_the_default_and_forwards(tmp_path: Path) -> None:
         await site.ask("How do I reset my password?")
         await site.stored(1)
         assert await site.ask("how do I reset my passwords") == ("miss", "answer 2")
+        assert await site.ask("How do I reset my password?") == ("miss", "answer 3")
         _, found = await site.admin("GET", "/metrics")
         assert b'result="shadow"' in found
 

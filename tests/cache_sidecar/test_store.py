@@ -106,7 +106,7 @@ async def with_vectors(site: Site, test: Any) -> None:
 
 
 def test_killed_while_writing_nothing_is_torn(tmp_path: Path) -> None:
-    for delay in (0.05, 0.11, 0.17):
+    for delay in (0.05, 0.13):
         command = [sys.executable, "-c", WRITER, str(tmp_path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout is not None

@@ -48,11 +48,13 @@ def test_a_near_question_is_served() -> None:
     assert not verdict.store
 
 
-def test_the_same_request_is_served_first_and_in_shadow_too() -> None:
+def test_the_same_request_is_served_first_and_in_shadow_counted() -> None:
     exact = replace(NEAR, id="x", similarity=None)
-    for mode in (Mode.ENFORCE, Mode.SHADOW):
-        verdict = decide(having(exact=exact, policy=policy(mode=mode)))
-        assert (verdict.outcome, verdict.entry) == (Outcome.HIT_EXACT, "x")
+    verdict = decide(having(exact=exact))
+    assert (verdict.outcome, verdict.entry) == (Outcome.HIT_EXACT, "x")
+    verdict = decide(having(exact=exact, policy=policy(mode=Mode.SHADOW)))
+    assert (verdict.outcome, verdict.entry, verdict.shadow) == (Outcome.MISS, "x", True)
+    assert not verdict.store
 
 
 @pytest.mark.parametrize(
