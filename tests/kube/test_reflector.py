@@ -15,6 +15,7 @@ import pytest
 from fairstow.cluster.kinds import Kind
 from fairstow.kube.aio import connection
 from fairstow.kube.aio import reflector as reflector_module
+from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.reflector import Reflector, Store, behind
 from tests.kube.scripted import (
     Listed,
@@ -28,6 +29,7 @@ from tests.kube.scripted import (
     event,
     following,
 )
+from tests.kube.server import kubeconfig
 
 THING = Kind("Thing", "example.com/v1", "things")
 NEEDED = replace(THING, needed=True)
@@ -245,7 +247,39 @@ def test_watches_that_end_at_once_are_not_opened_in_a_hurry(
     monkeypatch.setattr(Reflector, "_say", lambda _, problem: said.append(problem))
     follow(tmp_path, Listed([], "7"), Watched([]), Watched([]), Watched([]))
     assert len(said) == 2
-    assert "ends watches of things.example.com at once" in said[0]
+    assert said[0].startswith("watching things.example.com:")
+    assert said[0].endswith("ends watches of them at once")
+
+
+@pytest.mark.parametrize(("gone", "longest"), [(True, 4.0), (False, 30.0)])
+def test_who_returns_is_found_soon_and_who_is_in_trouble_is_spared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool, longest: float
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(reflector_module, "_FIRST_WAIT", 0.5)
+
+    def noted(wait: float) -> float:
+        waits.append(wait)
+        return 0.001
+
+    monkeypatch.setattr(reflector_module, "jittered", noted)
+
+    async def scenario() -> None:
+        path = tmp_path / "gone"
+        path.write_text(kubeconfig("http://127.0.0.1:1"))
+        async with (
+            following(Script(*[Refused(400)] * 12), tmp_path) as troubled,
+            Api.connect(str(path)) as away,
+            asyncio.timeout(20),
+        ):
+            task = asyncio.create_task(Reflector(away if gone else troubled, THING, Store()).run())
+            while len(waits) < 12:
+                await asyncio.sleep(0.001)
+            task.cancel()
+
+    asyncio.run(scenario())
+    assert waits[0] == 0.5
+    assert max(waits) == longest
 
 
 def test_age_is_the_time_since_the_server_was_heard(tmp_path: Path) -> None:

@@ -237,6 +237,13 @@ class Connection:
             return True
 
 
+def no_connection(error: InputError) -> bool:
+    """Return whether a request was never sent, as there was nothing to send it to."""
+    return isinstance(
+        error.__cause__, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError
+    )
+
+
 def jittered(seconds: float) -> float:
     """Return about as many seconds, so that not all replicas come back at once."""
     return seconds * random.uniform(1.0, 1.5)  # noqa: S311 - nothing secret

@@ -29,7 +29,7 @@ import msgspec
 from fairstow.cluster.errors import InputError
 from fairstow.cluster.kinds import Kind
 from fairstow.kube.aio.api import Api
-from fairstow.kube.aio.connection import jittered
+from fairstow.kube.aio.connection import jittered, no_connection
 from fairstow.kube.problems import ApiError
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 SLOW_SECONDS = 50.0
 """How often a kind that can't be listed is asked for again."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
+_LONGEST_ALONE = 4.0
+"""A server that can't be connected to isn't spared by being asked less, and plans wait for it."""
 _SHORT_WATCH, _LASTING_WATCH = 1.0, 10.0
 _SLICE = 50
 """Objects taken in before others get their turn; 50 take some 5 ms."""
@@ -66,6 +68,10 @@ class _Meta(msgspec.Struct, rename="camel"):
 
 class _Head(msgspec.Struct):
     metadata: _Meta
+
+
+class _EndsAtOnceError(Exception):
+    """The server takes watches and ends them, which is a load on it."""
 
 
 class Reflector:
@@ -130,6 +136,10 @@ class Reflector:
                 self._version = ""
                 wait = self._refused(error)
             except InputError as error:
+                wait = self._failed(
+                    str(error), _LONGEST_ALONE if no_connection(error) else _LONGEST_WAIT
+                )
+            except _EndsAtOnceError as error:
                 wait = self._failed(str(error))
             if wait:
                 await asyncio.sleep(wait)
@@ -168,7 +178,7 @@ class Reflector:
                 if heard % _SLICE == 0:
                     await asyncio.sleep(0)
         if not heard and self._clock() - began < _SHORT_WATCH:
-            raise InputError(self._api.name, f"ends watches of {self.kind.plural} at once")
+            raise _EndsAtOnceError(f"{self._api.name} ends watches of them at once")
 
     def _well(self) -> None:
         self.problem = ""
@@ -205,15 +215,14 @@ class Reflector:
             return jittered(SLOW_SECONDS)
         return self._failed(str(error))
 
-    def _failed(self, said: str) -> float:
+    def _failed(self, said: str, longest: float = _LONGEST_WAIT) -> float:
         self._failures += 1
         if self._failures > 1:  # one broken connection is nothing to speak of
             self._say(f"watching {self.kind.plural}: {said}")
-        return self._pause()
+        return self._pause(longest)
 
-    def _pause(self) -> float:
-        longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self._failures - 1, 10))
-        return jittered(longest)
+    def _pause(self, longest: float = _LONGEST_WAIT) -> float:
+        return jittered(min(longest, _FIRST_WAIT * 2.0 ** min(self._failures - 1, 10)))
 
     def _say(self, problem: str) -> None:
         if problem != self._logged:
