@@ -159,12 +159,25 @@ def test_a_kind_that_may_not_be_listed_is_unknown_and_asked_for_again(
     assert (sink.names, reflector.problem) == ({"team/a"}, "")
 
 
-def test_a_kind_whose_rights_are_taken_away_is_unknown_from_then_on(tmp_path: Path) -> None:
-    sink, _, _ = follow(tmp_path, Listed(["a"], "1"), Refused(403), Refused(403))
+def test_a_kind_whose_rights_are_taken_away_is_unknown_once_that_lasts(tmp_path: Path) -> None:
+    no = [Refused(403)] * 7
+    sink, _, _ = follow(tmp_path, Listed(["a"], "1"), *no)
     assert (sink.names, sink.was_unknown) == (set(), 2)
-    _, reflector, _ = follow(tmp_path, Listed(["a"], "1"), Refused(403), kind=NEEDED)
+    _, reflector, _ = follow(tmp_path, Listed(["a"], "1"), *no, kind=NEEDED)
     assert not reflector.synced.is_set()
     assert behind([reflector], 60.0) == "things.example.com haven't been listed yet"
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_an_api_server_that_has_just_started_makes_nobody_forget(
+    tmp_path: Path, status: int
+) -> None:
+    """For seconds it knows neither roles nor custom resources."""
+    no = [Refused(status)] * 5
+    sink, reflector, _ = follow(tmp_path, Listed(["a"], "1"), *no, kind=EXTENSION)
+    assert (sink.names, sink.was_unknown, reflector.lists) == ({"team/a"}, 0, 1)
+    sink, _, _ = follow(tmp_path, Listed(["a"], "1"), *no, Refused(404), kind=EXTENSION)
+    assert sink.names == set()
 
 
 def test_an_extension_that_is_not_there_is_empty_until_it_is(tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ SLOW_SECONDS = 50.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
 _LONGEST_ALONE = 4.0
 """A server that can't be connected to isn't spared by being asked less, and plans wait for it."""
+_PATIENCE = 5
+"""Refusals in a row, some 15 s, that aren't believed of a kind that was listed before: an API
+server that has just started knows neither roles nor custom resources yet."""
 _SHORT_WATCH, _LASTING_WATCH = 1.0, 10.0
 _SLICE = 50
 """Objects taken in before others get their turn; 50 take some 5 ms."""
@@ -110,6 +113,7 @@ class Reflector:
         self._version = ""
         self._alive = clock()
         self._failures = 0
+        self._denials = 0
         self._logged = ""
 
     def age(self) -> float:
@@ -189,7 +193,7 @@ class Reflector:
         """Forget earlier failures: not on a list, or a server that only lists is asked in haste."""
         if self._logged:
             logger.info("%s are watched again", self.kind.plural)
-        self._failures, self._logged = 0, ""
+        self._failures, self._denials, self._logged = 0, 0, ""
         self._well()
 
     def _refused(self, error: ApiError) -> float:
@@ -197,23 +201,31 @@ class Reflector:
         if error.status == 410:
             self._failures += 1
             return self._pause() if self._failures > 1 else 0.0
+        if error.status in (403, 404):
+            return self._denied(error)
+        return self._failed(str(error))
+
+    def _denied(self, error: ApiError) -> float:
+        """Believe that a kind isn't there, or not for us, unless we have just seen it."""
+        self._denials += 1
+        if self.lists and self._denials <= _PATIENCE:
+            return jittered(_FIRST_WAIT * 2.0 ** (self._denials - 1))
         if error.status == 404 and self.kind.extension:
             self._sink.retain(self.kind, frozenset())
-            self._recovered()
+            self._failures, self._logged = 0, ""
+            self._well()
             return jittered(SLOW_SECONDS)
-        if error.status in (403, 404):
-            self._sink.unknown(self.kind)
-            self._alive = self._clock()
-            self._say(
-                f"{self.kind.plural} are unknown: {error.said} "
-                f"(check: kubectl auth can-i list {self.kind.plural} -A)"
-            )
-            if self.kind.needed:
-                self.synced.clear()
-            else:
-                self.synced.set()
-            return jittered(SLOW_SECONDS)
-        return self._failed(str(error))
+        self._sink.unknown(self.kind)
+        self._alive = self._clock()
+        self._say(
+            f"{self.kind.plural} are unknown: {error.said} "
+            f"(check: kubectl auth can-i list {self.kind.plural} -A)"
+        )
+        if self.kind.needed:
+            self.synced.clear()
+        else:
+            self.synced.set()
+        return jittered(SLOW_SECONDS)
 
     def _failed(self, said: str, longest: float = _LONGEST_WAIT) -> float:
         self._failures += 1
