@@ -1,9 +1,10 @@
-"""Asks the API server whether a user may approve plans.
+"""Asks the API server what a user may do: approve plans, use queues.
 
-Called by `app` for each new decision on a plan.
+Called by `app` for each new decision on a plan, and by `queueing`.
 """
 
 from fairstow.api.model import GROUP
+from fairstow.cluster.review import User
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.paths import path_of
 from fairstow.packing.admission.approvals import PLANS, VERB, Question
@@ -18,7 +19,11 @@ async def may_decide(api: Api, question: Question) -> tuple[bool, str]:
         ApiError: it may not be asked.
         InputError: it can't be reached.
     """
-    user = question.user
+    return await may(api, question.user, VERB, PLANS, question.plan)
+
+
+async def may(api: Api, user: User, verb: str, resource: str, name: str) -> tuple[bool, str]:
+    """Return whether a user may do that with an object of Fairstow's. Raises as `may_decide`."""
     review = {
         "apiVersion": _VERSION,
         "kind": _KIND,
@@ -29,9 +34,9 @@ async def may_decide(api: Api, question: Question) -> tuple[bool, str]:
             "extra": {key: list(values) for key, values in user.extra.items()},
             "resourceAttributes": {
                 "group": GROUP,
-                "resource": PLANS,
-                "verb": VERB,
-                "name": question.plan,
+                "resource": resource,
+                "verb": verb,
+                "name": name,
             },
         },
     }

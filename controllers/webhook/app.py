@@ -14,7 +14,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 
-from controllers.webhook import metrics
+from controllers.webhook import metrics, queueing
 from controllers.webhook.access import may_decide
 from controllers.webhook.evicting import Serving, hold_back
 from fairstow.cluster import review
@@ -25,18 +25,22 @@ from fairstow.kube.problems import ApiError
 from fairstow.packing.admission import advice, approvals, pods
 from fairstow.packing.admission.world import World
 from fairstow.serving import engine_pods
+from fairstow.spark.submitted import KINDS as KINDS_OF_SPARK
 
 MAX_BODY = 8 << 20
 """Most bytes of a review: a plan before and after, 1.5 MiB each as the API server stores them."""
 
 PLANS, POLICIES, PODS = "packingplans.fairstow.dev", "packingpolicies.fairstow.dev", "pods"
 EVICTIONS = "pods/eviction"
+SPARK = frozenset(
+    {PODS, *(f"{each}.sparkoperator.k8s.io" for each in KINDS_OF_SPARK if each != PODS)}
+)
 
 Decide = Callable[[review.Request], Awaitable[Reply]]
 log = structlog.get_logger(__name__)
 
 
-class Known(Serving, Protocol):
+class Known(Serving, queueing.Queues, Protocol):
     """Who knows the cluster."""
 
     def world(self) -> World:
@@ -77,6 +81,12 @@ def build(api: Api, known: Known, helper_image: str = "") -> FastAPI:
         pools, _ = known.serving()
         return engine_pods.admit(request, pools, helper_image, secrets.token_urlsafe(24))
 
+    async def queue(request: review.Request) -> Reply:
+        return await queueing.queue(api, known, request)
+
+    async def guard(request: review.Request) -> Reply:
+        return await queueing.guard(api, request)
+
     paths: dict[str, tuple[frozenset[str], Decide]] = {
         "/stamp": (frozenset({PLANS}), stamp),
         "/decisions": (frozenset({PLANS, POLICIES}), decisions),
@@ -84,6 +94,8 @@ def build(api: Api, known: Known, helper_image: str = "") -> FastAPI:
         "/pods": (frozenset({PODS}), admit_pod),
         "/engines": (frozenset({PODS}), admit_engine),
         "/evictions": (frozenset({EVICTIONS}), hold),
+        "/spark/queue": (SPARK, queue),
+        "/spark/guard": (SPARK, guard),
     }
     for path, (kinds, decide) in paths.items():
         app.add_api_route(path, _endpoint(kinds, decide), methods=["POST"])

@@ -56,7 +56,8 @@ def settings_of(arguments: Sequence[str]) -> Settings:
         prog="operator/webhook.py",
         allow_abbrev=False,
         description="Answers the API server's admission reviews: approvals of plans, advice on "
-        "policies, the scheduler of pods that opted in, engines that are deleted or evicted.",
+        "policies, the scheduler of pods that opted in, engines that are deleted or evicted, "
+        "queues of Spark applications.",
     )
     parser.add_argument("--listen", type=address, default="0.0.0.0:8443", metavar="HOST:PORT")
     parser.add_argument(

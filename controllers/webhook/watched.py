@@ -1,4 +1,4 @@
-"""What the webhook knows of the cluster, kept by watches of nodes, pools, policies and drains.
+"""What the webhook knows of the cluster, kept by watches: nodes, namespaces, Fairstow's own kinds.
 
 Run by `serve`. Pods aren't watched: whether one can ever run doesn't depend on who runs now.
 """
@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import structlog
 
-from fairstow.api import GpuPool, InstanceDrain, PackingPolicy, ServingPool
-from fairstow.cluster.kinds import NODE, Kind, own_kind
+from fairstow.api import GpuPool, InstanceDrain, PackingPolicy, ServingPool, SparkQueue
+from fairstow.cluster.kinds import NODE, READ, Kind, own_kind
 from fairstow.cluster.live import LiveCluster
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.connection import Json
@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 POOL, POLICY = own_kind(GpuPool), own_kind(PackingPolicy)
 SERVING, DRAIN = own_kind(ServingPool), own_kind(InstanceDrain)
+QUEUE = own_kind(SparkQueue)
+NAMESPACE = next(kind for kind in READ if kind.name == "Namespace")
 
 
 class Watched:
@@ -32,9 +34,8 @@ class Watched:
         self._cluster = LiveCluster()
         self._store = Store()
         self._nodes = Reflector(api, NODE, self._cluster)
-        self._others = {
-            kind: Reflector(api, kind, self._store) for kind in (POOL, POLICY, SERVING, DRAIN)
-        }
+        kinds = (POOL, POLICY, SERVING, DRAIN, QUEUE, NAMESPACE)
+        self._others = {kind: Reflector(api, kind, self._store) for kind in kinds}
 
     def tasks(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Return what has to run for it to stay true."""
@@ -58,6 +59,16 @@ class Watched:
         pools = self._read(SERVING, ServingPool.model_validate) or {}
         drains = self._read(DRAIN, InstanceDrain.model_validate) or {}
         return list(pools.values()), list(drains.values())
+
+    def queues(self) -> Mapping[str, SparkQueue] | None:
+        """Return the Spark queues by name; None where they aren't known."""
+        return self._read(QUEUE, SparkQueue.model_validate)
+
+    def labels_of(self, namespace: str) -> Mapping[str, str]:
+        """Return a namespace's labels, none where it isn't known."""
+        found = self._store.of(NAMESPACE).get(namespace, {})
+        labels: Mapping[str, str] = found.get("metadata", {}).get("labels") or {}
+        return labels
 
     def _known(self, reflector: Reflector) -> bool:
         return reflector.synced.is_set() and not (reflector.problem and not reflector.lists)

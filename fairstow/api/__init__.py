@@ -44,11 +44,18 @@ from fairstow.api.plan_parts import (
 from fairstow.api.reasons import Reason
 from fairstow.api.selectors import LabelSelector, LabelSelectorRequirement
 from fairstow.api.serving_pool import ServingPool, ServingPoolSpec, ServingPoolStatus
+from fairstow.api.spark_admission import (
+    SparkAdmission,
+    SparkAdmissionSpec,
+    SparkAdmissionStatus,
+)
+from fairstow.api.spark_queue import SparkQueue, SparkQueueSpec, SparkQueueStatus
 from fairstow.api.status import Condition
 
 PACKING_KINDS = (GpuPool, PackingPolicy, PackingPlan)
 SERVING_KINDS = (ServingPool, InstanceDrain)
-KINDS = (*PACKING_KINDS, *SERVING_KINDS)
+SPARK_KINDS = (SparkQueue, SparkAdmission)
+KINDS = (*PACKING_KINDS, *SERVING_KINDS, *SPARK_KINDS)
 
 __all__ = [
     "GROUP",
@@ -59,6 +66,7 @@ __all__ = [
     "PLAN_MAX_ENTRIES",
     "RUN_REQUESTED_AT",
     "SERVING_KINDS",
+    "SPARK_KINDS",
     "VERSION",
     "WHAT_IF",
     "Approval",
@@ -91,6 +99,12 @@ __all__ = [
     "ServingPool",
     "ServingPoolSpec",
     "ServingPoolStatus",
+    "SparkAdmission",
+    "SparkAdmissionSpec",
+    "SparkAdmissionStatus",
+    "SparkQueue",
+    "SparkQueueSpec",
+    "SparkQueueStatus",
     "Step",
     "Tier",
     "Triggers",

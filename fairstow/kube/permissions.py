@@ -10,7 +10,16 @@ from fairstow.cluster.kinds import READ
 
 WATCH = ("get", "list", "watch")
 GROUP = "fairstow.dev"
-KINDS = ("gpupools", "packingpolicies", "packingplans", "servingpools", "instancedrains")
+SPARK_OPERATOR = "sparkoperator.k8s.io"
+KINDS = (
+    "gpupools",
+    "packingpolicies",
+    "packingplans",
+    "servingpools",
+    "instancedrains",
+    "sparkqueues",
+    "sparkadmissions",
+)
 
 OPERATOR_LEASE = "fairstow-operator"
 WEBHOOKS = "fairstow"
@@ -141,6 +150,24 @@ OPERATOR = Program(
             why="Knows the gateways of serving pools, and which replicas of the extender answer.",
         ),
         Grant(
+            group=SPARK_OPERATOR,
+            resources=("sparkapplications",),
+            verbs=WATCH,
+            why="Sees the Spark applications that wait in a queue.",
+        ),
+        Grant(
+            group=GROUP,
+            resources=("sparkadmissions",),
+            verbs=("create", "delete"),
+            why="Tells owners of queued Spark applications where they stand.",
+        ),
+        Grant(
+            group=GROUP,
+            resources=("sparkqueues",),
+            verbs=("release",),
+            why="Lets queued Spark applications go: the webhook asks for this right.",
+        ),
+        Grant(
             resources=("pods/eviction",),
             verbs=("create",),
             why="Carries a plan's evictions out, within disruption budgets.",
@@ -164,6 +191,11 @@ OPERATOR = Program(
             resources=("leases",),
             verbs=WATCH,
             why="Reads which plans each replica of the extender enforces.",
+        ),
+        Grant(
+            resources=("configmaps",),
+            verbs=("create", "list", "update", "delete"),
+            why="Keeps what Spark queues owe to whom, and how much work applications were.",
         ),
         Grant(
             resources=("serviceaccounts/token",),
@@ -215,7 +247,8 @@ OPERATOR = Program(
 
 WEBHOOK = Program(
     name="webhook",
-    what="Answers the API server: approvals, advice, evictions, the scheduler of opted-in pods.",
+    what="Answers the API server: approvals, advice, evictions, the scheduler of opted-in pods, "
+    "queues of Spark applications.",
     cluster=(
         Grant(resources=("nodes",), verbs=WATCH, why="Warns of pods that fit no node."),
         Grant(
@@ -232,6 +265,16 @@ WEBHOOK = Program(
         ),
         Grant(resources=("pods",), verbs=("get",), why="Looks at a pod that is being evicted."),
         Grant(
+            resources=("namespaces",), verbs=WATCH, why="Knows each namespace's queue for Spark."
+        ),
+        Grant(group=GROUP, resources=("sparkqueues",), verbs=WATCH, why="Knows their limits."),
+        Grant(
+            group=SPARK_OPERATOR,
+            resources=("sparkapplications", "scheduledsparkapplications"),
+            verbs=("get",),
+            why="Looks whose the application is that a new driver or run belongs to.",
+        ),
+        Grant(
             group=GROUP,
             resources=("instancedrains",),
             verbs=("create",),
@@ -241,7 +284,8 @@ WEBHOOK = Program(
     borrowed=(
         Borrowed(
             role="system:auth-delegator",
-            why="Asks whether a user may approve plans, and who may read its metrics.",
+            why="Asks whether a user may approve plans or use a queue, and who may read its "
+            "metrics.",
         ),
     ),
 )
@@ -410,6 +454,30 @@ SCALING = Program(
 )
 """In the namespace of such a pool alone, for the operator's ServiceAccount."""
 
+SPARK = Program(
+    name="spark",
+    what="What the operator may do besides in each of the values' `spark.namespaces`.",
+    own=(
+        Grant(
+            resources=("pods",),
+            verbs=("patch",),
+            why="Takes the gate off a driver that is let go.",
+        ),
+        Grant(
+            resources=("configmaps",),
+            verbs=("get",),
+            why="Reads how many executors a driver begins with, from its Spark properties.",
+        ),
+        Grant(
+            group=SPARK_OPERATOR,
+            resources=("sparkapplications",),
+            verbs=("patch",),
+            why="Takes the suspension off an application that is let go.",
+        ),
+    ),
+)
+"""For the operator's ServiceAccount; other namespaces' applications are never let go."""
+
 ROLES = (
     Role(
         name="viewer",
@@ -437,6 +505,32 @@ ROLES = (
         ),
     ),
     Role(
+        name="spark-user",
+        what="Has Spark applications in queues.",
+        aggregated_to=(),
+        grants=(
+            Grant(
+                group=GROUP,
+                resources=("sparkqueues",),
+                verbs=("use",),
+                why="Asked by the webhook when an application is made; all queues.",
+            ),
+        ),
+    ),
+    Role(
+        name="spark-submitter",
+        what="Submits Spark applications in others' names: Airflow, Argo CD, the Spark operator.",
+        aggregated_to=(),
+        grants=(
+            Grant(
+                group=GROUP,
+                resources=("sparkqueues",),
+                verbs=("use", "submit-as"),
+                why="Asked by the webhook when an application is made for somebody else.",
+            ),
+        ),
+    ),
+    Role(
         name="approver",
         what="Approves, rejects and stops plans; has policies act unasked, beside admin.",
         aggregated_to=("admin",),
@@ -451,7 +545,8 @@ ROLES = (
     ),
     Role(
         name="admin",
-        what="Writes pools and policies; for mode Auto, which acts unasked, beside approver.",
+        what="Writes pools, policies and queues; for mode Auto, which acts unasked, beside "
+        "approver.",
         aggregated_to=("admin",),
         grants=(
             Grant(
@@ -459,6 +554,12 @@ ROLES = (
                 resources=("gpupools", "packingpolicies"),
                 verbs=("create", "update", "patch", "delete"),
                 why="Says what may be rearranged, and how far.",
+            ),
+            Grant(
+                group=GROUP,
+                resources=("sparkqueues",),
+                verbs=("create", "update", "patch", "delete", "release"),
+                why="Says who gets which share; lets an application go that waits.",
             ),
         ),
     ),

@@ -129,6 +129,9 @@ GOOD = {
     "drain, defaults": changed(
         EXAMPLES["InstanceDrain"], {"spec.cause": REMOVED, "spec.deadline": REMOVED}
     ),
+    "spark queue": EXAMPLES["SparkQueue"],
+    "spark queue, defaults": changed(EXAMPLES["SparkQueue"], {"spec": {"cores": 8}}),
+    "spark admission": EXAMPLES["SparkAdmission"],
 }
 
 _POOL_RULES = {
@@ -408,7 +411,34 @@ _SERVING_RULES = {
     ),
 }
 
-BREAKS_A_RULE = _POOL_RULES | _POLICY_RULES | _PLAN_RULES | _SERVING_RULES
+_SPARK_RULES = {
+    "more cores reserved than there are": Bad(
+        "SparkQueue",
+        {"spec.reservedCores": 401},
+        "spec",
+        "reservedCores is at most cores",
+    ),
+    "queue name": Bad(
+        "SparkQueue",
+        {"metadata.name": "a" * 64},
+        "object",
+        "a queue's name has at most 63 characters",
+    ),
+    "no time for pods to come": Bad(
+        "SparkQueue",
+        {"spec.bindTimeout": "1s"},
+        "spec.bindTimeout",
+        "bindTimeout is a duration from 10s to 1h",
+    ),
+    "no time to wait": Bad(
+        "SparkQueue",
+        {"spec.maxWait": "1s"},
+        "spec.maxWait",
+        "maxWait is a duration from 1m to 8760h",
+    ),
+}
+
+BREAKS_A_RULE = _POOL_RULES | _POLICY_RULES | _PLAN_RULES | _SERVING_RULES | _SPARK_RULES
 
 BREAKS_A_BOUND = {
     "no spec": Bad("GpuPool", {"spec": REMOVED}, "spec", "Required value", "Field required"),

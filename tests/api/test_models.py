@@ -239,6 +239,8 @@ STATUS: dict[str, dict[str, Any]] = {
     "PackingPlan": {"conditions": [_CONDITION], "stepsDone": 1, "stepsTotal": 2},
     "ServingPool": {"instances": 2, "running": 5, "conditions": [_CONDITION]},
     "InstanceDrain": {"remaining": 2, "startedAt": "2026-01-01T00:00:00Z"},
+    "SparkQueue": {"waiting": 3, "coresUsed": 12, "conditions": [_CONDITION]},
+    "SparkAdmission": {"phase": "Waiting", "position": 3, "reason": "BehindOthers"},
 }
 TOO_MANY = object()
 _ODD: tuple[Any, ...] = (

@@ -8,7 +8,15 @@ from typing import Any
 
 import yaml
 
-from fairstow.kube.permissions import GATEWAY, PROGRAMS, ROLES, SCALING, Borrowed, Grant
+from fairstow.kube.permissions import (
+    GATEWAY,
+    PROGRAMS,
+    ROLES,
+    SCALING,
+    SPARK,
+    Borrowed,
+    Grant,
+)
 
 SOURCE = "fairstow/kube/permissions.py"
 PAGE = "docs/reference/permissions.md"
@@ -36,6 +44,7 @@ def chart_file() -> str:
             "borrowed": [_borrowed(role) for role in GATEWAY.borrowed],
         },
         "scaling": [_rule(grant) for grant in SCALING.own],
+        "spark": [_rule(grant) for grant in SPARK.own],
         "roles": [
             {
                 "name": role.name,
@@ -60,8 +69,9 @@ def page() -> str:
         "certificates: with `certificates.issuer=CertManager` they aren't granted.",
         "",
         "What RBAC can't say, ValidatingAdmissionPolicies do (Kubernetes 1.30 and later): of nodes",
-        "the operator changes its own label and annotations alone, of pods two annotations, and",
-        "only pods of the installation's namespace get the PriorityClass `fairstow`.",
+        "the operator changes its own label and annotations alone, of pods three annotations and",
+        "its own gate, and only pods of the installation's namespace get the PriorityClass",
+        "`fairstow`.",
     ]
     for program in PROGRAMS:
         lines += ["", f"## {program.name}", "", program.what, "", *_HEAD]
@@ -78,6 +88,8 @@ def page() -> str:
     lines += [_borrowed_row(role) for role in GATEWAY.borrowed]
     lines += ["", "## scaling", "", SCALING.what, "", *_HEAD]
     lines += _rows(SCALING.own, "the pool's namespace")
+    lines += ["", "## spark", "", SPARK.what, "", *_HEAD]
+    lines += _rows(SPARK.own, "such a namespace")
     lines += [
         "",
         "## Roles for people",

@@ -39,6 +39,10 @@ PLURALS = {
     ("fairstow.dev/v1alpha1", "PackingPlan"): "packingplans",
     ("fairstow.dev/v1alpha1", "ServingPool"): "servingpools",
     ("fairstow.dev/v1alpha1", "InstanceDrain"): "instancedrains",
+    ("fairstow.dev/v1alpha1", "SparkQueue"): "sparkqueues",
+    ("fairstow.dev/v1alpha1", "SparkAdmission"): "sparkadmissions",
+    ("sparkoperator.k8s.io/v1beta2", "SparkApplication"): "sparkapplications",
+    ("sparkoperator.k8s.io/v1beta2", "ScheduledSparkApplication"): "scheduledsparkapplications",
 }
 
 

@@ -1,0 +1,1 @@
+"""Fair queueing of Spark: pure decisions, applications on a cluster and stages inside one."""
