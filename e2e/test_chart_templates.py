@@ -52,6 +52,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
                 "volumeMounts": [{"name": "model", "mountPath": "/model"}],
             },
         ],
+        "caches": [{"namespace": "default", "cache": "answers"}],
     },
     "only the planner": {
         "scheduler": {"enabled": False},
@@ -296,7 +297,16 @@ def test_webhooks_touch_nothing_but_what_they_are_for() -> None:
                 assert rule["resources"] in (["pods"], ["pods/eviction"])
                 (excluded,) = selector["matchExpressions"]
                 assert excluded["values"] == ["kube-system", "gpu"]
-    assert chosen == ["fairstow.dev/scheduler", "fairstow.dev/drain"]
+    assert chosen == ["fairstow.dev/scheduler", "fairstow.dev/drain", "fairstow.dev/cache"]
+
+
+def test_no_pod_gets_a_cache_where_init_containers_cant_stay() -> None:
+    def asked(version: str) -> set[str]:
+        objects = rendered({}, "--kube-version", version)
+        webhooks = named(objects, "MutatingWebhookConfiguration", "fairstow")["webhooks"]
+        return {each["name"] for each in webhooks}
+
+    assert asked("v1.29.1-eks-1") - asked("v1.28.15") == {"caches.fairstow.dev"}
 
 
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS.keys())

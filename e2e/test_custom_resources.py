@@ -306,6 +306,23 @@ STATUS: dict[str, dict[str, Any]] = {
             }
         ],
     },
+    "SemanticCache": {
+        "pods": 3,
+        "missed": 1,
+        "entries": 120,
+        "requests": 4000,
+        "hitPermille": 123,
+        "hitRate": "12.3%",
+        "conditions": [
+            {
+                "type": "Ready",
+                "status": "True",
+                "reason": "CacheReady",
+                "message": "new pods get the sidecar",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }
+        ],
+    },
 }
 ROWS = {
     "GpuPool": "NAME NODES GPUS FREE LARGEST PENDING AGE | 3 24 4 2 1",
@@ -317,6 +334,8 @@ ROWS = {
     "3 2 1 40 0 -3 4",
     "InstanceDrain": "NAME POOL POD CAUSE REMAINING PINNED MOVED DRAINED AGE | llama "
     "llama-7d9c5-x2x4k User 2 1 14 False",
+    "SemanticCache": "NAME MODE PLACEMENT PODS MISSED ENTRIES REQUESTS HITS READY SERVING AGE | "
+    "Shadow Client 3 1 120 4000 12.3% True",
 }
 
 

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from controllers.webhook import metrics, queueing
 from controllers.webhook.access import may_decide
 from controllers.webhook.evicting import Serving, hold_back
+from fairstow.api import SemanticCache
 from fairstow.cluster import review
 from fairstow.cluster.errors import InputError
 from fairstow.cluster.review import MalformedError, Reply
@@ -24,6 +25,7 @@ from fairstow.kube.aio.api import Api
 from fairstow.kube.problems import ApiError
 from fairstow.packing.admission import advice, approvals, pods
 from fairstow.packing.admission.world import World
+from fairstow.semantic_cache import injection
 from fairstow.serving import engine_pods
 from fairstow.spark.submitted import KINDS as KINDS_OF_SPARK
 
@@ -46,9 +48,12 @@ class Known(Serving, queueing.Queues, Protocol):
     def world(self) -> World:
         """Return what is known now."""
 
+    def caches(self) -> list[SemanticCache]:
+        """Return semantic caches; none where they aren't known."""
+
 
 def build(api: Api, known: Known, helper_image: str = "") -> FastAPI:
-    """Return the application. Args: helper_image: of what engines get beside them; "": nothing."""
+    """Return the application. Args: helper_image: of what pods get beside them; "": nothing."""
     app = FastAPI(openapi_url=None)
 
     async def stamp(request: review.Request) -> Reply:
@@ -87,12 +92,16 @@ def build(api: Api, known: Known, helper_image: str = "") -> FastAPI:
     async def guard(request: review.Request) -> Reply:
         return await queueing.guard(api, request)
 
+    async def admit_client(request: review.Request) -> Reply:
+        return injection.admit(request, known.caches(), helper_image) if helper_image else Reply()
+
     paths: dict[str, tuple[frozenset[str], Decide]] = {
         "/stamp": (frozenset({PLANS}), stamp),
         "/decisions": (frozenset({PLANS, POLICIES}), decisions),
         "/advice": (frozenset({PLANS, POLICIES}), advise),
         "/pods": (frozenset({PODS}), admit_pod),
         "/engines": (frozenset({PODS}), admit_engine),
+        "/caches": (frozenset({PODS}), admit_client),
         "/evictions": (frozenset({EVICTIONS}), hold),
         "/spark/queue": (SPARK, queue),
         "/spark/guard": (SPARK, guard),

@@ -39,7 +39,7 @@ class Settings:
 
     Attributes:
         drain: seconds between "not ready" and the end.
-        helper_image: of the container beside engines.
+        helper_image: of the containers beside others'.
     """
 
     listen: Address
@@ -57,7 +57,7 @@ def settings_of(arguments: Sequence[str]) -> Settings:
         allow_abbrev=False,
         description="Answers the API server's admission reviews: approvals of plans, advice on "
         "policies, the scheduler of pods that opted in, engines that are deleted or evicted, "
-        "queues of Spark applications.",
+        "queues of Spark applications, semantic caches beside pods.",
     )
     parser.add_argument("--listen", type=address, default="0.0.0.0:8443", metavar="HOST:PORT")
     parser.add_argument(
@@ -81,7 +81,7 @@ def settings_of(arguments: Sequence[str]) -> Settings:
         "--helper-image",
         default="",
         metavar="IMAGE",
-        help="Fairstow's, for the container that engines' pods get beside them; default: none",
+        help="Fairstow's, for containers that pods get beside theirs; default: none",
     )
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info")
     given = parser.parse_args(arguments)

@@ -9,7 +9,14 @@ from typing import Any, TypeVar
 
 import structlog
 
-from fairstow.api import GpuPool, InstanceDrain, PackingPolicy, ServingPool, SparkQueue
+from fairstow.api import (
+    GpuPool,
+    InstanceDrain,
+    PackingPolicy,
+    SemanticCache,
+    ServingPool,
+    SparkQueue,
+)
 from fairstow.cluster.kinds import NODE, READ, Kind, own_kind
 from fairstow.cluster.live import LiveCluster
 from fairstow.kube.aio.api import Api
@@ -23,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 POOL, POLICY = own_kind(GpuPool), own_kind(PackingPolicy)
 SERVING, DRAIN = own_kind(ServingPool), own_kind(InstanceDrain)
-QUEUE = own_kind(SparkQueue)
+QUEUE, CACHE = own_kind(SparkQueue), own_kind(SemanticCache)
 NAMESPACE = next(kind for kind in READ if kind.name == "Namespace")
 
 
@@ -34,7 +41,7 @@ class Watched:
         self._cluster = LiveCluster()
         self._store = Store()
         self._nodes = Reflector(api, NODE, self._cluster)
-        kinds = (POOL, POLICY, SERVING, DRAIN, QUEUE, NAMESPACE)
+        kinds = (POOL, POLICY, SERVING, DRAIN, QUEUE, CACHE, NAMESPACE)
         self._others = {kind: Reflector(api, kind, self._store) for kind in kinds}
 
     def tasks(self) -> tuple[Coroutine[Any, Any, None], ...]:
@@ -69,6 +76,10 @@ class Watched:
         found = self._store.of(NAMESPACE).get(namespace, {})
         labels: Mapping[str, str] = found.get("metadata", {}).get("labels") or {}
         return labels
+
+    def caches(self) -> list[SemanticCache]:
+        """Return semantic caches; none where they aren't known."""
+        return list((self._read(CACHE, SemanticCache.model_validate) or {}).values())
 
     def _known(self, reflector: Reflector) -> bool:
         return reflector.synced.is_set() and not (reflector.problem and not reflector.lists)

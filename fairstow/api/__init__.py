@@ -6,6 +6,7 @@ server: by the command line before a plan is shown, by controllers when they rea
 Nothing here knows a clock, a network or any other part of fairstow.
 """
 
+from fairstow.api.cache_parts import Category, CategoryStatus
 from fairstow.api.fields import duration_milliseconds
 from fairstow.api.gpu_pool import GpuPool, GpuPoolSpec, GpuPoolStatus
 from fairstow.api.instance_drain import InstanceDrain, InstanceDrainSpec, InstanceDrainStatus
@@ -43,6 +44,12 @@ from fairstow.api.plan_parts import (
 )
 from fairstow.api.reasons import Reason
 from fairstow.api.selectors import LabelSelector, LabelSelectorRequirement
+from fairstow.api.semantic_cache import (
+    MissedPod,
+    SemanticCache,
+    SemanticCacheSpec,
+    SemanticCacheStatus,
+)
 from fairstow.api.serving_pool import ServingPool, ServingPoolSpec, ServingPoolStatus
 from fairstow.api.spark_admission import (
     SparkAdmission,
@@ -55,9 +62,11 @@ from fairstow.api.status import Condition
 PACKING_KINDS = (GpuPool, PackingPolicy, PackingPlan)
 SERVING_KINDS = (ServingPool, InstanceDrain)
 SPARK_KINDS = (SparkQueue, SparkAdmission)
-KINDS = (*PACKING_KINDS, *SERVING_KINDS, *SPARK_KINDS)
+CACHE_KINDS = (SemanticCache,)
+KINDS = (*PACKING_KINDS, *SERVING_KINDS, *SPARK_KINDS, *CACHE_KINDS)
 
 __all__ = [
+    "CACHE_KINDS",
     "GROUP",
     "KINDS",
     "OWNER_TEXT",
@@ -71,6 +80,8 @@ __all__ = [
     "WHAT_IF",
     "Approval",
     "Bind",
+    "Category",
+    "CategoryStatus",
     "Condition",
     "Evict",
     "Eviction",
@@ -84,6 +95,7 @@ __all__ = [
     "LabelSelectorRequirement",
     "Limits",
     "MaintenanceWindow",
+    "MissedPod",
     "Move",
     "ObjectMeta",
     "PackingPlan",
@@ -96,6 +108,9 @@ __all__ = [
     "PlanSummary",
     "PoolReference",
     "Reason",
+    "SemanticCache",
+    "SemanticCacheSpec",
+    "SemanticCacheStatus",
     "ServingPool",
     "ServingPoolSpec",
     "ServingPoolStatus",

@@ -19,12 +19,15 @@ KINDS = (
     "instancedrains",
     "sparkqueues",
     "sparkadmissions",
+    "semanticcaches",
 )
 
 OPERATOR_LEASE = "fairstow-operator"
 WEBHOOKS = "fairstow"
 """The name of both webhook configurations."""
 AUTHORITY_SECRET = "fairstow-ca"  # noqa: S105 - a name
+CACHE_HOLDER = "fairstow-cache-NAME"
+"""The ConfigMap and Secret of a SemanticCache; the chart has its name in place of NAME."""
 LEAF_SECRETS = tuple(
     f"fairstow-{name}-tls" for name in ("operator", "webhook", "extender", "scheduler")
 )
@@ -263,6 +266,12 @@ WEBHOOK = Program(
             verbs=WATCH,
             why="Knows which pods are engines, and which of them have handed their requests over.",
         ),
+        Grant(
+            group=GROUP,
+            resources=("semanticcaches",),
+            verbs=WATCH,
+            why="Knows which new pods get a semantic cache beside them.",
+        ),
         Grant(resources=("pods",), verbs=("get",), why="Looks at a pod that is being evicted."),
         Grant(
             resources=("namespaces",), verbs=WATCH, why="Knows each namespace's queue for Spark."
@@ -478,16 +487,46 @@ SPARK = Program(
 )
 """For the operator's ServiceAccount; other namespaces' applications are never let go."""
 
+CACHING = Program(
+    name="caching",
+    what="What the operator may do besides for each of the values' `caches`.",
+    own=(
+        Grant(
+            resources=("configmaps", "secrets"),
+            verbs=("create",),
+            why="Makes the sidecars' configuration and tokens; creation can't be limited by name.",
+        ),
+        Grant(
+            resources=("configmaps",),
+            verbs=("patch",),
+            names=(CACHE_HOLDER,),
+            why="Configures the sidecars.",
+        ),
+        Grant(
+            resources=("secrets",),
+            verbs=("get",),
+            names=(CACHE_HOLDER,),
+            why="Shows sidecars the token by which they tell how much they have.",
+        ),
+        Grant(
+            resources=("services",),
+            verbs=("list",),
+            why="Sees whether a Service leads past the sidecars to the engines.",
+        ),
+    ),
+)
+"""In the namespace of such a cache alone, for the operator's ServiceAccount."""
+
 ROLES = (
     Role(
         name="viewer",
-        what="Sees pools, policies, plans and drains.",
+        what="Sees pools, policies, plans, drains and caches.",
         aggregated_to=("view", "edit", "admin"),
         grants=(Grant(group=GROUP, resources=KINDS, verbs=WATCH, why="Reads."),),
     ),
     Role(
         name="editor",
-        what="Submits plans for approval and deletes them; has serving pools and drains.",
+        what="Submits plans for approval and deletes them; has serving pools, drains and caches.",
         aggregated_to=("edit", "admin"),
         grants=(
             Grant(
@@ -495,6 +534,12 @@ ROLES = (
                 resources=("servingpools", "instancedrains"),
                 verbs=("create", "update", "patch", "delete"),
                 why="Whoever may delete an engine's pod may have it drained as well.",
+            ),
+            Grant(
+                group=GROUP,
+                resources=("semanticcaches",),
+                verbs=("create", "update", "patch", "delete"),
+                why="Whoever may change an application may have a cache beside it.",
             ),
             Grant(
                 group=GROUP,

@@ -132,6 +132,23 @@ GOOD = {
     "spark queue": EXAMPLES["SparkQueue"],
     "spark queue, defaults": changed(EXAMPLES["SparkQueue"], {"spec": {"cores": 8}}),
     "spark admission": EXAMPLES["SparkAdmission"],
+    "cache": EXAMPLES["SemanticCache"],
+    "cache, defaults": changed(
+        EXAMPLES["SemanticCache"], {"spec": {"selector": {"matchLabels": {"app": "web"}}}}
+    ),
+    "cache in front of an engine": changed(
+        EXAMPLES["SemanticCache"],
+        {
+            "spec.placement": "Server",
+            "spec.enginePort": 8000,
+            "spec.upstream": REMOVED,
+            "spec.upstreamCa": REMOVED,
+        },
+    ),
+    "cache of equal times": changed(
+        EXAMPLES["SemanticCache"],
+        {"spec.categories.0.ttlMax": "24h", "spec.categories.0.floorPermille": 900},
+    ),
 }
 
 _POOL_RULES = {
@@ -438,7 +455,111 @@ _SPARK_RULES = {
     ),
 }
 
-BREAKS_A_RULE = _POOL_RULES | _POLICY_RULES | _PLAN_RULES | _SERVING_RULES | _SPARK_RULES
+_CACHE_RULES = {
+    "a cache's name": Bad(
+        "SemanticCache", {"metadata.name": "a" * 51}, "object", "at most 50 characters"
+    ),
+    "a cache of every pod": Bad(
+        "SemanticCache", {"spec.selector": {}}, "spec", "selector names at least one label"
+    ),
+    "a cache's label key": Bad(
+        "SemanticCache",
+        {"spec.selector.matchLabels": {"-app": "web"}},
+        "spec.selector.matchLabels",
+        "a key of matchLabels isn't a label key: write name or prefix/name",
+    ),
+    "a cache's label values": Bad(
+        "SemanticCache",
+        {"spec.selector.matchExpressions": [{"key": "app", "operator": "In"}]},
+        "spec.selector.matchExpressions[0]",
+        "values are given with operator In or NotIn",
+    ),
+    "a cache of nothing": Bad(
+        "SemanticCache",
+        {"spec.categories": [], "spec.header": REMOVED},
+        "spec.categories",
+        "categories has at least one entry",
+    ),
+    "a ttlMax of years": Bad(
+        "SemanticCache",
+        {"spec.categories.0.ttlMax": "9000h"},
+        "spec.categories[0].ttlMax",
+        "ttlMax is a duration from 1s to 8760h",
+    ),
+    "an idle of hours": Bad(
+        "SemanticCache", {"spec.load.idle": "2h"}, "spec.load.idle", "idle is a duration from 1ms"
+    ),
+    "an overload of hours": Bad(
+        "SemanticCache",
+        {"spec.load.overloaded": "2h"},
+        "spec.load.overloaded",
+        "overloaded is a duration from 1ms to 1h",
+    ),
+    "a look-up of minutes": Bad(
+        "SemanticCache",
+        {"spec.lookupDeadline": "1m"},
+        "spec.lookupDeadline",
+        "lookupDeadline is a duration from 1ms to 5s",
+    ),
+    "an upstream beside the engine": Bad(
+        "SemanticCache",
+        {"spec.placement": "Server", "spec.enginePort": 8000},
+        "spec",
+        "upstream and upstreamCa are for placement Client",
+    ),
+    "no engine's port": Bad(
+        "SemanticCache",
+        {"spec.placement": "Server", "spec.upstream": REMOVED, "spec.upstreamCa": REMOVED},
+        "spec",
+        "enginePort is given with placement Server",
+    ),
+    "an engine's port beside an application": Bad(
+        "SemanticCache", {"spec.enginePort": 8000}, "spec", "enginePort is given with placement"
+    ),
+    "an upstream with a password": Bad(
+        "SemanticCache",
+        {"spec.upstream": "https://me:secret@llm.example/v1"},
+        "spec.upstream",
+        "an address that ends in /v1, without a password",
+    ),
+    "a header's category": Bad(
+        "SemanticCache",
+        {"spec.header.mapping": {"manual": "manuals"}},
+        "spec",
+        "header.mapping names a category that isn't among categories",
+    ),
+    "categories of one name": Bad(
+        "SemanticCache",
+        {"spec.categories.1.name": "docs"},
+        "spec",
+        "two categories have the same name",
+    ),
+    "a floor over the threshold": Bad(
+        "SemanticCache",
+        {"spec.categories.0.floorPermille": 901},
+        "spec.categories[0]",
+        "floorPermille is at most thresholdPermille",
+    ),
+    "a ttl over its maximum": Bad(
+        "SemanticCache",
+        {"spec.categories.0.ttlMax": "23h"},
+        "spec.categories[0]",
+        "ttl is at most ttlMax",
+    ),
+    "a ttl without unit": Bad(
+        "SemanticCache",
+        {"spec.categories.0.ttl": "60"},
+        "spec.categories[0].ttl",
+        "ttl is a duration from 1s to 8760h",
+    ),
+    "idle when overloaded": Bad(
+        "SemanticCache", {"spec.load.idle": "5s"}, "spec.load", "idle is less than overloaded"
+    ),
+}
+
+BREAKS_A_RULE = (
+    _POOL_RULES | _POLICY_RULES | _PLAN_RULES | _SERVING_RULES | _SPARK_RULES | _CACHE_RULES
+)
 
 BREAKS_A_BOUND = {
     "no spec": Bad("GpuPool", {"spec": REMOVED}, "spec", "Required value", "Field required"),

@@ -241,6 +241,13 @@ STATUS: dict[str, dict[str, Any]] = {
     "InstanceDrain": {"remaining": 2, "startedAt": "2026-01-01T00:00:00Z"},
     "SparkQueue": {"waiting": 3, "coresUsed": 12, "conditions": [_CONDITION]},
     "SparkAdmission": {"phase": "Waiting", "position": 3, "reason": "BehindOthers"},
+    "SemanticCache": {
+        "pods": 2,
+        "missedPods": [{"name": "web-0", "reason": "older than the cache"}],
+        "categories": [
+            {"name": "docs", "mode": "Shadow", "semantic": "Off", "message": "Off", "lookups": 7}
+        ],
+    },
 }
 TOO_MANY = object()
 _ODD: tuple[Any, ...] = (

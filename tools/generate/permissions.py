@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from fairstow.kube.permissions import (
+    CACHING,
     GATEWAY,
     PROGRAMS,
     ROLES,
@@ -45,6 +46,7 @@ def chart_file() -> str:
         },
         "scaling": [_rule(grant) for grant in SCALING.own],
         "spark": [_rule(grant) for grant in SPARK.own],
+        "caching": [_rule(grant) for grant in CACHING.own],
         "roles": [
             {
                 "name": role.name,
@@ -90,6 +92,8 @@ def page() -> str:
     lines += _rows(SCALING.own, "the pool's namespace")
     lines += ["", "## spark", "", SPARK.what, "", *_HEAD]
     lines += _rows(SPARK.own, "such a namespace")
+    lines += ["", "## caching", "", CACHING.what, "", *_HEAD]
+    lines += _rows(CACHING.own, "the cache's namespace")
     lines += [
         "",
         "## Roles for people",

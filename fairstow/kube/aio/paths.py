@@ -43,6 +43,7 @@ PLURALS = {
     ("fairstow.dev/v1alpha1", "SparkAdmission"): "sparkadmissions",
     ("sparkoperator.k8s.io/v1beta2", "SparkApplication"): "sparkapplications",
     ("sparkoperator.k8s.io/v1beta2", "ScheduledSparkApplication"): "scheduledsparkapplications",
+    ("fairstow.dev/v1alpha1", "SemanticCache"): "semanticcaches",
 }
 
 

@@ -1,0 +1,335 @@
+"""SemanticCache: which pods get a cache in front of their LLM requests, and what it may answer.
+
+Written by the application's or the engine's owner; read by the webhook, which puts the sidecar into
+pods, and by the cache controller, which configures the sidecars and reports on them.
+"""
+
+import re
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from fairstow.api.cache_parts import Category, CategoryName, CategoryStatus, Mode
+from fairstow.api.fields import (
+    BigCount,
+    Count,
+    DurationText,
+    Flag,
+    ObjectName,
+    Permille,
+    Timestamp,
+    duration,
+    duration_milliseconds,
+)
+from fairstow.api.model import Column, CustomResource, Model, Resource
+from fairstow.api.rules import Rule
+from fairstow.api.selectors import LabelSelector
+from fairstow.api.status import Conditions
+
+MOST_CATEGORIES = 64
+MOST_MISSED = 20
+"""Missed pods that a status names."""
+
+_URL = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[-A-Za-z0-9._~]+)*/v1/?$"
+_QUANTITY_CPU = r"^[0-9]{1,4}m?$"
+_QUANTITY_BYTES = r"^[1-9][0-9]{0,5}(Mi|Gi)$"
+
+
+def is_upstream(text: str) -> bool:
+    """Whether requests can be passed on to an address: http or https, without a password, /v1."""
+    return len(text) <= 512 and re.fullmatch(_URL, text) is not None
+
+
+class Header(Model):
+    """A header of requests whose values say the category."""
+
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=64,
+            pattern=r"^[A-Za-z0-9-]+$",
+            description="The header's name.",
+        ),
+    ]
+    mapping: Annotated[
+        dict[str, Annotated[CategoryName, Field(description="The category of a value.")]],
+        Field(max_length=64, description="Its values, and the category of each."),
+    ]
+
+
+class LoadBounds(Model):
+    """How slow the upstream is, by the 95th percentile of the time to its first byte."""
+
+    validations = (
+        Rule(
+            cel="duration(self.idle) < duration(self.overloaded)",
+            message="idle is less than overloaded",
+            holds=lambda self: (
+                duration_milliseconds(self.idle) < duration_milliseconds(self.overloaded)
+            ),
+        ),
+    )
+
+    idle: Annotated[
+        DurationText,
+        duration("idle", "1ms", "1h"),
+        Field(description="Up to here nothing is relaxed."),
+    ]
+    overloaded: Annotated[
+        DurationText,
+        duration("overloaded", "1ms", "1h"),
+        Field(description="From here on everything is relaxed as far as a category lets it."),
+    ]
+
+
+class SidecarResources(Model):
+    """What the sidecar asks for, and gets at most: a Guaranteed pod stays one."""
+
+    cpu: Annotated[
+        str, Field(max_length=16, pattern=_QUANTITY_CPU, description="Such as 500m or 1.")
+    ] = "500m"
+    memory: Annotated[
+        str,
+        Field(
+            max_length=16,
+            pattern=_QUANTITY_BYTES,
+            description="Such as 512Mi. The model takes 250Mi, 100,000 entries 200Mi more.",
+        ),
+    ] = "512Mi"
+    storage: Annotated[
+        str,
+        Field(
+            max_length=16,
+            pattern=_QUANTITY_BYTES,
+            description="Such as 1Gi: of the node's disk, for answers while the pod lives.",
+        ),
+    ] = "1Gi"
+
+
+class CaBundle(Model):
+    """Certificates in a ConfigMap of the cache's namespace."""
+
+    name: Annotated[ObjectName, Field(description="The ConfigMap's name.")]
+    key: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=253,
+            pattern=r"^[-._a-zA-Z0-9]+$",
+            description="The key of its data that holds the certificates, PEM.",
+        ),
+    ] = "ca.crt"
+
+
+class SemanticCacheSpec(Model):
+    """Which pods, what stands behind them, and what may be answered from memory."""
+
+    validations = (
+        Rule(
+            cel="size(self.selector.matchLabels) + size(self.selector.matchExpressions) > 0",
+            message="selector names at least one label: an empty one would take every pod",
+            holds=lambda self: bool(self.selector.match_labels or self.selector.match_expressions),
+        ),
+        Rule(
+            cel="self.placement == 'Client' || !(has(self.upstream) || has(self.upstreamCa))",
+            message="upstream and upstreamCa are for placement Client: in front of an engine, the "
+            "engine in the same pod is the upstream",
+            holds=lambda self: (
+                self.placement == "Client" or (self.upstream is None and self.upstream_ca is None)
+            ),
+        ),
+        Rule(
+            cel="self.placement == 'Server' ? has(self.enginePort) : !has(self.enginePort)",
+            message="enginePort is given with placement Server, and only then",
+            holds=lambda self: (self.placement == "Server") == (self.engine_port is not None),
+        ),
+        Rule(
+            cel="!has(self.header) || self.header.mapping.all(value, "
+            "self.categories.exists(each, each.name == self.header.mapping[value]))",
+            message="header.mapping names a category that isn't among categories",
+            holds=lambda self: (
+                self.header is None
+                or set(self.header.mapping.values()) <= {each.name for each in self.categories}
+            ),
+        ),
+        Rule(
+            cel="self.categories.all(each, self.categories.exists_one(other, "
+            "other.name == each.name))",
+            message="two categories have the same name",
+            holds=lambda self: len({each.name for each in self.categories}) == len(self.categories),
+        ),
+    )
+
+    mode: Annotated[
+        Mode,
+        Field(
+            description="Shadow: every request is passed on; answers are kept, and what would have "
+            "been answered by them is counted. Enforce: it is answered. Off: nothing is kept."
+        ),
+    ] = "Shadow"
+    selector: Annotated[
+        LabelSelector,
+        Field(
+            description="Labels of the pods that get the sidecar when they are created, in this "
+            "namespace, which has to be labelled fairstow.dev/cache=enabled."
+        ),
+    ]
+    placement: Annotated[
+        Literal["Client", "Server"],
+        Field(
+            description="Client: beside an application; OPENAI_BASE_URL leads it there. Server: "
+            "in front of an engine; the Service's targetPort has to be 8448, the sidecar's."
+        ),
+    ] = "Client"
+    upstream: Annotated[
+        Annotated[
+            str,
+            Field(max_length=512),
+            Rule(
+                cel=f"self.matches('{_URL}')",
+                message="upstream is an address that ends in /v1, without a password, such as "
+                "http://llama.chat.svc/v1",
+                holds=is_upstream,
+            ),
+        ]
+        | None,
+        Field(
+            description="The server that requests go to where a pod's containers don't set "
+            "OPENAI_BASE_URL themselves, such as http://llama.chat.svc/v1.",
+        ),
+    ] = None
+    upstream_ca: Annotated[
+        CaBundle | None,
+        Field(description="Checks the upstream's certificate. Left out: the image's authorities."),
+    ] = None
+    engine_port: Annotated[
+        Count | None,
+        Field(ge=1, le=65_535, description="Of placement Server: where the engine answers HTTP."),
+    ] = None
+    categories: Annotated[
+        tuple[Category, ...],
+        Field(
+            max_length=MOST_CATEGORIES,
+            description="Kinds of questions; what fits none belongs to the strictest.",
+        ),
+        Rule(
+            cel="size(self) > 0",
+            message="categories has at least one entry",
+            holds=lambda self: len(self) > 0,
+        ),
+    ] = (Category(name="default"),)
+    header: Annotated[Header | None, Field(description="A header that says the category.")] = None
+    load: Annotated[
+        LoadBounds | None,
+        Field(description="When the upstream counts as loaded. Left out: never."),
+    ] = None
+    lookup_deadline: Annotated[
+        DurationText,
+        duration("lookupDeadline", "1ms", "5s"),
+        Field(description="How long a request waits for a look-up before it is passed on."),
+    ] = "50ms"
+    most_entries: Annotated[
+        Count, Field(ge=1, le=10_000_000, description="Most entries of one sidecar.")
+    ] = 100_000
+    resources: Annotated[
+        SidecarResources, Field(description="Of each sidecar, requests and limits alike.")
+    ] = SidecarResources()
+    recreate_missed: Annotated[
+        Flag,
+        Field(
+            description="True: pods that were created without the sidecar are evicted, one at a "
+            "time and within disruption budgets, so that their controllers make them anew."
+        ),
+    ] = False
+
+
+class MissedPod(Model):
+    """A pod of the cache that runs without the sidecar."""
+
+    name: Annotated[ObjectName, Field(description="The pod.")]
+    reason: Annotated[str, Field(max_length=512, description="Why.")]
+
+
+class SemanticCacheStatus(Model):
+    """The cache as last observed, every few seconds at most."""
+
+    pods: Annotated[Count | None, Field(description="Pods that the selector takes.")] = None
+    injected: Annotated[Count | None, Field(description="Of those, with the sidecar.")] = None
+    missed: Annotated[
+        Count | None, Field(description="Of those, without it: their requests aren't cached.")
+    ] = None
+    missed_pods: Annotated[
+        tuple[MissedPod, ...],
+        Field(max_length=MOST_MISSED, description="The first of them by name, and why."),
+    ] = ()
+    answering: Annotated[Count | None, Field(description="Sidecars that told what they have.")] = (
+        None
+    )
+    entries: Annotated[Count | None, Field(description="Answers kept, in all sidecars.")] = None
+    requests: Annotated[
+        BigCount | None, Field(description="Requests since the sidecars started.")
+    ] = None
+    hit_permille: Annotated[
+        Permille | None,
+        Field(description="Of those, answered from memory, in thousandths."),
+    ] = None
+    hit_rate: Annotated[
+        str | None, Field(max_length=16, description="The same, to be read: 12.3%.")
+    ] = None
+    categories: Annotated[
+        tuple[CategoryStatus, ...],
+        Field(max_length=MOST_CATEGORIES, description="The categories, in the spec's order."),
+    ] = ()
+    recreated_at: Annotated[
+        Timestamp | None,
+        Field(description="When a missed pod was last evicted, RFC 3339."),
+    ] = None
+    conditions: Annotated[
+        Conditions,
+        Field(
+            description="Ready: new pods get the sidecar. Injected: all pods have it. Serving: "
+            "the sidecars answer, and see requests."
+        ),
+    ] = ()
+    observed_generation: Annotated[
+        BigCount | None, Field(description="The metadata.generation this status describes.")
+    ] = None
+
+
+class SemanticCache(CustomResource):
+    """A semantic cache in front of the LLM requests of some pods."""
+
+    validations = (
+        Rule(
+            cel="size(self.metadata.name) <= 50",
+            message="a cache's name has at most 50 characters, since other objects' names begin "
+            "with fairstow-cache- and it",
+            holds=lambda self: len(self.metadata.name) <= 50,
+        ),
+    )
+    resource: ClassVar[Resource] = Resource(
+        plural="semanticcaches",
+        short_name="scache",
+        scope="Namespaced",
+        columns=(
+            Column(name="Mode", path=".spec.mode"),
+            Column(name="Placement", path=".spec.placement"),
+            Column(name="Pods", path=".status.pods", type="integer"),
+            Column(name="Missed", path=".status.missed", type="integer"),
+            Column(name="Entries", path=".status.entries", type="integer"),
+            Column(name="Requests", path=".status.requests", type="integer"),
+            Column(name="Hits", path=".status.hitRate"),
+            Column(name="Ready", path=".status.conditions[?(@.type=='Ready')].status"),
+            Column(name="Serving", path=".status.conditions[?(@.type=='Serving')].status"),
+        ),
+    )
+
+    kind: Annotated[Literal["SemanticCache"], Field(description="SemanticCache.")] = "SemanticCache"
+    spec: Annotated[
+        SemanticCacheSpec, Field(description="Which pods, and what may be answered from memory.")
+    ]
+    status: Annotated[
+        SemanticCacheStatus | None,
+        Field(description="What the cache does now; written by Fairstow."),
+    ] = None

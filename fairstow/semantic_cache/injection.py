@@ -1,0 +1,286 @@
+"""What a new pod is given so that its LLM requests pass a semantic cache.
+
+Called by the webhook for new pods of namespaces that opted in. A pod that a SemanticCache selects
+gets a native sidecar: an init container that stays (restartPolicy Always, KEP-753), placed first,
+so that the pod's own init containers reach it, too. It passes requests on before model and store
+are ready, and its startup probe waits for no more than that.
+
+- Placement Client: it listens on loopback, OPENAI_BASE_URL of every container leads to it, and it
+  passes on to where that variable led before, else to `spec.upstream`: never to an address that a
+  request names. Whoever reaches the port is the pod's ServiceAccount, which is written here.
+- Placement Server: it listens on `PORT` of the pod and passes on to the engine's port. Callers are
+  told apart by their keys.
+
+Whatever can't be done surely isn't done: the pod runs as it is, is told why by a warning, and an
+annotation tells the controller. A pod is given a sidecar once, when it is created.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from fairstow.api import SemanticCache
+from fairstow.api.semantic_cache import is_upstream
+from fairstow.api.status import conditions_of, holds
+from fairstow.cluster.review import Json, Reply, Request, read_part
+from fairstow.cluster.selectors import selector, selects
+from fairstow.semantic_cache.sidecar_file import ADMIN_KEY, CONFIG_KEY, METRICS_KEY, holder
+
+SIDECAR = "fairstow-cache"
+"""The container's name."""
+PORT, ADMIN_PORT = 8448, 8449
+PORT_NAME, ADMIN_PORT_NAME = "semantic-cache", "cache-admin"
+INJECTED = "fairstow.dev/cache"
+"""Label of a pod: the SemanticCache that it was given a sidecar of."""
+REFUSED = "fairstow.dev/cache-refused"
+"""Annotation of a pod: why it wasn't."""
+READY = "Ready"
+"""The condition without which no pod is touched: configuration and tokens are there."""
+
+ADDRESS = "OPENAI_BASE_URL"
+OWN = f"http://127.0.0.1:{PORT}/v1"
+_UPSTREAM = "FAIRSTOW_CACHE_UPSTREAM"
+_CONFIG, _TOKENS, _DATA, _CA = "/cache/config", "/cache/tokens", "/cache/data", "/cache/ca"
+_GRACE_SECONDS = 5
+"""The pod's containers have ended before it is told to: nobody is left to ask."""
+_PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+_NO_PROXY = ("NO_PROXY", "no_proxy")
+_PASSED_ON = (*_PROXIES, *_NO_PROXY, "HTTPS_PROXY", "https_proxy")
+
+
+class UnfitError(Exception):
+    """Why a pod can't be given a sidecar."""
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    labels: Mapping[str, str] = {}
+    annotations: Mapping[str, str] = {}
+
+
+class _Port(msgspec.Struct, frozen=True, rename="camel"):
+    container_port: int = 0
+
+
+class _Variable(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    name: str
+    value: str = ""
+    value_from: Json | None = None
+
+
+class _Container(msgspec.Struct, frozen=True, rename="camel"):
+    name: str = ""
+    ports: tuple[_Port, ...] = ()
+    env: tuple[_Variable, ...] = ()
+    env_from: tuple[Json, ...] = ()
+
+    def variable(self, name: str) -> _Variable | None:
+        """Return what it sets; of several of a name the last one holds."""
+        return next((each for each in reversed(self.env) if each.name == name), None)
+
+
+class _System(msgspec.Struct, frozen=True):
+    name: str = "linux"
+
+
+class _Spec(msgspec.Struct, frozen=True, rename="camel"):
+    containers: tuple[_Container, ...] = ()
+    init_containers: tuple[_Container, ...] = ()
+    host_network: bool = False
+    service_account_name: str = ""
+    os: _System = _System()
+    volumes: tuple[Json, ...] | None = None
+
+
+def admit(request: Request, caches: Iterable[SemanticCache], image: str) -> Reply:
+    """Return the reply to the creation of a pod; it is never refused.
+
+    Args:
+        request: the review.
+        caches: all that are known.
+        image: of the sidecar.
+
+    Raises:
+        MalformedError: the review isn't what an API server sends.
+    """
+    meta = read_part(request.object, "metadata", _Metadata)
+    spec = read_part(request.object, "spec", _Spec)
+    cache = chosen(caches, request.namespace, meta.labels)
+    if cache is None or not spec.containers:
+        return Reply()
+    if any(each.name == SIDECAR for each in (*spec.init_containers, *spec.containers)):
+        return Reply()
+    name = cache.metadata.name
+    if not holds(conditions_of(cache), READY):
+        return Reply(warnings=(f"fairstow: no semantic cache: {name} isn't ready yet",))
+    try:
+        patch = _patch(cache, request.namespace, spec, image)
+    except UnfitError as error:
+        said = f"fairstow: no semantic cache for this pod: {error}"
+        noted = _set("annotations", meta.annotations, REFUSED, str(error))
+        return Reply(warnings=(said,), patch=(noted,))
+    return Reply(patch=(*patch, _set("labels", meta.labels, INJECTED, name)))
+
+
+def chosen(
+    caches: Iterable[SemanticCache], namespace: str, labels: Mapping[str, str]
+) -> SemanticCache | None:
+    """Return the cache of a pod, the first by name of those that select it; None: it has none."""
+    there = (each for each in caches if each.metadata.namespace == namespace)
+    wanted = (each for each in there if selects(selector(each.spec.selector), labels))
+    return min(wanted, key=lambda each: each.metadata.name, default=None)
+
+
+def _patch(cache: SemanticCache, namespace: str, spec: _Spec, image: str) -> list[Json]:
+    if spec.host_network:
+        raise UnfitError(f"with hostNetwork, port {PORT} would be its node's")
+    if spec.os.name != "linux":
+        raise UnfitError(f"the sidecar doesn't run on {spec.os.name}")
+    taken = {port.container_port for each in spec.containers for port in each.ports}
+    if busy := taken & {PORT, ADMIN_PORT}:
+        raise UnfitError(f"port {min(busy)} is the sidecar's")
+    everyone = (*spec.init_containers, *spec.containers)
+    patch: list[Json] = []
+    if cache.spec.placement == "Client":
+        upstream = _upstream(cache, everyone)
+        for kind, members in (
+            ("containers", spec.containers),
+            ("initContainers", spec.init_containers),
+        ):
+            for number, each in enumerate(members):
+                patch += _led(each, f"/spec/{kind}/{number}/env")
+    else:
+        upstream = _Variable(_UPSTREAM, f"http://127.0.0.1:{cache.spec.engine_port}")
+    sidecar = _sidecar(cache, namespace, spec, image, upstream)
+    patch += _added("/spec/initContainers", bool(spec.init_containers), "0", [sidecar])
+    return patch + _added("/spec/volumes", spec.volumes is not None, "-", _volumes(cache))
+
+
+def _upstream(cache: SemanticCache, containers: Iterable[_Container]) -> _Variable:
+    """Return where the sidecar passes requests on to: one place, whichever container asks."""
+    said = [found for each in containers if (found := each.variable(ADDRESS)) is not None]
+    if not said:
+        if cache.spec.upstream is None:
+            raise UnfitError(f"no container sets {ADDRESS}, and the cache has no spec.upstream")
+        return _Variable(_UPSTREAM, cache.spec.upstream)
+    first = said[0]
+    if any((each.value, each.value_from) != (first.value, first.value_from) for each in said):
+        raise UnfitError(f"its containers set {ADDRESS} differently")
+    if first.value_from is not None:
+        source = next(iter(first.value_from.values()), None)
+        if isinstance(source, dict) and source.get("optional"):
+            raise UnfitError(f"{ADDRESS} is optional, so that nobody knows where requests go")
+    elif first.value == OWN or not is_upstream(first.value):
+        raise UnfitError(f"{ADDRESS} is no address of a server that ends in /v1: {first.value!r}")
+    return msgspec.structs.replace(first, name=_UPSTREAM)
+
+
+def _led(container: _Container, at: str) -> list[Json]:
+    """Return what leads a container's requests to the sidecar, past its proxies."""
+    changed = {ADDRESS: _Variable(ADDRESS, OWN)}
+    if any(container.variable(name) for name in _PROXIES):
+        around = [found for name in _NO_PROXY if (found := container.variable(name))]
+        for each in around:
+            if each.value_from is not None:
+                raise UnfitError(f"{each.name} of container {container.name} can't be added to")
+            changed[each.name] = _Variable(each.name, f"{each.value},127.0.0.1")
+        if not around:
+            changed["NO_PROXY"] = _Variable("NO_PROXY", "127.0.0.1")
+    # Each in its place: variables may refer to those before them.
+    there = {each.name for each in container.env}
+    new = [each for name, each in changed.items() if name not in there]
+    env = [*new, *(changed.get(each.name, each) for each in container.env)]
+    return [{"op": "add", "path": at, "value": msgspec.to_builtins(env)}]
+
+
+def _sidecar(
+    cache: SemanticCache, namespace: str, spec: _Spec, image: str, upstream: _Variable
+) -> Json:
+    client = cache.spec.placement == "Client"
+    account = spec.service_account_name or "default"
+    asked = cache.spec.resources
+    size = {"cpu": asked.cpu, "memory": asked.memory, "ephemeral-storage": asked.storage}
+    healthy = {"httpGet": {"path": "/healthz", "port": ADMIN_PORT}, "timeoutSeconds": 5}
+    mounts = [
+        {"name": f"{SIDECAR}-config", "mountPath": _CONFIG, "readOnly": True},
+        {"name": f"{SIDECAR}-tokens", "mountPath": _TOKENS, "readOnly": True},
+        {"name": f"{SIDECAR}-data", "mountPath": _DATA},
+    ]
+    args = [
+        f"--upstream=$({_UPSTREAM})",
+        f"--config={_CONFIG}/{CONFIG_KEY}",
+        f"--data={_DATA}",
+        f"--listen={'127.0.0.1' if client else '0.0.0.0'}:{PORT}",  # noqa: S104 - the pod's
+        f"--admin-listen=0.0.0.0:{ADMIN_PORT}",
+        f"--admin-token-file={_TOKENS}/{ADMIN_KEY}",
+        f"--metrics-token-file={_TOKENS}/{METRICS_KEY}",
+        f"--grace={_GRACE_SECONDS}",
+    ]
+    if client:
+        args.append(f"--workload={namespace}/{account}")
+    if (ca := cache.spec.upstream_ca) is not None:
+        args.append(f"--ca-file={_CA}/{ca.key}")
+        mounts.append({"name": f"{SIDECAR}-ca", "mountPath": _CA, "readOnly": True})
+    ports = [{"name": ADMIN_PORT_NAME, "containerPort": ADMIN_PORT}]
+    if not client:
+        ports.append({"name": PORT_NAME, "containerPort": PORT})
+    return {
+        "name": SIDECAR,
+        "image": image,
+        "restartPolicy": "Always",
+        "command": ["python", "-m", "fairstow.cache_sidecar"],
+        "args": args,
+        "env": [
+            {"name": "TMPDIR", "value": _DATA},
+            *msgspec.to_builtins([upstream, *(_proxies(spec) if client else ())]),
+        ],
+        "ports": ports,
+        "startupProbe": healthy | {"periodSeconds": 1, "failureThreshold": 120},
+        "livenessProbe": healthy | {"periodSeconds": 10},
+        "resources": {"requests": size, "limits": size},
+        "volumeMounts": mounts,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+
+
+def _proxies(spec: _Spec) -> Iterable[_Variable]:
+    """Yield the proxies that the first container with any uses."""
+    for each in spec.containers:
+        found = [said for name in _PASSED_ON if (said := each.variable(name)) is not None]
+        if found:
+            return found
+    return ()
+
+
+def _volumes(cache: SemanticCache) -> list[Json]:
+    name = holder(cache.metadata.name)
+    # The sidecar isn't root, the files are, and the pod's fsGroup isn't ours to set.
+    secret = {"secretName": name, "defaultMode": 0o444}
+    volumes: list[Json] = [
+        {"name": f"{SIDECAR}-config", "configMap": {"name": name}},
+        {"name": f"{SIDECAR}-tokens", "secret": secret},
+        {"name": f"{SIDECAR}-data", "emptyDir": {"sizeLimit": cache.spec.resources.storage}},
+    ]
+    if (ca := cache.spec.upstream_ca) is not None:
+        volumes.append({"name": f"{SIDECAR}-ca", "configMap": {"name": ca.name}})
+    return volumes
+
+
+def _added(at: str, there: bool, where: str, values: list[Json]) -> list[Json]:
+    """Return what adds to a list that may not be there yet."""
+    if not there:
+        return [{"op": "add", "path": at, "value": values}]
+    return [{"op": "add", "path": f"{at}/{where}", "value": each} for each in values]
+
+
+def _set(kind: str, there: Mapping[str, str], key: str, value: str) -> Json:
+    return {"op": "add", "path": f"/metadata/{kind}", "value": {**there, key: value}}

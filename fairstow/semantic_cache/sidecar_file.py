@@ -1,0 +1,66 @@
+"""What a SemanticCache becomes for its sidecars: their file, and the names of what holds it.
+
+Called by the cache controller, which writes it, and by `injection`, which mounts it. The file is
+read by fairstow/cache_sidecar/configuration.py.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fairstow.api import Category, SemanticCache
+from fairstow.api.fields import duration_milliseconds
+
+CONFIG_KEY, ADMIN_KEY, METRICS_KEY = "cache.yaml", "admin", "metrics"
+"""Of the ConfigMap, and of the Secret: the admin port's token, and what is enough to read from it
+how much is cached, but not what."""
+
+
+def holder(name: str) -> str:
+    """Return what a cache's ConfigMap and Secret are called."""
+    return f"fairstow-cache-{name}"
+
+
+def sidecar_file(cache: SemanticCache) -> str:
+    """Return the file, as JSON, which is YAML."""
+    spec = cache.spec
+    said: dict[str, Any] = {
+        "mode": spec.mode,
+        "categories": [_category(each) for each in spec.categories],
+        "lookupDeadlineSeconds": _seconds(spec.lookup_deadline),
+        "mostEntries": spec.most_entries,
+    }
+    if spec.header is not None:
+        said["header"] = {"name": spec.header.name, "mapping": spec.header.mapping}
+    if spec.load is not None:
+        said["load"] = {
+            "idleSeconds": _seconds(spec.load.idle),
+            "overloadedSeconds": _seconds(spec.load.overloaded),
+        }
+    return json.dumps(said, indent=1, sort_keys=True) + "\n"
+
+
+def _category(category: Category) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "name": category.name,
+        "caching": category.caching,
+        "thresholdPermille": category.threshold_permille,
+        "floorPermille": category.floor_permille,
+        "ttlSeconds": _seconds(category.ttl),
+        "ttlMaxSeconds": _seconds(category.ttl_max),
+        "quotaEntries": category.quota_entries,
+        "priority": category.priority,
+        "keywords": list(category.keywords),
+        "code": category.code,
+        "adaptation": {
+            "maxRelaxPermille": category.adaptation.max_relax_permille,
+            "ttlFactorMax": category.adaptation.ttl_factor_max,
+        },
+        "calibrationSigned": category.calibration_signed,
+    }
+    return said if category.mode is None else said | {"mode": category.mode}
+
+
+def _seconds(text: str) -> float:
+    return duration_milliseconds(text) / 1_000
