@@ -1,0 +1,94 @@
+"""What UWFQ is compared with: FIFO, Spark's FAIR by job and by user, due dates.
+
+    FIFO   order of arrival
+    Fair   fewest running tasks first (Spark's FAIR with a pool for each job)
+    UJF    fewest running tasks of the user for its weight, then of the job (a pool for each user);
+           what published work calls user-job fairness, and the yardstick of its violations
+    EDD    earliest due date: arrival + L·W/(R·w), what the user's share would take if it had
+           nothing else, W the weights of users with unfinished jobs at the arrival
+
+Ties go to who arrived first. Spark's FAIR breaks them by the pool's name instead, so with fewer
+free cores than pools the last name starves; that isn't copied here.
+"""
+
+from __future__ import annotations
+
+from fairstow.spark.fair_queueing import Job
+from fairstow.spark.policies.protocols import Load, Rank
+
+
+class _Remembering:
+    """Jobs that aren't over: their number, and their user's weight."""
+
+    by_load = False
+
+    def __init__(self) -> None:
+        self._arrived = 0
+        self._jobs: dict[str, tuple[int, Job]] = {}
+        self._weights: dict[str, float] = {}
+
+    def arrive(self, now: float, job: Job, weight: float) -> None:
+        del now
+        self._arrived += 1
+        self._jobs[job.id] = self._arrived, job
+        self._weights[job.user] = weight
+
+    def served(self, now: float, job_id: str, core_s: float) -> bool:
+        del now, job_id, core_s
+        return False
+
+    def finish(self, now: float, job_id: str, core_s: float) -> None:
+        del now, core_s
+        del self._jobs[job_id]
+
+
+class Fifo(_Remembering):
+    """Order of arrival."""
+
+    def rank(self, job_id: str, load: Load) -> Rank:
+        """Rank by arrival."""
+        del load
+        return (self._jobs[job_id][0],)
+
+
+class Fair(_Remembering):
+    """Equal numbers of running tasks for all jobs."""
+
+    by_load = True
+
+    def rank(self, job_id: str, load: Load) -> Rank:
+        """Rank by running tasks."""
+        return load.of_job.get(job_id, 0), self._jobs[job_id][0]
+
+
+class UserJobFair(_Remembering):
+    """Running tasks by users' weights, equal for a user's jobs."""
+
+    by_load = True
+
+    def rank(self, job_id: str, load: Load) -> Rank:
+        """Rank by the user's running tasks, then by the job's."""
+        number, job = self._jobs[job_id]
+        of_user = load.of_user.get(job.user, 0) / self._weights[job.user]
+        return of_user, load.of_job.get(job_id, 0), number
+
+
+class DueDate(_Remembering):
+    """Earliest due date."""
+
+    def __init__(self, cores: float) -> None:
+        super().__init__()
+        self._cores = cores
+        self._due: dict[str, float] = {}
+
+    def arrive(self, now: float, job: Job, weight: float) -> None:
+        """Fix the job's due date."""
+        super().arrive(now, job, weight)
+        users = {known.user for _, known in self._jobs.values()}
+        weights = sum(self._weights[user] for user in users)
+        self._due[job.id] = now + job.work * weights / (self._cores * weight)
+
+    def rank(self, job_id: str, load: Load) -> Rank:
+        """Rank by due date."""
+        del load
+        return self._due[job_id], self._jobs[job_id][0]

@@ -1,0 +1,1 @@
+"""A cluster's cores, jobs, stages and tasks in simulated time, under any policy."""

@@ -1,0 +1,151 @@
+"""Tasks on cores: what `simulate spark` and the benchmarks play.
+
+R cores that are alike (of executors that are there for all the time). A job's stages run one after
+the other, a stage's tasks side by side; a task holds one core and is never preempted. At any moment
+a free core goes to the first waiting task of the job that the policy ranks first, so none idles
+while a task waits. The policy is told what jobs got at every end of a task. Not modelled: data
+locality, executors that come and go, the driver's delays, and Spark's rounds of offers.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fairstow.spark.fair_queueing import Job
+from fairstow.spark.policies import Load, Policy
+from fairstow.spark.workload import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A task on a core."""
+
+    job: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What happened. Attributes: starts, ends: seconds by job; spans: if they were asked for."""
+
+    starts: dict[str, float]
+    ends: dict[str, float]
+    spans: list[Span]
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A job that has arrived. Attributes: waiting: tasks of this stage, the next one last."""
+
+    work: Work
+    waiting: list[float] = field(default_factory=list)
+    stage: int = -1
+    running: int = 0
+    served: float = 0.0
+
+    def begin_stage(self) -> bool:
+        """Go on to the next stage that has tasks; False if there is none."""
+        while self.stage + 1 < len(self.work.stages):
+            self.stage += 1
+            self.waiting = list(reversed(self.work.stages[self.stage]))
+            if self.waiting:
+                return True
+        return False
+
+
+class Simulation:
+    """One run."""
+
+    def __init__(
+        self, works: Iterable[Work], cores: int, policy: Policy, *, spans: bool = False
+    ) -> None:
+        self._coming = sorted(works, key=lambda work: work.submit)
+        self._free = cores
+        self._policy = policy
+        self._keep = spans
+        self._ready: list[_Running] = []
+        self._sorted = True
+        self._tasks: list[tuple[float, int, float, _Running]] = []
+        self._begun = 0
+        self._of_job: dict[str, int] = {}
+        self._of_user: dict[str, int] = {}
+        self._load = Load(self._of_job, self._of_user)
+        self._result = Result({}, {}, [])
+
+    def run(self) -> Result:
+        """Play it to its end."""
+        at, coming = 0, self._coming
+        while self._tasks or at < len(coming):
+            if self._tasks and (at == len(coming) or self._tasks[0][0] <= coming[at].submit):
+                now = self._tasks[0][0]
+            else:
+                now = coming[at].submit
+            while self._tasks and self._tasks[0][0] <= now:
+                self._end(now)
+            while at < len(coming) and coming[at].submit <= now:
+                self._arrive(now, coming[at])
+                at += 1
+            self._dispatch(now)
+        return self._result
+
+    def _arrive(self, now: float, work: Work) -> None:
+        self._policy.arrive(now, Job(work.id, work.user, work.core_s * work.declared), work.weight)
+        job = _Running(work)
+        if job.begin_stage():
+            self._ready.append(job)
+        else:
+            self._over(now, job)
+        self._sorted = False
+
+    def _end(self, now: float) -> None:
+        _, _, took, job = heapq.heappop(self._tasks)
+        self._free += 1
+        job.running -= 1
+        job.served += took
+        self._of_job[job.work.id] -= 1
+        self._of_user[job.work.user] -= 1
+        if self._policy.served(now, job.work.id, job.served):
+            self._sorted = False
+        if not job.running and not job.waiting:
+            if job.begin_stage():
+                self._ready.append(job)
+            else:
+                self._over(now, job)
+            self._sorted = False
+
+    def _over(self, now: float, job: _Running) -> None:
+        self._policy.finish(now, job.work.id, job.served)
+        self._of_job.pop(job.work.id, None)
+        self._result.starts.setdefault(job.work.id, now)
+        self._result.ends[job.work.id] = now
+
+    def _dispatch(self, now: float) -> None:
+        while self._free and self._ready:
+            job = self._first()
+            self._start(now, job)
+            if not job.waiting:
+                self._ready.remove(job)
+
+    def _first(self) -> _Running:
+        rank, load = self._policy.rank, self._load
+        if self._policy.by_load:
+            return min(self._ready, key=lambda job: rank(job.work.id, load))
+        if not self._sorted:
+            self._ready.sort(key=lambda job: rank(job.work.id, load))
+            self._sorted = True
+        return self._ready[0]
+
+    def _start(self, now: float, job: _Running) -> None:
+        took, name, user = job.waiting.pop(), job.work.id, job.work.user
+        self._free -= 1
+        self._begun += 1
+        job.running += 1
+        self._of_job[name] = self._of_job.get(name, 0) + 1
+        self._of_user[user] = self._of_user.get(user, 0) + 1
+        self._result.starts.setdefault(name, now)
+        heapq.heappush(self._tasks, (now + took, self._begun, took, job))
+        if self._keep:
+            self._result.spans.append(Span(name, now, now + took))
