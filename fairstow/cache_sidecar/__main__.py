@@ -16,13 +16,16 @@ from pathlib import Path
 import uvloop
 
 from fairstow.cache_sidecar import configuration
+from fairstow.cache_sidecar.remembering import Where
 from fairstow.cache_sidecar.service import Settings, serve
+from fairstow.cache_sidecar.stores.connection import Address, check
+from fairstow.cache_sidecar.stores.records import Seal, read_keys
 from fairstow.cache_sidecar.upstream import base
 from fairstow.cluster.errors import InputError
 from fairstow.kube.aio.tasks import stop_signal
 from fairstow.kube.flags import LOG_LEVELS, address, seconds
 from fairstow.kube.logs import log_json
-from fairstow.semantic_cache.identity import Workload
+from fairstow.semantic_cache.identity import Workload, namespace
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,12 +74,37 @@ def _settings(options: argparse.Namespace) -> Settings:
         listen=options.listen,
         admin=options.admin_listen,
         config=options.config,
-        data=options.data,
+        where=_where(options, workload),
         workload=workload,
         ca=str(options.ca_file) if options.ca_file else None,
         admin_token=_token(options.admin_token_file),
         metrics_token=_token(options.metrics_token_file),
         grace=options.grace,
+    )
+
+
+def _where(options: argparse.Namespace, workload: Workload | None) -> Where:
+    redis = None
+    if options.store is not None:
+        if options.data is not None:
+            raise InputError("--data", "answers go to --store", "Leave one of them out.")
+        redis = Address(
+            url=options.store,
+            user=options.store_user,
+            password=options.store_password_file,
+            ca=options.store_ca_file,
+            certificate=options.store_certificate_file,
+            key=options.store_key_file,
+        )
+        check(redis)
+    # Workloads don't read each other's questions, even where they share a prefix.
+    mine = namespace(workload, {}) if workload is not None else None
+    keys = read_keys(options.encryption_keys_file) if options.encryption_keys_file else None
+    return Where(
+        folder=options.data,
+        redis=redis,
+        prefix=f"{options.store_prefix}:{mine[:32] if mine else 'shared'}",
+        seal=Seal(keys),
     )
 
 
@@ -113,6 +141,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--upstream", required=True, metavar="URL", help="the one server that requests go to")
     add("--config", type=Path, required=True, metavar="FILE", help="categories; docs/cache.md")
     add("--data", type=Path, metavar="FOLDER", help="keeps answers over restarts; else in memory")
+    add("--store", metavar="URL", help="answers go to Redis, shared with other sidecars")
+    add("--store-user", metavar="NAME", help="of Redis' access control list")
+    add("--store-password-file", type=Path, metavar="FILE", help="read at every connection")
+    add("--store-ca-file", type=Path, metavar="FILE", help="checks Redis' certificate")
+    add("--store-certificate-file", type=Path, metavar="FILE", help="shown to Redis")
+    add("--store-key-file", type=Path, metavar="FILE", help="of that certificate")
+    add("--store-prefix", default="fairstow-cache", metavar="TEXT", help="of the keys of one cache")
+    add("--encryption-keys-file", type=Path, metavar="FILE", help="lines of ID:KEY, 32 bytes each")
     add("--listen", type=address, default="127.0.0.1:8090", metavar="HOST:PORT", help="clients")
     add("--admin-listen", type=address, default="127.0.0.1:8091", metavar="HOST:PORT")
     add("--admin-token-file", type=Path, metavar="FILE", help="what the admin port asks for")

@@ -20,6 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from fairstow.cache_sidecar import answers, metrics
 from fairstow.cache_sidecar.app import CACHED, Sidecar
 from fairstow.cache_sidecar.memory import Memory
+from fairstow.cache_sidecar.stores.records import StoreError
 from fairstow.semantic_cache import economics
 from fairstow.semantic_cache.decision import Verdict
 from fairstow.web.errors import ApiError
@@ -106,6 +107,8 @@ class Admin:
             await self._answer(exchange)
         except ApiError as error:
             await exchange.fail(error)
+        except StoreError as error:
+            await exchange.fail(ApiError(503, f"The store can't be had: {error}", retry_after=1))
         except ClientLeftError:
             pass
         finally:

@@ -21,13 +21,18 @@ _REFUSED = frozenset({401, 403})
 
 
 class Callers:
-    """Args: workload: the one caller; None: each that shows a key. secret: of the HMAC."""
+    """See the module.
+
+    Args:
+        workload: the one caller; None: each that shows a key.
+        secret: of the HMAC; replaced before the cache is ready where sidecars share one.
+    """
 
     def __init__(
         self, workload: Workload | None, secret: bytes, clock: Callable[[], float]
     ) -> None:
         self._workload = workload
-        self._secret = secret
+        self.secret = secret
         self._clock = clock
         self._accepted: OrderedDict[Key, float] = OrderedDict()
 
@@ -41,7 +46,7 @@ class Callers:
         lines = sorted(
             name + b":" + str(len(value)).encode() + b":" + value for name, value in shown
         )
-        return Key.of(b"\n".join(lines).decode("latin-1"), self._secret)
+        return Key.of(b"\n".join(lines).decode("latin-1"), self.secret)
 
     def trusted(self, caller: Caller) -> bool:
         """Whether the upstream would let this caller in, as far as is known."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -24,7 +24,7 @@ from fairstow.cache_sidecar.configuration import Rules
 from fairstow.cache_sidecar.embedding import MODEL, Vector
 from fairstow.cache_sidecar.index import Index
 from fairstow.cache_sidecar.measured import Measured
-from fairstow.cache_sidecar.stores.records import Head
+from fairstow.cache_sidecar.stores.records import Head, StoreError
 from fairstow.cache_sidecar.vectors import NoVectorsError, Vectors
 from fairstow.semantic_cache import economics
 from fairstow.semantic_cache.decision import (
@@ -42,12 +42,14 @@ from fairstow.semantic_cache.thresholds import jittered
 from fairstow.serving.requests import Endpoint
 
 _MOST_KEEPING = 256
+_SLACK = 16
+"""Entries over a quota that may come from others, whose own evictions are on their way."""
 
 log = structlog.get_logger(__name__)
 
 
 class Store(Protocol):
-    """Where answers are kept."""
+    """Where answers are kept. What it can't do raises StoreError."""
 
     async def answer(self, entry: str) -> Answer | None:
         """Return an entry's answer, None if there is none."""
@@ -57,8 +59,12 @@ class Store(Protocol):
         """Keep an entry in place of one with its id."""
         ...
 
-    async def delete(self, entries: list[str]) -> None:
-        """Drop entries."""
+    async def delete(self, entries: Sequence[str], *, purged: bool = False) -> None:
+        """Drop entries; purged: by an owner, who means those that are just being kept, too."""
+        ...
+
+    async def expired(self, entries: Sequence[str]) -> None:
+        """Drop entries whose time is over."""
         ...
 
 
@@ -120,6 +126,8 @@ class Memory:
                 found = await self._look_up(asked)
         except TimeoutError:
             found = self._open(asked, "deadline", "the look-up took too long")
+        except StoreError as error:
+            found = self._open(asked, "store", str(error))
         except Exception:
             log.exception("a look-up failed")
             found = self._open(asked, "fault", "the look-up failed")
@@ -147,18 +155,36 @@ class Memory:
 
     async def remove(self, entries: list[str], why: str) -> int:
         """Remove entries from memory and store; return how many there were."""
-        self._epoch += 1  # what is being kept meanwhile may be among what was meant
+        self._epoch += why == "purged"  # what is being kept meanwhile may be among what was meant
         found = sum(self.index.remove(entry) for entry in entries)
         metrics.GONE.labels(why).inc(found)
-        await self._store.delete(entries)
+        await self._store.delete(entries, purged=why == "purged")
         return found
+
+    def learned(self, head: Head) -> None:
+        """Another sidecar has kept an entry; what is one too many goes from here only."""
+        spec, policy = self.rules.specs.get(head.category), self.rules.policies.get(head.category)
+        if spec is None or policy is None or head.expires <= self._now():
+            return
+        self.index.put(
+            head,
+            priority=spec.priority,
+            quota=spec.quota_entries + _SLACK,
+            threshold=policy.threshold,
+        )
+
+    def forgotten(self, entries: list[str], *, purged: bool) -> None:
+        """Another sidecar has dropped entries."""
+        self._epoch += purged
+        for entry in entries:
+            self.index.remove(entry)
 
     async def expire(self) -> None:
         """Remove what has expired."""
         gone = self.index.expired(self._now())
         if gone:
             metrics.GONE.labels("expired").inc(len(gone))
-            await self._store.delete(gone)
+            await self._store.expired(gone)
 
     async def _look_up(self, asked: Asked) -> Found:
         exact = self._exact(asked)
@@ -178,8 +204,8 @@ class Memory:
             answer = await self._store.answer(entry)
         row = self.index.rows.get(entry)
         if answer is None or row is None or not forms(answer) & asked.form:
-            await self.remove([entry], "damaged")
-            return self._open(asked, "damaged", "the entry's answer is gone or damaged")
+            await self.remove([entry], "lost")
+            return self._open(asked, "lost", "the entry's answer is gone or damaged")
         row.hits += 1
         return Found(verdict, answer)
 

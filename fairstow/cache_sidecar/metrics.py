@@ -35,7 +35,7 @@ NOT_STORED = Counter(
 )
 GONE = Counter(
     "fairstow_cache_removed_total",
-    "Entries that were removed: expired, evicted, purged, complained, damaged.",
+    "Entries that were removed: expired, evicted, purged, complained, lost.",
     ["reason"],
     registry=REGISTRY,
 )

@@ -18,6 +18,7 @@ import yaml
 from aiohttp import web
 
 from fairstow.cache_sidecar.embedding import DIMENSION, Vector
+from fairstow.cache_sidecar.remembering import Where
 from fairstow.cache_sidecar.service import Ports, Settings, serve
 from fairstow.kube.flags import Address
 from fairstow.semantic_cache.identity import Workload
@@ -109,6 +110,7 @@ class Site:
         config: Mapping[str, Any] | None = None,
         workload: Workload | None = WORKLOAD,
         data: bool = False,
+        where: Where | None = None,
         url: str | None = None,
         ready: bool = True,
         **more: Any,
@@ -124,7 +126,7 @@ class Site:
             listen=LOCAL,
             admin=LOCAL,
             config=path,
-            data=self.folder / "data" if data else None,
+            where=where or Where(folder=self.folder / "data" if data else None),
             workload=workload,
             grace=2.0,
             **more,

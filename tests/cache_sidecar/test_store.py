@@ -34,6 +34,7 @@ from tests.cache_sidecar.test_index import VECTORS, head
 RULES = configuration.parse(
     "{mode: Enforce, categories: [{name: default, calibrationSigned: true}]}", "test"
 )
+FULL = pytest.mark.full
 WRITER = """
 import asyncio, sys
 from pathlib import Path
@@ -105,28 +106,28 @@ async def with_vectors(site: Site, test: Any) -> None:
         site.vectors.close()
 
 
-def test_killed_while_writing_nothing_is_torn(tmp_path: Path) -> None:
-    for delay in (0.05, 0.13):
-        command = [sys.executable, "-c", WRITER, str(tmp_path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
-            assert writer.stdout is not None
-            writer.stdout.readline()
-            time.sleep(delay)
-            writer.send_signal(signal.SIGKILL)
-            told = [int(line) for line in writer.stdout if line.endswith("\n")]
-        store = SqliteStore(tmp_path)
-        kept = {each.id: each for each in store.heads()}
-        assert told
-        for number in (told[0], told[-1]):
-            expected = head(f"entry {number}", VECTORS[number % 100])
-            assert kept[expected.id] == expected
+@pytest.mark.parametrize("delay", [0.1, *(pytest.param(0.05 * n, marks=FULL) for n in range(1, 5))])
+def test_killed_while_writing_nothing_is_torn(tmp_path: Path, delay: float) -> None:
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(delay)
+        writer.send_signal(signal.SIGKILL)
+        told = [int(line) for line in writer.stdout if line.endswith("\n")]
+    store = SqliteStore(tmp_path)
+    kept = {each.id: each for each in store.heads()}
+    assert told
+    for number in (told[0], told[-1]):
+        expected = head(f"entry {number}", VECTORS[number % 100])
+        assert kept[expected.id] == expected
 
-        async def check(store: SqliteStore = store, ids: tuple[str, ...] = tuple(kept)) -> None:
-            for entry in ids[-20:]:
-                assert await store.answer(entry) is not None
-            await store.close()
+    async def check() -> None:
+        for entry in list(kept)[-20:]:
+            assert await store.answer(entry) is not None
+        await store.close()
 
-        asyncio.run(check())
+    asyncio.run(check())
 
 
 ASKS = st.lists(
@@ -195,7 +196,7 @@ def test_store_that_faults_costs_hits_only(fault: str) -> None:
             if self.wrong:
                 raise OSError("no space left on device")
 
-        async def delete(self, _: Any) -> None:
+        async def delete(self, *_: Any, **__: Any) -> None:
             return
 
         async def answer(self, _: str) -> Answer | None:
@@ -231,7 +232,7 @@ def test_purge_wins_over_what_is_just_being_kept() -> None:
             await self.gate.wait()
             self.rows.add(added.id)
 
-        async def delete(self, entries: list[str]) -> None:
+        async def delete(self, entries: list[str], **_: Any) -> None:
             self.rows -= set(entries)
 
         async def answer(self, _: str) -> Answer | None:

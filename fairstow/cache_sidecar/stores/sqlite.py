@@ -12,7 +12,7 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import structlog
 
 from fairstow.cache_sidecar.answers import Answer
-from fairstow.cache_sidecar.stores.records import Head, seal, unseal
+from fairstow.cache_sidecar.stores.records import Head, Seal, StoreError
 from fairstow.cluster.errors import InputError
 
 _VERSION = 1
@@ -41,7 +41,8 @@ log = structlog.get_logger(__name__)
 class SqliteStore:
     """Args: folder: of the file; None keeps everything in memory. Raises InputError, OSError."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, seal: Seal | None = None) -> None:
+        self._seal = seal or Seal()
         self._lock = _lock(folder) if folder else None
         self._path = str(folder / "cache.db") if folder else ":memory:"
         self._waiting = 0
@@ -54,7 +55,7 @@ class SqliteStore:
         while found := self._thread.submit(self._heads, after).result():
             damaged = []
             for entry, sealed in found:
-                head = unseal(entry, sealed, Head)
+                head = self._seal.open(entry, sealed, Head)
                 if head is None:
                     damaged.append(entry)
                 else:
@@ -65,19 +66,22 @@ class SqliteStore:
                 self._thread.submit(self._delete, damaged).result()
 
     async def answer(self, entry: str) -> Answer | None:
-        """Return an entry's answer, None if it is gone or damaged. Raises sqlite3.Error."""
+        """Return an entry's answer, None if it is gone or damaged. Raises StoreError."""
         sealed = await self._run(lambda: self._answer(entry))
-        return None if sealed is None else unseal(entry, sealed, Answer)
+        return None if sealed is None else self._seal.open(entry, sealed, Answer)
 
     async def put(self, head: Head, answer: Answer) -> None:
-        """Keep an entry in place of one with its id. Raises sqlite3.Error."""
-        sealed = (seal(head.id, head), seal(head.id, answer))
+        """Keep an entry in place of one with its id. Raises StoreError."""
+        sealed = (self._seal.close(head.id, head), self._seal.close(head.id, answer))
         await self._run(lambda: self._put(head.id, *sealed))
 
-    async def delete(self, entries: Iterable[str]) -> None:
-        """Drop entries; those that aren't there are no error. Raises sqlite3.Error."""
-        gone = list(entries)
-        await self._run(lambda: self._delete(gone))
+    async def delete(self, entries: Sequence[str], *, purged: bool = False) -> None:  # noqa: ARG002
+        """Drop entries; those that aren't there are no error. Raises StoreError."""
+        await self._run(lambda: self._delete(entries))
+
+    async def expired(self, entries: Sequence[str]) -> None:
+        """Drop entries whose time is over. Raises StoreError."""
+        await self.delete(entries)
 
     async def close(self) -> None:
         """Write what waits, and close the file."""
@@ -88,11 +92,14 @@ class SqliteStore:
 
     async def _run(self, work: Callable[[], Result]) -> Result:
         if self._waiting >= MOST_WAITING:
-            raise OSError("the disk is too slow: too much waits for it")
+            raise StoreError("the disk is too slow: too much waits for it")
         self._waiting += 1
         done = asyncio.get_running_loop().run_in_executor(self._thread, work)
         done.add_done_callback(self._went)
-        return await asyncio.shield(done)
+        try:
+            return await asyncio.shield(done)
+        except sqlite3.Error as error:
+            raise StoreError(str(error)) from error
 
     def _went(self, done: asyncio.Future[Any]) -> None:
         self._waiting -= 1

@@ -1,0 +1,212 @@
+"""Answers in Redis, shared by the sidecars of one cache, and how they learn of each other's.
+
+    PREFIX:answer:ID    an answer, sealed; set with its expiry in one command, so never half of one
+    PREFIX:log          a stream of heads that were put and ids that are gone; trimmed
+    PREFIX:secret       what the names of callers are made with
+
+Each sidecar keeps its own index of vectors: it reads the log once at its start, then as it grows.
+The log may lose its oldest part, or all of it: then fewer entries are found. What was removed is
+safe all the same, since its answer is gone. A server that is down or slow is left alone for
+`ALONE` seconds, so that look-ups don't wait for it one after the other. Called by `memory`,
+`service`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import structlog
+from redis.exceptions import RedisError, ResponseError
+
+from fairstow.cache_sidecar.answers import Answer
+from fairstow.cache_sidecar.stores.connection import Client
+from fairstow.cache_sidecar.stores.records import Head, Seal, StoreError
+
+ALONE = 1.0
+"""Seconds."""
+SLOW = 0.25
+_AT_REST = 2.0
+"""Seconds: how long a look-up's command may take, and one that nobody waits for."""
+MOST_WAITING = 256
+_PART = 500
+_BLOCK = 500
+"""Milliseconds that a read of the log waits; less than the client's time-out."""
+_FIRST = "0-0"
+
+Result = TypeVar("Result")
+
+log = structlog.get_logger(__name__)
+
+
+class Follower(Protocol):
+    """Who is told what other sidecars did."""
+
+    def learned(self, head: Head) -> None:
+        """An entry was put."""
+        ...
+
+    def forgotten(self, entries: list[str], *, purged: bool) -> None:
+        """Entries are gone."""
+        ...
+
+
+class RedisStore:
+    """See the module. Args: most: entries, after which the log's oldest are dropped."""
+
+    def __init__(
+        self,
+        client: Client,
+        seal: Seal,
+        prefix: str,
+        *,
+        most: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._seal = seal
+        self._prefix = prefix
+        self._log = f"{prefix}:log"
+        self._most = most
+        self._clock = clock
+        self._me = secrets.token_hex(8).encode()
+        self._after = _FIRST
+        self._alone_until = float("-inf")
+        self._running: set[asyncio.Future[Any]] = set()
+        self._secret = b""
+
+    async def secret(self) -> bytes:
+        """Return what all sidecars make the names of callers with. Raises StoreError."""
+        name = f"{self._prefix}:secret"
+        made = self._secret or secrets.token_bytes(32)
+        sealed = self._seal.shut(b"secret", made)
+        await self._run(lambda: self._client.set(name, sealed, nx=True))
+        found = await self._run(lambda: self._client.get(name))
+        opened = None if found is None else self._seal.opened(b"secret", found)
+        if opened is None or len(opened) != 32:
+            raise StoreError(f"{name} can't be opened: another key, or not ours")
+        self._secret = opened
+        return opened
+
+    async def heads(self) -> list[Head]:
+        """Return what is kept now; `follow` tells what comes after. Raises StoreError."""
+        found: dict[str, Head] = {}
+        self._after = _FIRST
+        while events := await self._run(self._next):
+            for at, event in events:
+                self._after = at.decode()
+                if (head := self._put_of(event)) is not None:
+                    found[head.id] = head
+                for entry in _gone_of(event):
+                    found.pop(entry, None)
+        return list(found.values())
+
+    async def answer(self, entry: str) -> Answer | None:
+        """Return an entry's answer, None if it is gone or damaged. Raises StoreError."""
+        sealed = await self._run(lambda: self._client.get(self._at(entry)))
+        return None if sealed is None else self._seal.open(entry, sealed, Answer)
+
+    async def put(self, head: Head, answer: Answer) -> None:
+        """Keep an entry in place of one with its id, and tell the others. Raises StoreError."""
+        sealed = self._seal.close(head.id, answer)
+        ends = int(head.expires * 1_000)
+        await self._run(lambda: self._client.set(self._at(head.id), sealed, pxat=ends))
+        await self._tell({"put": self._seal.close(head.id, head), "id": head.id})
+
+    async def delete(self, entries: Sequence[str], *, purged: bool = False) -> None:
+        """Drop entries, and tell the others. Raises StoreError."""
+        for start in range(0, len(entries), _PART):
+            part = entries[start : start + _PART]
+            await self._run(lambda part=part: self._unlink(part), slow=_AT_REST)  # type: ignore[misc]
+            await self._tell({"gone": " ".join(part), "purged": int(purged)})
+
+    async def expired(self, entries: Sequence[str]) -> None:
+        """Do nothing: Redis drops them by itself, and every sidecar knows when."""
+
+    async def follow(self, follower: Follower) -> None:
+        """Tell what other sidecars do, until cancelled."""
+        while True:
+            try:
+                events = await self._run(lambda: self._next(block=_BLOCK), slow=_AT_REST)
+            except StoreError as error:
+                log.warning("other sidecars can't be heard", problem=str(error))
+                await asyncio.sleep(ALONE)
+                continue
+            for at, event in events:
+                self._after = at.decode()
+                if event.get(b"by") == self._me:
+                    continue
+                if (head := self._put_of(event)) is not None:
+                    follower.learned(head)
+                if gone := _gone_of(event):
+                    follower.forgotten(gone, purged=event.get(b"purged") == b"1")
+
+    async def close(self) -> None:
+        """Leave."""
+        for each in self._running:
+            each.cancel()
+        await self._client.aclose()
+
+    async def _unlink(self, entries: Sequence[str]) -> None:
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for entry in entries:
+                pipeline.execute_command("UNLINK", self._at(entry))
+            await pipeline.execute()
+
+    def _at(self, entry: str) -> str:
+        return f"{self._prefix}:answer:{entry}"
+
+    def _put_of(self, event: dict[bytes, bytes]) -> Head | None:
+        sealed, entry = event.get(b"put"), event.get(b"id", b"")
+        if sealed is None:
+            return None
+        head = self._seal.open(entry.decode("ascii", "replace"), sealed, Head)
+        if head is None:
+            log.warning("an entry of the log is damaged, or another key's")
+        return head
+
+    async def _tell(self, event: dict[str, Any]) -> None:
+        event["by"] = self._me
+        await self._run(
+            lambda: self._client.xadd(self._log, event, maxlen=self._most, approximate=True)
+        )
+
+    async def _next(self, block: int | None = None) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        found = await self._client.xread({self._log: self._after}, count=_PART, block=block)
+        return found[0][1] if found else []
+
+    async def _run(self, command: Callable[[], Awaitable[Result]], *, slow: float = SLOW) -> Result:
+        """Run a command to its end, even where who asks has no time left."""
+        if self._clock() < self._alone_until:
+            raise StoreError("Redis is left alone for a moment")
+        if len(self._running) >= MOST_WAITING:
+            raise StoreError("Redis is too slow: too much waits for it")
+        task = asyncio.ensure_future(self._timed(command, slow))
+        self._running.add(task)
+        task.add_done_callback(self._ran)
+        return await asyncio.shield(task)
+
+    async def _timed(self, command: Callable[[], Awaitable[Result]], slow: float) -> Result:
+        began = self._clock()
+        try:
+            found = await command()
+        except ResponseError as error:
+            raise StoreError(f"Redis refuses: {error}") from error
+        except (RedisError, OSError, ValueError) as error:
+            self._alone_until = self._clock() + ALONE
+            raise StoreError(f"Redis can't be had: {error}") from error
+        if self._clock() - began > slow:
+            self._alone_until = self._clock() + ALONE
+        return found
+
+    def _ran(self, task: asyncio.Future[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited may have left
+
+
+def _gone_of(event: dict[bytes, bytes]) -> list[str]:
+    return event.get(b"gone", b"").decode("ascii", "replace").split()
