@@ -28,9 +28,11 @@ from fairstow.gateway.engines.vocabulary import Vocabulary, VocabularyError, rea
 from fairstow.gateway.following import Followed
 from fairstow.gateway.service import MakeEngine, Settings, new_secret, serve
 from fairstow.kube.aio.tasks import stop_signal
+from fairstow.kube.connections import allow
 from fairstow.kube.flags import LOG_LEVELS, address, seconds
 from fairstow.kube.logs import log_json
 from fairstow.serving.policies import DEFAULT, POLICIES, policy
+from fairstow.web.port import MOST_CONNECTIONS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fairstow.gateway: {error}", file=sys.stderr)
         return 2
     # What is imported stays; little of what comes and goes is in cycles, a collection is a pause.
+    allow(2 * MOST_CONNECTIONS)  # a client's, and its engine's
     gc.freeze()
     gc.set_threshold(50_000, 50, 50)
     try:

@@ -40,10 +40,22 @@ from fairstow.serving import prefixes
 from fairstow.serving.model import RequestView
 from fairstow.serving.requests import Asked, Endpoint, Refusal, read
 from fairstow.web.errors import ApiError
-from fairstow.web.exchange import STALL_SECONDS, ClientLeftError, Exchange, Receive, Scope, Send
+from fairstow.web.exchange import (
+    MOST_BODIES,
+    STALL_SECONDS,
+    Bodies,
+    ClientLeftError,
+    Exchange,
+    Receive,
+    Scope,
+    Send,
+)
 
 _TYPICAL_TOKEN = 4
 """Bytes of a prompt's token where nobody counts them."""
+
+_MEDIA = frozenset({"url", "image_url", "data", "file_data"})
+"""Fields of messages that hold a picture, sound or a file."""
 
 _LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 EMBEDDING_FIELDS = frozenset({"model", "input", "encoding_format", "dimensions", "user"})
@@ -94,6 +106,7 @@ class Gateway:
         self._last_word: ApiError | None = None
         self._secret = secret
         self._parsers = Parsers(self.fleet)
+        self._bodies = Bodies(max(MOST_BODIES, limits.longest_body))
         self._exchanges: dict[Exchange, asyncio.Task[Any] | None] = {}
         self._came = asyncio.Event()
         self.fleet.changed = self._fleet_changed
@@ -104,7 +117,12 @@ class Gateway:
             return
         limits = self.limits
         exchange = Exchange(
-            scope, receive, send, keep_alive=limits.keep_alive, longest=limits.longest_body
+            scope,
+            receive,
+            send,
+            keep_alive=limits.keep_alive,
+            longest=limits.longest_body,
+            bodies=self._bodies,
         )
         told, began = Told(), time.monotonic()
         name = exchange.path if exchange.path in self._routes else "other"
@@ -288,7 +306,7 @@ class Gateway:
         metrics.PINNED.labels(tenant.name).inc()
         view = RequestView(
             id=secrets.token_hex(12),
-            prompt=_size(body) // _TYPICAL_TOKEN,
+            prompt=_letters(body) // _TYPICAL_TOKEN,
             limit=int(next((body[name] for name in _LIMITS if body.get(name)), 256)),
             arrived=time.monotonic(),
             tenant=tenant.name,
@@ -298,8 +316,11 @@ class Gateway:
         self.pinned[view.id] = (view, told.pinned)
 
         async def place() -> Instance:
-            able = await self._serving(str(body["model"]))
-            view.compatibility = able.place.view.compatibility
+            engine = (await self._serving(str(body["model"]))).place.view
+            view.compatibility = engine.compatibility
+            # Only the engine knows how long it is: a guess may not keep it from being asked.
+            most = engine.capacity - engine.block - view.limit
+            view.prompt = max(0, min(view.prompt, most))
             return await self._placed(view, tenant.weight)
 
         try:
@@ -381,5 +402,18 @@ def _header(names: Sequence[str]) -> bytes:
     return "".join(c if " " <= c <= "~" else "?" for c in text).encode()
 
 
-def _size(body: Mapping[str, Any]) -> int:
-    return len(msgspec.json.encode(body))
+def _letters(body: Mapping[str, Any]) -> int:
+    """Return about how much text a body holds; what pictures and sound take, engines know."""
+    found = 0
+    left: list[Any] = [body]
+    while left:
+        match left.pop():
+            case str(text):
+                found += len(text)
+            case list(several):
+                left += several
+            case dict(fields):
+                left += (value for name, value in fields.items() if name not in _MEDIA)
+            case _:
+                found += _TYPICAL_TOKEN  # an id of a prompt
+    return found

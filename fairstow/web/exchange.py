@@ -24,6 +24,10 @@ Result = TypeVar("Result")
 KEEP_ALIVE = b": keep-alive\n\n"
 STALL_SECONDS = 60.0
 """A client that takes nothing for so long has left."""
+BODY_SECONDS = 120.0
+"""In which a body has to be here."""
+MOST_BODIES = 128 << 20
+"""Bytes of bodies that are held at the same time."""
 _STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -33,6 +37,22 @@ _STREAM = [
 
 class ClientLeftError(Exception):
     """There is nobody to answer any more."""
+
+
+class Bodies:
+    """What all requests' bodies may take together. Attributes: held: bytes of them now."""
+
+    def __init__(self, most: int = MOST_BODIES) -> None:
+        self.held = 0
+        self._most = most
+
+    def take(self, size: int) -> None:
+        """Hold so many bytes more. Raises ApiError where there is no room for them."""
+        if self.held + size > self._most:
+            raise ApiError(
+                429, "Too many large requests run already. Try again later.", retry_after=1
+            )
+        self.held += size
 
 
 class Exchange:
@@ -50,7 +70,14 @@ class Exchange:
     """
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, *, keep_alive: float, longest: int
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        keep_alive: float,
+        longest: int,
+        bodies: Bodies | None = None,
     ) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
@@ -68,6 +95,8 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._longest = longest
+        self._bodies = bodies or Bodies()
+        self._held = 0
         self._keep_alive = keep_alive
         self._listening: asyncio.Task[None] | None = None
         self._ended = False
@@ -79,21 +108,35 @@ class Exchange:
 
     async def body(self) -> bytes:
         """Return the request's body, then listen for the client to leave. Raises ApiError."""
+        announced = self.header(b"content-length") or ""
+        if announced.isdecimal() and int(announced) > self._longest:
+            raise self._too_long()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await self._body()
+        except TimeoutError:
+            raise ApiError(408, f"The body wasn't here in {BODY_SECONDS:.0f} s.") from None
+        self._listening = asyncio.create_task(self._listen())
+        return body
+
+    async def _body(self) -> bytes:
         parts: list[bytes] = []
-        size = 0
         more = True
         while more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientLeftError
             part = message.get("body", b"")
-            size += len(part)
-            if size > self._longest:
-                raise ApiError(413, f"The body is larger than {self._longest >> 20} MiB.")
+            if self._held + len(part) > self._longest:
+                raise self._too_long()
+            self._bodies.take(len(part))
+            self._held += len(part)
             parts.append(part)
             more = message.get("more_body", False)
-        self._listening = asyncio.create_task(self._listen())
         return b"".join(parts)
+
+    def _too_long(self) -> ApiError:
+        return ApiError(413, f"The body is larger than {self._longest >> 20} MiB.")
 
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -171,6 +214,8 @@ class Exchange:
         self.taken += 1
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Listen no longer; what its body says is let go of."""
+        self._bodies.held -= self._held
+        self._held = 0
         if self._listening is not None:
             self._listening.cancel()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from fairstow.kube.connections import Bounded
 from fairstow.kube.flags import Address
+from fairstow.web.errors import ApiError
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,6 +32,15 @@ class Port(Bounded):
         """Offer the extension with each request."""
         super().on_message_begin()
         self.scope["extensions"] = {AT_ONCE: {"port": self}}
+
+    def refuse(self, why: str) -> None:
+        """Say so as OpenAI would."""
+        data = ApiError(400, why).body()
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(data), data)
+        )
+        self.transport.close()
 
     @property
     def ready(self) -> bool:

@@ -1,25 +1,34 @@
 """Any request whatever gets an answer in OpenAI's shape, and never an error of ours.
 
-Covered: schemathesis makes bodies from the API's tables, right and wrong ones, headers and methods,
-against a running gateway with an engine behind it. Not covered: what right answers say (test_api).
+Covered: for every path of both ports schemathesis makes bodies from the API tables, right and
+wrong ones, headers and methods, against a running gateway with an engine behind it; right requests
+with bytes changed, lost or doubled. Not covered: what right answers say (test_api), what is wrong
+on purpose (test_robustness).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis.schemas import BaseSchema
 
+from fairstow.gateway.app import EMBEDDING_FIELDS
 from fairstow.serving.request_fields import Effect
 from fairstow.serving.requests import FIELDS, Endpoint
-from tests.gateway.gateways import MODEL, Site
+from tests.gateway.gateways import MODEL, Site, chat
+from tests.gateway.raw import head, post, statuses
 
 _MESSAGE = {
     "type": "object",
@@ -45,37 +54,74 @@ _KNOWN: dict[str, Any] = {
 }
 
 
-def _operation(endpoint: Endpoint) -> dict[str, Any]:
+def _asked(fields: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    body = {"type": "object", "properties": fields, "required": required}
+    return {
+        "parameters": [
+            {"name": f"X-Fairstow-{name}", "in": "header", "schema": {"type": "string"}}
+            for name in ("Priority", "Deadline", "Pace")
+        ],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": ANY,
+    }
+
+
+def _generate(endpoint: Endpoint) -> dict[str, Any]:
     fields = {
         name: _KNOWN.get(name, {})
         for name, field in FIELDS[endpoint].items()
         if field.effect is not Effect.PINNED or name in ("n", "tools", "response_format")
     }
     required = [name for name, field in FIELDS[endpoint].items() if field.required]
-    body = {"type": "object", "properties": fields, "required": [*required, "max_tokens"]}
-    header = {"name": "X-Fairstow-Priority", "in": "header", "schema": {"type": "string"}}
-    return {
-        "post": {
-            "parameters": [header],
-            "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-            "responses": {"default": {"description": "an answer or an error"}},
-        }
-    }
+    return {"post": _asked(fields, [*required, "max_tokens"])}
 
 
-SCHEMA = schemathesis.openapi.from_dict(
+def _schema(paths: dict[str, Any]) -> BaseSchema:
+    info = {"title": "gateway", "version": "1"}
+    return schemathesis.openapi.from_dict({"openapi": "3.1.0", "info": info, "paths": paths})
+
+
+ANY = {"default": {"description": "an answer or an error"}}
+_MOVE = {
+    "type": "object",
+    "properties": {
+        name: {"type": ["string", "null"]}
+        for name in ("request", "source", "destination", "reason")
+    },
+}
+CLIENTS = _schema(
     {
-        "openapi": "3.1.0",
-        "info": {"title": "gateway", "version": "1"},
-        "paths": {endpoint.value: _operation(endpoint) for endpoint in Endpoint},
+        **{endpoint.value: _generate(endpoint) for endpoint in Endpoint},
+        "/v1/embeddings": {
+            "post": _asked({name: _KNOWN.get(name, {}) for name in EMBEDDING_FIELDS}, ["model"])
+        },
+        "/v1/models": {"get": {"responses": ANY}},
+        "/v1/{other}": {
+            "get": {
+                "parameters": [
+                    {"name": "other", "in": "path", "required": True, "schema": {"type": "string"}}
+                ],
+                "responses": ANY,
+            }
+        },
+    }
+)
+ADMIN = _schema(
+    {
+        **{
+            f"/{name}": {"get": {"responses": ANY}}
+            for name in ("healthz", "readyz", "metrics", "ledger", "loads")
+        },
+        "/moves": {"post": _asked({"moves": {"type": "array", "items": _MOVE}}, ["moves"])},
+        "/drains": {"put": _asked({"instances": {"type": "array", "maxItems": 0}}, ["instances"])},
     }
 )
 
 
 @pytest.fixture(scope="module")
-def base() -> Iterator[str]:
+def site() -> Iterator[Site]:
     """Serve a gateway in a thread of its own, since schemathesis asks without an event loop."""
-    found: list[str] = []
+    found: list[Site] = []
     started, ended = threading.Event(), threading.Event()
 
     async def serve() -> None:
@@ -84,7 +130,7 @@ def base() -> Iterator[str]:
             await site.engine("a", speed=200)
             await site.gateway()
             await site.ready()
-            found.append(site.base)
+            found.append(site)
             started.set()
             await asyncio.to_thread(ended.wait)
 
@@ -96,12 +142,49 @@ def base() -> Iterator[str]:
     thread.join()
 
 
-@SCHEMA.parametrize()
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
-def test_no_request_is_an_error_of_ours(case: schemathesis.Case[Any], base: str) -> None:
-    reply = case.call(base_url=base, timeout=60)
+@CLIENTS.parametrize()
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
+def test_no_request_is_an_error_of_ours(case: schemathesis.Case[Any], site: Site) -> None:
+    _check(case.call(base_url=site.base, timeout=60))
+
+
+@ADMIN.parametrize()
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+def test_nor_at_the_admin_port(case: schemathesis.Case[Any], site: Site) -> None:
+    _check(case.call(base_url=site.admin, timeout=60))
+
+
+def _check(reply: Any) -> None:
     assert reply.status_code < 500, reply.content
     if reply.status_code >= 400:
         error = reply.json()["error"]
         assert error.keys() == {"message", "type", "param", "code"}
         assert error["message"]
+
+
+CLOSE = "Connection: close"
+RIGHT = (
+    post("/v1/chat/completions", {"model": MODEL, "messages": chat("hi"), "max_tokens": 3}, CLOSE),
+    post("/v1/completions", {"model": MODEL, "prompt": "hi", "n": 2, "stream": True}, CLOSE),
+    head("POST", "/v1/embeddings", CLOSE, "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n",
+    head("GET", "/v1/models", CLOSE),
+)
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+def test_nor_is_one_with_wrong_bytes(data: st.DataObject, site: Site) -> None:
+    sent = bytearray(data.draw(st.sampled_from(RIGHT)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(sent) - 1))
+        new = data.draw(st.sampled_from([b"", b"\r\n", b"\0", b":", b" "]) | st.binary(max_size=4))
+        sent[at : at + data.draw(st.integers(0, 4))] = new
+        sent = sent or bytearray(b"\r\n")
+    with socket.create_connection(("127.0.0.1", urlsplit(site.base).port or 0)) as client:
+        client.settimeout(0.05)  # some wait for the rest
+        client.sendall(sent)
+        said = b""
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while part := client.recv(1 << 16):
+                said += part
+    assert all(status < 500 for status in statuses(said)), said

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from io import BytesIO
 from typing import Any
 
 import aiohttp
@@ -22,6 +23,7 @@ from fairstow.gateway.tracing import TRACEPARENT
 STREAM = aiohttp.ClientTimeout(total=None, sock_connect=5)
 ANSWER = aiohttp.ClientTimeout(total=60, sock_connect=5)
 LONGEST_COMPLAINT = 2_000
+LARGE = 1 << 18
 BROKEN = (aiohttp.ClientError, TimeoutError, ConnectionError)
 PASSED_BACK = ("content-type", "retry-after")
 
@@ -55,7 +57,7 @@ class Wire:
         try:
             async with self._session.post(
                 self.url + path,
-                data=msgspec.json.encode(body),
+                data=_encoded(body),
                 headers=self._traced(),
                 timeout=ANSWER,
             ) as response:
@@ -91,7 +93,7 @@ class Wire:
         try:
             response = await self._session.post(
                 self.url + path,
-                data=msgspec.json.encode(body),
+                data=_encoded(body),
                 headers=self._traced(),
                 timeout=STREAM,
             )
@@ -122,6 +124,12 @@ class PassedReply:
                 yield chunk
         except BROKEN as error:
             raise EngineError(None, _words(error)) from error
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes | BytesIO:
+    """Return a body as it is sent; a large one in parts, so that others are sent between them."""
+    data = msgspec.json.encode(body)
+    return data if len(data) < LARGE else BytesIO(data)
 
 
 async def _good(response: aiohttp.ClientResponse) -> bytes:
