@@ -152,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--listen", type=address, default="127.0.0.1:8090", metavar="HOST:PORT", help="clients")
     add("--admin-listen", type=address, default="127.0.0.1:8091", metavar="HOST:PORT")
     add("--admin-token-file", type=Path, metavar="FILE", help="what the admin port asks for")
-    add("--metrics-token-file", type=Path, metavar="FILE", help="what is enough for its /metrics")
+    add("--metrics-token-file", type=Path, metavar="FILE", help="enough for counts")
     add(
         "--workload",
         metavar="NAMESPACE/SERVICEACCOUNT",

@@ -22,12 +22,14 @@ from fairstow.cache_sidecar.app import CACHED, Sidecar
 from fairstow.cache_sidecar.memory import Memory
 from fairstow.cache_sidecar.stores.records import StoreError
 from fairstow.semantic_cache import economics
-from fairstow.semantic_cache.decision import Verdict
+from fairstow.semantic_cache.decision import Outcome, Verdict
+from fairstow.semantic_cache.sidecar_stats import CategoryStats, Stats
 from fairstow.web.errors import ApiError
 from fairstow.web.exchange import ClientLeftError, Exchange, Receive, Scope, Send
 from fairstow.web.guards import Guard
 
 _LONGEST = 4 << 20
+_HITS = (Outcome.HIT_EXACT.value, Outcome.HIT_SEMANTIC.value)
 
 
 class _Body(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -63,28 +65,6 @@ class Feedback(_Body, frozen=True):
     """An answer from the cache was wrong."""
 
     entry: str
-
-
-class CategoryStats(_Body, frozen=True):
-    """A category's; `semantic` says whether its tier pays."""
-
-    mode: str
-    entries: int
-    fullest_tenant: int
-    quota: int
-    lookups: float
-    hit_rate: float
-    break_even: float | None
-    semantic: str
-
-
-class Stats(_Body, frozen=True):
-    """All of it."""
-
-    entries: int
-    vectors: int
-    load: float
-    categories: dict[str, CategoryStats]
 
 
 Body = TypeVar("Body", Explain, Purge, Feedback)
@@ -215,6 +195,7 @@ def _stats(memory: Memory) -> Stats:
     entries = dict.fromkeys(memory.rules.policies, 0)
     for (_, category), count in memory.index.usage():
         entries[category] = entries.get(category, 0) + count
+    asked = _asked()
     found = {}
     for name, state in memory.states().items():
         at = economics.break_even(times)
@@ -228,9 +209,21 @@ def _stats(memory: Memory) -> Stats:
             hit_rate=round(state.rate, 4),
             break_even=round(at, 4) if known and at < 1 else None,
             semantic=economics.reason(state, times) if known else "nothing is measured yet",
+            requests=sum(asked.get(name, {}).values()),
+            hits=sum(asked.get(name, {}).get(each, 0) for each in _HITS),
+            threshold=metrics.threshold(name),
         )
     load = memory.measured.load(memory.rules.said.load)
     return Stats(len(memory.index), memory.index.vectors(), load, found)
+
+
+def _asked() -> dict[str, dict[str, int]]:
+    """Return how many requests came to each result, by category."""
+    found: dict[str, dict[str, int]] = {}
+    for category, result, count in metrics.lookups():
+        results = found.setdefault(category, {})
+        results[result] = results.get(result, 0) + count
+    return found
 
 
 def _fullest(memory: Memory) -> dict[str, int]:

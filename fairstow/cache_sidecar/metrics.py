@@ -5,6 +5,8 @@ Labels are categories of the owner's and words of our own: nothing that a client
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry()
@@ -87,3 +89,20 @@ THRESHOLD = Gauge(
     "fairstow_cache_threshold", "The threshold now, under load.", ["category"], registry=REGISTRY
 )
 LOAD = Gauge("fairstow_cache_load", "Load of the upstream, smoothed, 0 to 1.", registry=REGISTRY)
+
+
+def lookups() -> Iterator[tuple[str, str, int]]:
+    """Yield category, result and how many requests, for every reason."""
+    for metric in LOOKUPS.collect():
+        for sample in metric.samples:
+            if sample.name.endswith("_total"):
+                yield sample.labels["category"], sample.labels["result"], int(sample.value)
+
+
+def threshold(category: str) -> float | None:
+    """Return a category's, None before its first look-up."""
+    for metric in THRESHOLD.collect():
+        for sample in metric.samples:
+            if sample.labels["category"] == category:
+                return sample.value
+    return None

@@ -33,6 +33,8 @@ from fairstow.web.port import LISTEN_BACKLOG, listen, port
 
 MOST_CONNECTIONS = 64
 """On the admin port."""
+READ = frozenset({"/metrics", "/stats"})
+"""On the admin port, with the token for metrics."""
 _LAST_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
@@ -95,7 +97,7 @@ async def serve(
         stack.callback(vectors.close)
         guard = token_guard(settings.admin_token) if settings.admin_token else local_guard
         if settings.metrics_token:
-            guard = scraped(guard, settings.metrics_token)
+            guard = scraped(guard, settings.metrics_token, READ)
         console = Admin(app, guard, lambda: "ending" if stopped.is_set() else "")
         admin = LoopServer(console, None, http=bounded(MOST_CONNECTIONS))
         clients = LoopServer(app, None, http=port(), timeout_keep_alive=75, backlog=LISTEN_BACKLOG)

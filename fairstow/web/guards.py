@@ -23,8 +23,8 @@ def token_guard(token: str) -> Guard:
     return guard
 
 
-def scraped(guard: Guard, token: str) -> Guard:
-    """Let whoever shows this token read the metrics, and be strict about all else.
+def scraped(guard: Guard, token: str, paths: frozenset[str] = frozenset({"/metrics"})) -> Guard:
+    """Let whoever shows this token read these paths, and be strict about all else.
 
     Prometheus' own token would be good for more than this port, whose certificate nobody can
     verify.
@@ -32,7 +32,7 @@ def scraped(guard: Guard, token: str) -> Guard:
     reader = token_guard(token)
 
     async def either(authorization: str, path: str) -> None:
-        if path == "/metrics":
+        if path in paths:
             try:
                 await reader(authorization, path)
             except ApiError:

@@ -19,6 +19,7 @@ import pytest
 
 from fairstow.cache_sidecar.embedding import EmbeddingError
 from fairstow.cluster.errors import InputError
+from fairstow.semantic_cache.sidecar_stats import Stats
 from tests.cache_sidecar.sidecars import CATEGORY, SameVector, Site, collected, run
 from tests.gateway.servers import KEY, serving, url
 
@@ -361,12 +362,37 @@ def test_owner_explains_complains_and_purges(tmp_path: Path) -> None:
 
 def test_admin_asks_for_its_token(tmp_path: Path) -> None:
     async def test(site: Site) -> None:
-        await site.start(admin_token="owner", ready=False)
+        await site.start(admin_token="owner", metrics_token="counts", ready=False)
         assert (await site.admin("GET", "/stats"))[0] == 401
         assert (await site.admin("POST", "/purge", {"all": True}))[0] == 401
         assert (await site.admin("GET", "/healthz"))[0] == 200
         while (await site.admin("GET", "/stats", authorization="Bearer owner"))[0] != 200:
             await asyncio.sleep(0.01)
+        reader = {"authorization": "Bearer counts"}
+        assert (await site.admin("GET", "/stats", **reader))[0] == 200
+        assert (await site.admin("GET", "/metrics", **reader))[0] == 200
+        assert (await site.admin("POST", "/purge", {"all": True}, **reader))[0] == 401
+        explain = {"path": "/v1/chat/completions", "body": ASK}
+        assert (await site.admin("POST", "/explain", explain, **reader))[0] == 401
+
+    run(test, tmp_path)
+
+
+def test_stats_count_requests_and_those_answered_from_memory(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        await site.start()
+
+        async def stats() -> Stats:
+            return msgspec.json.decode((await site.admin("GET", "/stats"))[1], type=Stats)
+
+        before = (await stats()).categories["default"]  # counters are the process's
+        await site.ask("How do I reset my password?")
+        await site.stored(1)
+        await site.ask("How do I reset my password?")
+        await site.ask("how do I reset my passwords")
+        now = (await stats()).categories["default"]
+        assert (now.requests - before.requests, now.hits - before.hits) == (3, 2)
+        assert now.threshold == 0.9
 
     run(test, tmp_path)
 

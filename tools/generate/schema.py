@@ -82,7 +82,7 @@ class _Converter:
         result |= {key: schema[key] for key in _COPIED if key in schema}
         if schema.get("default") is not None:
             # An object's fields carry their own defaults.
-            result["default"] = {} if kind == "object" else schema["default"]
+            result["default"] = {} if kind == "object" else _without_null(schema["default"])
         match kind:
             case "string":
                 self._bound(result, where)
@@ -141,3 +141,10 @@ def _merged(schema: Schema, field: Schema) -> Schema:
     merged = schema | field
     validations = [*schema.get(VALIDATIONS, ()), *field.get(VALIDATIONS, ())]
     return merged | {VALIDATIONS: validations} if validations else merged
+
+
+def _without_null(value: Any) -> Any:
+    """Return a default without fields that are left out: a CRD's can't be null."""
+    if isinstance(value, dict):
+        return {key: _without_null(each) for key, each in value.items() if each is not None}
+    return [_without_null(each) for each in value] if isinstance(value, list) else value
