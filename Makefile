@@ -35,7 +35,7 @@ test-fast: $(SYNCED) ## Run the tests that need no cluster.
 test-e2e: $(SYNCED) ## Run the tests on a real Kubernetes (builds it first, once).
 	@if [ "$$CI" = true ]; then $(PHASE) setup-system sh tools/setup_system.sh; fi
 	@$(PHASE) build-kubernetes $(PYTHON) -m tools.need_go
-	@$(PHASE) e2e-tests $(PYTHON) -m pytest e2e
+	@$(PHASE) e2e-tests $(PYTHON) -m pytest e2e -n 2 --dist loadgroup
 
 .PHONY: e2e-full
 e2e-full: $(SYNCED) ## Run the long tests on a real Kubernetes; docs/testing.md tells.
@@ -75,7 +75,7 @@ benchmark-packing: $(SYNCED) ## Run the packing benchmarks, the short way (five 
 .PHONY: benchmark-packing-live
 benchmark-packing-live: $(SYNCED) ## Run the benchmarks on a live cluster, the short way (ten minutes).
 	@$(PHASE) build-kubernetes $(PYTHON) -m e2e.controlplane build
-	@$(PHASE) extender $(PYTHON) -m benchmarks.extender --rounds 2 --nodes 200 --pods 800
+	@$(PHASE) extender $(PYTHON) -m benchmarks.extender --rounds 3 --nodes 240 --pods 1200
 	@$(PHASE) operator-scale $(PYTHON) -m benchmarks.operator_scale --nodes 500 --seconds 30
 	@if [ -n "$$FAIRSTOW_DATA" ]; then \
 	  $(PHASE) churn $(PYTHON) -m benchmarks.churn --quick; \
