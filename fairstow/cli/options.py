@@ -105,8 +105,8 @@ class DescribeOutput(StrEnum):
     YAML = "yaml"
 
 
-class MigrationOutput(StrEnum):
-    """`-o` of migrations."""
+class PictureOutput(StrEnum):
+    """`-o` of commands that can draw."""
 
     TABLE = "table"
     JSON = "json"

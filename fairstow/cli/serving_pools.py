@@ -16,7 +16,7 @@ from fairstow.cli import terminal
 from fairstow.cli.layout import table
 from fairstow.cli.live import Live
 from fairstow.cli.objects import SERVING_POOLS, Objects, objects, read
-from fairstow.cli.options import MigrationOutput, Output, refuse
+from fairstow.cli.options import Output, PictureOutput, refuse
 from fairstow.cli.seen import View, age
 from fairstow.cli.serialise import as_json
 from fairstow.cluster.errors import InputError
@@ -108,22 +108,22 @@ def engines(
 
 
 def migrations(
-    live: Live, name: str | None, namespace: str | None, output: MigrationOutput, *, watch: bool
+    live: Live, name: str | None, namespace: str | None, output: PictureOutput, *, watch: bool
 ) -> None:
     """Show the requests that moved lately."""
     with objects(live) as api:
         if watch:
-            _only_a_table(output.value, when=output is not MigrationOutput.TABLE)
+            _only_a_table(output.value, when=output is not PictureOutput.TABLE)
             follow(api, name, namespace, ("POOL", *_MOVE_HEADS), _MOVE_WIDTHS, _move_rows)
             return
         pools = _pools(api, name, namespace)
     match output:
-        case MigrationOutput.JSON:
+        case PictureOutput.JSON:
             found = [_flat(pool, each) for pool in pools for each in pool.status.migrations]
             terminal.write(as_json(found))
-        case MigrationOutput.SVG:
+        case PictureOutput.SVG:
             terminal.write(drawn(pools))
-        case MigrationOutput.TABLE:
+        case PictureOutput.TABLE:
             if not any(pool.status.migrations for pool in pools):
                 said = "No request has moved lately." if pools else _no_pools(name, namespace)
                 terminal.note(said)

@@ -133,3 +133,45 @@ def serving(
         output,
         svg,
     )
+
+
+@app.command(cls=Command, short_help="Simulate Spark jobs of several users under a policy.")
+def spark(
+    jobs: Annotated[
+        str,
+        typer.Option(
+            "--jobs",
+            metavar="FILE",
+            help="Jobs to play, as CSV with the columns submit_s,user,weight,core_s,tasks; - for "
+            "standard input.",
+        ),
+    ],
+    policy: Annotated[
+        str, typer.Option(metavar="NAME", help="The policy; an unknown name lists them.")
+    ] = "uwfq",
+    cores: Annotated[
+        int, typer.Option(min=1, max=100_000, metavar="N", help="Cores that tasks share.")
+    ] = 32,
+    output: Annotated[
+        options.PictureOutput,
+        typer.Option("-o", "--output", help="How to show it; svg is a picture."),
+    ] = options.PictureOutput.TABLE,
+    debug: options.Debug = False,
+) -> None:
+    """Simulate Spark jobs of several users under a policy: response, slowdown, fairness.
+
+    Each job is one stage of equal tasks of one core (docs/spark.md).
+
+    Examples:
+      # User-weighted fair queueing on 32 cores
+      {program} simulate spark --jobs jobs.csv
+
+      # Spark's FAIR by job, for a script
+      {program} simulate spark --jobs jobs.csv --policy fair -o json
+
+      # A lane for each user in virtual time
+      {program} simulate spark --jobs jobs.csv --cores 64 -o svg > lanes.svg
+    """
+    from fairstow.cli import simulating_spark
+
+    simulating_spark.simulate(jobs, policy, cores, output)

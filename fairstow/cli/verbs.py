@@ -304,9 +304,9 @@ def migrations(
         str | None, typer.Argument(metavar="[POOL]", help="One pool.", show_default=False)
     ] = None,
     output: Annotated[
-        options.MigrationOutput,
+        options.PictureOutput,
         typer.Option("-o", "--output", help="How to show them; svg is a picture."),
-    ] = options.MigrationOutput.TABLE,
+    ] = options.PictureOutput.TABLE,
     watch: options.Watch = False,
     namespace: Annotated[
         str | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import strategies as st
 
 from fairstow.spark.workload import Work, even
@@ -47,28 +48,39 @@ def batches() -> st.SearchStrategy[list[Work]]:
     )
 
 
+CASES = pytest.mark.parametrize("cases", [100, pytest.param(10_000, marks=pytest.mark.full)])
+"""How many examples hypothesis tries."""
+
+
 @dataclass(frozen=True)
 class Ensemble:
-    """A kind of workload. Attributes: load: of the cores; bursts: jobs come several at once."""
+    """A kind of workload. Attributes: load: of the cores, about."""
 
     users: int
     cores: int
     weighted: bool = False
-    bursts: bool = False
-    load: float = 0.95
-    jobs: int = 60
+    load: float = 1.0
+    jobs: int = 100
 
     def draw(self, seed: int) -> list[Work]:
-        """Jobs of 1 to 40 tasks of up to 1 s; the first users submit most."""
+        """Jobs of tasks of up to 1 s, their number by Pareto's law; the first users submit most."""
         rng = random.Random(seed)
         weights = [rng.choice([1.0, 2.0, 4.0]) if self.weighted else 1.0 for _ in range(self.users)]
         drawn, at = [], 0.0
         for number in range(self.jobs):
             user = int(rng.random() ** 2 * self.users)
-            tasks, length = rng.randint(1, 40), rng.uniform(0.1, 1)
-            if not self.bursts or rng.random() < 0.2:
-                gap = 8.5 / self.cores / self.load * (5 if self.bursts else 1)
-                at += rng.expovariate(1 / gap)
+            tasks, length = min(800, int(6 * rng.paretovariate(1))), rng.uniform(0.1, 1)
+            at += rng.expovariate(self.cores * self.load / 8.25)
             stage = tuple(rng.uniform(0.5, 1) * length for _ in range(tasks))
             drawn.append(Work(str(number), at, f"user-{user}", (stage,), weights[user]))
         return drawn
+
+
+ENSEMBLES = (
+    Ensemble(3, 32),
+    Ensemble(8, 32),
+    Ensemble(8, 32, weighted=True),
+    Ensemble(3, 32, weighted=True),
+    Ensemble(3, 8),
+    Ensemble(8, 8, weighted=True),
+)

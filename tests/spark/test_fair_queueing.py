@@ -9,13 +9,13 @@ refusals. Not covered: what tasks on cores make of the order (test_simulator), t
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairstow.spark.fair_queueing import GRACE_S, FairQueue, Job
 from fairstow.spark.fluid import fluid_finishes
 from fairstow.spark.workload import Work
-from tests.spark.drawing import WEIGHTS, works
+from tests.spark.drawing import CASES, WEIGHTS, works
 
 NEAR = 1e-6
 
@@ -31,10 +31,12 @@ def finishes(queue: FairQueue) -> dict[str, float]:
     return dict(queue.order())
 
 
-@given(works(), st.integers(1, 8))
-def test_virtual_time_is_the_fluid_systems_and_no_virtual_finish_is_after_it(
-    drawn: list[Work], cores: int
-) -> None:
+@CASES
+def test_virtual_time_is_the_fluid_systems_and_no_virtual_finish_is_after_it(cases: int) -> None:
+    settings(max_examples=cases)(given(works(), st.integers(1, 8))(_agrees_with_fluid))()
+
+
+def _agrees_with_fluid(drawn: list[Work], cores: int) -> None:
     fluid = fluid_finishes(drawn, cores, capped=False)
     queue, last = FairQueue(cores), 0.0
     moments: list[tuple[float, int, Work]] = [(work.submit, 1, work) for work in drawn]
@@ -253,8 +255,12 @@ def _known(queue: FairQueue, name: str) -> bool:
     return any(job["id"] == name for job in queue.state()["jobs"])
 
 
-@given(_steps, _steps)
-def test_state_is_all_there_is_and_nothing_ever_runs_backwards(
+@CASES
+def test_state_is_all_there_is_and_nothing_ever_runs_backwards(cases: int) -> None:
+    settings(max_examples=cases)(given(_steps, _steps)(_copies_agree))()
+
+
+def _copies_agree(
     before: list[tuple[str, str, int, float]], after: list[tuple[str, str, int, float]]
 ) -> None:
     queue, now = FairQueue(4), 0.0

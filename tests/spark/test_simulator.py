@@ -1,0 +1,215 @@
+"""Policies on cores: what must hold of any run, and what UWFQ promises its users.
+
+Covered: cores never idle beside waiting tasks, tasks aren't preempted, stages wait for each other;
+makespan; lateness against fluid sharing, proved cases by hypothesis, the rest by seeded ensembles
+with a confidence interval, and the published chain as the control that must fail there; wrong
+estimates and a user who lives by them; the order of each baseline. Not covered: how fast it is and
+what it gains (benchmarks.spark_simulator), Spark itself (tests of the plugin).
+
+Which bounds hold: where each user submits all its jobs at once, lateness is at most
+(2 − 1/R)·L_max against uncapped and L_max against capped fluid sharing, always. Where users go on
+submitting, later short jobs of a user may overtake its own long one that has been served already;
+then others can be late by more, in about one job of 10,000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairstow.semantic_cache.bounds import upper
+from fairstow.spark.fair_queueing import FairQueue, Job
+from fairstow.spark.fluid import fluid_finishes
+from fairstow.spark.policies import POLICIES, Policy
+from fairstow.spark.simulator.run import Result, Simulation
+from fairstow.spark.workload import Work, even
+from tests.spark.busy_period import BusyPeriodChain
+from tests.spark.drawing import CASES, ENSEMBLES, batches, works
+
+NEAR = 1e-6
+SEEDS = 5
+
+
+def play(drawn: list[Work], cores: int, policy: str = "uwfq") -> Result:
+    return Simulation(drawn, cores, POLICIES[policy](cores), spans=True).run()
+
+
+def latenesses(
+    drawn: list[Work], cores: int, policy: Callable[[float], Policy], *, capped: bool = True
+) -> list[float]:
+    """How late each job is, in longest tasks."""
+    fluid = fluid_finishes(drawn, cores, capped=capped)
+    ends = Simulation(drawn, cores, policy(cores)).run().ends
+    longest = max(work.longest_task for work in drawn)
+    return [(ends[work.id] - fluid[work.id].at) / longest for work in drawn]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@CASES
+def test_no_core_idles_while_a_task_waits(policy: str, cases: int) -> None:
+    @settings(max_examples=max(20, cases // 6))
+    @given(works(), st.integers(1, 6))
+    def holds(drawn: list[Work], cores: int) -> None:
+        staged = [replace(work, stages=(*work.stages, (0.5, 0.25))) for work in drawn]
+        result = play(staged, cores, policy)
+        edges = sorted({span.start for span in result.spans} | {s.end for s in result.spans})
+        for moment in edges[:-1]:
+            busy = [s for s in result.spans if s.start <= moment < s.end]
+            assert len(busy) <= cores
+            if len(busy) < cores:
+                for work in staged:
+                    _nothing_waits(work, moment, result)
+
+    holds()
+
+
+def _nothing_waits(work: Work, moment: float, result: Result) -> None:
+    """The job isn't there, or all tasks of a stage have begun and one is running, or it is over."""
+    own = [span for span in result.spans if span.job == work.id]
+    begun = [span for span in own if span.start <= moment]
+    running = [span for span in begun if span.end > moment]
+    whole = [sum(map(len, work.stages[:n])) for n in range(len(work.stages) + 1)]
+    assert work.submit > moment or (len(begun) in whole[1:] and (running or len(begun) == len(own)))
+
+
+@CASES
+def test_all_work_is_done_within_grahams_bound_and_on_one_core_as_soon_as_by_fifo(
+    cases: int,
+) -> None:
+    @settings(max_examples=cases)
+    @given(works(), st.integers(1, 6))
+    def holds(drawn: list[Work], cores: int) -> None:
+        together = [replace(work, submit=0.0) for work in drawn]
+        makespan = max(play(together, cores).ends.values())
+        longest = max(work.longest_task for work in together)
+        least = max(sum(work.core_s for work in together) / cores, longest)
+        assert makespan <= (2 - 1 / cores) * least + NEAR
+        one, fifo = (max(play(drawn, 1, name).ends.values()) for name in ("uwfq", "fifo"))
+        assert one == pytest.approx(fifo)
+
+    holds()
+
+
+@CASES
+def test_nobody_is_later_than_fluid_sharing_by_more_than_the_longest_task(cases: int) -> None:
+    @settings(max_examples=cases)
+    @given(batches(), st.integers(1, 8))
+    def holds(drawn: list[Work], cores: int) -> None:
+        uwfq = POLICIES["uwfq"]
+        assert max(latenesses(drawn, cores, uwfq, capped=False)) <= 2 - 1 / cores + NEAR
+
+    holds()
+
+
+def late(policy: Callable[[float], Policy], seeds: int) -> tuple[int, int, float]:
+    """How many jobs are later than L_max (weighted: 1.05 L_max), of how many; the latest."""
+    found = [
+        (lateness, 1.05 if kind.weighted else 1.0)
+        for kind in ENSEMBLES
+        for seed in range(seeds)
+        for lateness in latenesses(kind.draw(seed), kind.cores, policy)
+    ]
+    worst = max(lateness for lateness, _ in found)
+    return sum(lateness > most + NEAR for lateness, most in found), len(found), worst
+
+
+def test_in_ensembles_too_and_the_published_chain_is_found_out() -> None:
+    count, jobs, worst = late(POLICIES["uwfq"], SEEDS)
+    assert upper(count, jobs, 0.95) <= 0.002, f"{count} of {jobs}"
+    assert worst < 2
+    control, jobs, worst = late(BusyPeriodChain, SEEDS)
+    assert control > 0.005 * jobs
+    assert worst > 2
+
+
+@pytest.mark.full
+def test_in_large_ensembles_999_of_1000_jobs_are_in_time() -> None:
+    count, jobs, _ = late(POLICIES["uwfq"], 40)
+    assert upper(count, jobs, 0.95) <= 0.001, f"{count} of {jobs}"
+
+
+@CASES
+def test_what_others_declare_wrongly_delays_nobody_by_more_than_the_gap(cases: int) -> None:
+    @settings(max_examples=cases)
+    @given(batches(), st.integers(1, 6), st.sampled_from([0.25, 0.5, 2.0, 4.0]))
+    def holds(drawn: list[Work], cores: int, factor: float) -> None:
+        wrong = [replace(w, declared=factor) if w.user == "a" else w for w in drawn]
+        longest = max(work.longest_task for work in drawn)
+        gap = sum(abs(factor - 1) * work.core_s for work in drawn if work.user == "a")
+        fluid = fluid_finishes(drawn, cores, capped=False)
+        ends = play(wrong, cores).ends
+        for work in drawn:
+            if work.user != "a":
+                late_by = ends[work.id] - fluid[work.id].at
+                assert late_by <= (2 - 1 / cores) * longest + gap / cores + NEAR
+
+    holds()
+
+
+def closed_loop(declared: float, rounds: int = 60) -> float:
+    """What share of one core a user gets who runs one job at a time, beside two honest ones."""
+    queue, now, number = FairQueue(1), 0.0, 0
+    got = {"liar": 0.0, "honest": 0.0, "other": 0.0}
+    whose: dict[str, str] = {}
+
+    def submit(user: str) -> None:
+        nonlocal number
+        number += 1
+        whose[str(number)] = user
+        queue.arrive(now, Job(str(number), user, declared if user == "liar" else 1.0))
+
+    for user in got:
+        submit(user)
+    for _ in range(rounds):
+        job, _ = queue.order()[0]
+        now += 1.0
+        queue.finish(now, job, 1.0)
+        got[whose[job]] += 1.0
+        submit(whose[job])
+    return got["liar"] / rounds
+
+
+def test_who_declares_a_quarter_gains_nothing_in_a_closed_loop() -> None:
+    honest = closed_loop(1.0)
+    assert honest == pytest.approx(1 / 3, abs=0.02)
+    assert closed_loop(0.25) <= honest + 1 / 60
+    assert closed_loop(1e-3) <= honest + 1 / 60
+
+
+def work(name: str, at: float, user: str, *stages: tuple[float, ...], weight: float = 1.0) -> Work:
+    return Work(name, at, user, stages, weight)
+
+
+def order(drawn: list[Work], policy: str) -> list[str]:
+    ends = play(drawn, 1, policy).ends
+    return sorted(ends, key=lambda job: ends[job])
+
+
+def test_each_policy_has_its_order() -> None:
+    flood = [work(f"a{n}", 0.0, "a", even(6.0, 6)) for n in range(3)]
+    mixed = [*flood, work("b", 0.5, "b", even(4.0, 4)), work("c", 1.5, "a", even(1.0, 1))]
+    assert order(mixed, "fifo") == ["a0", "a1", "a2", "b", "c"]
+    assert order(mixed, "uwfq") == ["c", "b", "a0", "a1", "a2"]
+    assert order(mixed, "cfq") == ["c", "b", "a0", "a1", "a2"]
+    assert order(mixed, "edd")[:2] == ["c", "a0"]
+    for shared in ("ujf", "fair"):
+        assert set(order(mixed, shared)[:2]) == {"b", "c"}
+
+
+def test_fair_shares_by_job_and_ujf_by_user() -> None:
+    drawn = [work(f"a{n}", 0.0, "a", even(12.0, 12)) for n in range(3)]
+    drawn.append(work("b", 0.0, "b", even(12.0, 12)))
+    assert play(drawn, 4, "fair").ends["b"] == pytest.approx(12.0)
+    assert play(drawn, 4, "ujf").ends["b"] == pytest.approx(6.0)
+
+
+def test_stragglers_and_stages_take_their_time() -> None:
+    drawn = [work("a", 0.0, "a", (1.0, 1.0, 5.0), (1.0, 1.0)), work("b", 0.0, "b", (2.0,))]
+    ends = play(drawn, 3).ends
+    # b is due first; a's long task begins at 1, its second stage at 6.
+    assert ends == {"a": pytest.approx(7.0), "b": pytest.approx(2.0)}
+    assert play([work("none", 2.0, "a")], 1).ends == {"none": 2.0}
