@@ -23,7 +23,7 @@ from fairstow.cache_sidecar.embedding import Embedder
 from fairstow.cache_sidecar.remembering import Where, remember, secret
 from fairstow.cache_sidecar.upstream import Upstream, session
 from fairstow.cache_sidecar.vectors import Embeds, Vectors
-from fairstow.kube.aio.tasks import first, running
+from fairstow.kube.aio.tasks import cancelled, first, running
 from fairstow.kube.connections import bounded
 from fairstow.kube.flags import Address
 from fairstow.kube.loop_server import LoopServer
@@ -106,7 +106,7 @@ async def serve(
         log.info("listening", **ports._asdict())
         listening(ports)
         serving = asyncio.create_task(clients.serve(sockets=[sockets[0]]))
-        stack.push_async_callback(_cancelled, serving)
+        stack.push_async_callback(cancelled, serving)  # before its socket is closed
         tasks = [
             admin.serve(sockets=[sockets[1]]),
             vectors.run(),
@@ -115,12 +115,6 @@ async def serve(
         async with running(tasks) as failed:
             await first(stopped.wait(), failed, asyncio.shield(serving))
             await _end(app, clients, serving, settings.grace)
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    """End what a failure has left, before its socket is closed."""
-    task.cancel()
-    await asyncio.wait({task})
 
 
 async def _end(

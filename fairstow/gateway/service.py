@@ -34,7 +34,7 @@ from fairstow.gateway.pairs import Pairs
 from fairstow.gateway.streams import Pool
 from fairstow.gateway.tenants import Tenants
 from fairstow.kube.aio.api import Api
-from fairstow.kube.aio.tasks import first, running
+from fairstow.kube.aio.tasks import cancelled, first, running
 from fairstow.kube.connections import bounded
 from fairstow.kube.flags import Address
 from fairstow.kube.loop_server import LoopServer
@@ -112,7 +112,11 @@ async def serve(
         InputError: the tenants' file can't be used.
         OSError: a port can't be had.
     """
-    async with _api(settings) as api, gateway_of(settings, api) as (app, mover, following):
+    async with (
+        _api(settings) as api,
+        gateway_of(settings, api) as (app, mover, following),
+        contextlib.AsyncExitStack() as stack,
+    ):
         guard, context = _guard(settings, following)
 
         def unready() -> str:
@@ -123,27 +127,27 @@ async def serve(
         console = Admin(app, mover, guard, settings.name, settings.pool, unready)
         admin = _server(console, bounded(MOST_CONNECTIONS), context)
         clients = _server(app, port())
-        with contextlib.ExitStack() as sockets:
-            listeners = [
-                sockets.enter_context(listen(each)) for each in (settings.listen, settings.admin)
-            ]
-            ports = Ports(*(each.getsockname()[1] for each in listeners))
-            log.info("listening", **ports._asdict())
-            listening(ports)
-            serving = asyncio.create_task(clients.serve(sockets=[listeners[0]]))
-            tasks = [
-                admin.serve(sockets=[listeners[1]]),
-                mover.run(),
-                app.keep_alive(),
-                app.drop_stalled(),
-                Orphans(app.fleet, app.streams, time.monotonic).run(),
-                app.pool.pairs.run(),
-            ]
-            if following is not None:
-                tasks += following.tasks()
-            async with running(tasks) as failed:
-                await first(stopped.wait(), failed, asyncio.shield(serving))
-                await _end(app, clients, serving, settings)
+        listeners = [
+            stack.enter_context(listen(each)) for each in (settings.listen, settings.admin)
+        ]
+        ports = Ports(*(each.getsockname()[1] for each in listeners))
+        log.info("listening", **ports._asdict())
+        listening(ports)
+        serving = asyncio.create_task(clients.serve(sockets=[listeners[0]]))
+        stack.push_async_callback(cancelled, serving)  # before its socket is closed
+        tasks = [
+            admin.serve(sockets=[listeners[1]]),
+            mover.run(),
+            app.keep_alive(),
+            app.drop_stalled(),
+            Orphans(app.fleet, app.streams, time.monotonic).run(),
+            app.pool.pairs.run(),
+        ]
+        if following is not None:
+            tasks += following.tasks()
+        async with running(tasks) as failed:
+            await first(stopped.wait(), failed, asyncio.shield(serving))
+            await _end(app, clients, serving, settings)
 
 
 @contextlib.asynccontextmanager

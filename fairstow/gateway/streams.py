@@ -1,8 +1,7 @@
 """A movable request while it runs: what `handover` decides is carried out here.
 
-Each leg and each stage of preparation is a task; whatever comes of it is an event for the state
-machine, whose actions are done at once and in order. So the record grows in one place, whatever is
-going on at how many engines. A task ends with its context, and with it what the engine does for it.
+Whatever comes of its tasks at engines (`legs`) is an event for the state machine, whose actions are
+done at once and in order. So the record grows in one place, whatever goes on at how many engines.
 """
 
 from __future__ import annotations
@@ -10,25 +9,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
-import msgspec
 import structlog
 
 from fairstow.gateway import metrics
 from fairstow.gateway.dispatching import Dispatcher, Ticket
-from fairstow.gateway.engines.events import Pieces
-from fairstow.gateway.engines.protocol import Engine, EngineError, HoldError, Movement, Order
+from fairstow.gateway.engines.protocol import Movement
 from fairstow.gateway.fleet import Fleet, Instance
 from fairstow.gateway.hops import Hops
+from fairstow.gateway.legs import Legs, Request
 from fairstow.gateway.outbox import Outbox
 from fairstow.gateway.pairs import Pairs
 from fairstow.gateway.tracing import Parts
 from fairstow.serving import handover, prefixes
-from fairstow.serving.handover import Action, Ended, Event, Fault, Handover, Said, Way
+from fairstow.serving.handover import Action, Event, Fault, Handover, Said, Way
 from fairstow.serving.model import Phase, RequestView
-from fairstow.serving.record import Record, continued
+from fairstow.serving.record import Record
 from fairstow.serving.tokens import Piece, Sampling
 from fairstow.serving.wire import Hop, Outcome
 from fairstow.web.errors import ApiError
@@ -43,8 +41,6 @@ WAYS = {
     Movement.RECOMPUTE: Way.RECOMPUTED,
 }
 RETRY_SECONDS = 1.0
-_TRANSIENT = frozenset({401, 403, 404, 408, 409, 425, 429})
-"""What an engine may answer that says nothing of the request."""
 
 log = structlog.get_logger(__name__)
 
@@ -94,16 +90,21 @@ class Stream:
         self.handover = Handover(len(record))
         self.outbox = Outbox()
         self.moves = 0
-        self.legs = 0
         self.spoke = self.poked = 0.0
         self.paused: float | None = None
-        self._sampling = sampling
         self._salt = salt
         self._weight = weight
         self._done = done
         self._trace = Parts(trace)
+        self._legs = Legs(
+            self._fleet,
+            Request(view, record, sampling, salt),
+            self.handover,
+            self.outbox,
+            self._trace,
+            self.tell,
+        )
         self._ticket: Ticket | None = None
-        self._tasks: dict[int, asyncio.Task[None]] = {}
         self._at: Instance | None = None
         self._to: Instance | None = None
         self._lane: tuple[Instance, ...] = ()
@@ -164,6 +165,11 @@ class Stream:
             self._ticket = self._dispatcher.resume(self.view, self._placed)
 
     @property
+    def legs(self) -> int:
+        """How many legs it had."""
+        return self._legs.started
+
+    @property
     def at(self) -> Instance | None:
         """Where the leg runs that its client hears."""
         return self._at
@@ -212,15 +218,16 @@ class Stream:
 
     def _do(self, action: Action) -> None:
         match action:
-            case handover.Start():
-                self._start(action)
+            case handover.Start(move=move):
+                if move:
+                    self._set_alarm(move, SWITCH_SECONDS)
+                self._legs.start(action)
             case handover.Abort(leg):
-                self._cancel(leg)
+                self._legs.cancel(leg)
             case handover.Prepare():
                 if self._alarm is None:
                     self._set_alarm(action.move, MOVE_SECONDS)
-                tokens = self.record.tokens().tolist()
-                self._spawn(action.move, self._prepare(action, tokens))
+                self._legs.prepare(action)
             case handover.Moved():
                 self._moved(action)
             case handover.Stayed():
@@ -285,99 +292,6 @@ class Stream:
             pause=pause,
         )
 
-    def _start(self, start: handover.Start) -> None:
-        self.legs += 1
-        if start.move:
-            self._set_alarm(start.move, SWITCH_SECONDS)
-        order = Order(
-            id=f"{self.view.id}-{start.leg}",
-            tokens=self.record.tokens().tolist(),
-            sampling=continued(self._sampling, len(self.record.generated)),
-            priority=self.view.priority,
-            salt=self._salt,
-        )
-        self._spawn(start.leg, self._run(start, order))
-
-    async def _run(self, start: handover.Start, order: Order) -> None:
-        """One leg, from its hold to its end."""
-        instance = self._fleet[start.engine]
-        fault = Fault.UNREACHABLE
-        span = self._trace.span("leg", engine=start.engine, tokens=len(order.tokens))
-        span.enter()
-        try:
-            if start.source:
-                order = await self._held(start, order)
-            async with instance.engine.generate(order) as pieces:
-                del order  # its ids are a copy of the record's
-                fault = Fault.BROKEN
-                await self._listen(start.leg, pieces)
-        except HoldError as error:
-            log.warning("no hold", engine=start.source, problem=str(error))
-        except EngineError as error:
-            refused = error.status is not None and 400 <= error.status < 500
-            if refused:
-                fault = Fault.UNREACHABLE if error.status in _TRANSIENT else Fault.REFUSED
-            if not self.handover.ended:
-                log.warning("leg broke", engine=start.engine, problem=str(error))
-            # One that refuses what another holds answers, and is as good as before.
-            if not self.handover.ended and not (refused and start.source):
-                self._fleet.suspect(instance)
-        finally:
-            span.end(tokens_after=len(self.record))
-        self.tell(Ended(start.leg, fault))
-
-    async def _listen(self, leg: int, pieces: AsyncIterator[Piece]) -> None:
-        """Take in what a leg says, until it or the request has ended."""
-
-        def take(piece: Piece) -> bool:
-            self.tell(Said(leg, piece))
-            return self.outbox.full
-
-        if isinstance(pieces, Pieces):  # no task's turn for each of them
-            await pieces.each(take, self.outbox.room)
-            return
-        async for piece in pieces:
-            if take(piece):
-                await self.outbox.room()
-            if self.handover.ended:
-                return
-
-    async def _held(self, start: handover.Start, order: Order) -> Order:
-        try:
-            hold = await self._fleet[start.source].engine.hold(order.tokens, self._salt)
-        except EngineError as error:
-            raise HoldError(error.status, error.said) from error
-        return msgspec.structs.replace(order, hold=hold)
-
-    async def _prepare(self, stage: handover.Prepare, tokens: list[int]) -> None:
-        """Bring what was computed so far to the destination."""
-        self._trace.enter("move")
-        destination = self._fleet[stage.destination].engine
-        try:
-            if stage.source:
-                hold = await self._fleet[stage.source].engine.hold(tokens, self._salt)
-                await destination.pull(tokens, self._salt, hold)
-            else:
-                await self._warm(destination, stage, tokens)
-        except EngineError as error:
-            log.warning("not prepared", engine=stage.destination, problem=str(error))
-            self.tell(handover.Prepared(stage.move, done=False))
-        else:
-            self.tell(handover.Prepared(stage.move))
-
-    async def _warm(self, engine: Engine, stage: handover.Prepare, tokens: list[int]) -> None:
-        """Have the destination compute it, into its prefix cache; what it says is forgotten."""
-        order = Order(
-            id=f"{self.view.id}-{stage.move}-{len(tokens)}",
-            tokens=tokens,
-            sampling=Sampling(max_tokens=1, temperature=0.0),
-            priority=self.view.priority,
-            salt=self._salt,
-        )
-        async with engine.generate(order) as pieces:
-            async for _ in pieces:
-                pass
-
     def _moved(self, moved: handover.Moved) -> None:
         pause = self._silence() if moved.stages else None
         self._move_over(moved.move)
@@ -432,31 +346,13 @@ class Stream:
         if self._at is not None and self.view.keys:
             self._at.place.prefixes.add(prefixes.keys(self.record.tokens(), self._salt))
 
-    def _spawn(self, number: int, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks[number] = task
-        task.add_done_callback(lambda done: self._task_done(number, done))
-
-    def _task_done(self, number: int, task: asyncio.Task[None]) -> None:
-        if self._tasks.get(number) is task:
-            del self._tasks[number]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a leg failed", request=self.view.id, exc_info=error)
-            self.tell(Ended(number, Fault.BROKEN))
-            self.tell(handover.Prepared(number, done=False))
-
-    def _cancel(self, number: int) -> None:
-        task = self._tasks.pop(number, None)
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
-
     def _set_alarm(self, move: int, seconds: float) -> None:
         self._end_alarm()
         loop = asyncio.get_running_loop()
         self._alarm = loop.call_later(seconds, lambda: self.tell(handover.Withdrawn(move)))
 
     def _move_over(self, number: int) -> None:
-        self._cancel(number)
+        self._legs.cancel(number)
         self._end_alarm()
         for instance in self._lane:
             instance.copying = False

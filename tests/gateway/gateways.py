@@ -221,6 +221,18 @@ async def heard(site: Site, content: str, tokens: int, **more: Any) -> str:
     return said(answer)
 
 
+async def heard_until(site: Site, content: str, enough: asyncio.Event) -> str:
+    """Return what a client hears of an answer without end until it has heard enough."""
+    body = {"model": MODEL, "messages": chat(content), "max_tokens": 100_000, "stream": True}
+    answer = b""
+    async with site.http.post(f"{site.base}/v1/chat/completions", json=body) as reply:
+        while not enough.is_set():
+            part = await reply.content.readany()
+            assert part, answer[-300:]
+            answer += part
+    return said(answer[: answer.rindex(b"\n\n")])
+
+
 def said(answer: bytes) -> str:
     """Return the text of a stream, of chat or plain completions."""
     events = [line[6:] for line in answer.split(b"\n") if line.startswith(b"data: {")]

@@ -22,6 +22,7 @@ import pytest
 
 from fairstow.gateway import metrics
 from fairstow.gateway.accounting import Told
+from fairstow.gateway.app import Gateway
 from fairstow.gateway.cost_model import text
 from fairstow.gateway.generating import Generation
 from fairstow.gateway.outbox import Outbox
@@ -340,6 +341,28 @@ def test_at_the_end_requests_finish_or_are_told() -> None:
         while runner.engine.batch:
             await asyncio.sleep(0.01)
 
+    run(test)
+
+
+def test_when_one_of_its_loops_fails_nothing_of_it_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fails(_: object) -> None:
+        raise OSError("for a test")
+
+    async def test(site: Site) -> None:
+        await site.gateway({"a": "http://127.0.0.1:9"})
+        running, port = site.running, site.ports.clients
+        assert running is not None
+        site.running = asyncio.create_task(asyncio.sleep(0))
+        with pytest.raises(OSError, match="for a test"):
+            await running
+        await asyncio.sleep(0)
+        assert not [each for each in asyncio.all_tasks() if "serve" in repr(each.get_coro())]
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+
+    monkeypatch.setattr(Gateway, "keep_alive", fails)
     run(test)
 
 

@@ -34,12 +34,11 @@ from fairstow.gateway.engines.protocol import (
     Logprob,
     Movement,
     Order,
-    Parsed,
+    ParsesNothing,
     Piece,
     Rendered,
     Reply,
     Sampling,
-    Unparsed,
 )
 from fairstow.gateway.engines.vocabulary import Vocabulary
 from fairstow.gateway.engines.wire import Wire
@@ -75,7 +74,7 @@ class _Slot(msgspec.Struct):
 _CHUNK = msgspec.json.Decoder(_Chunk)
 
 
-class LlamaCppEngine:
+class LlamaCppEngine(ParsesNothing):
     """One running llama.cpp server.
 
     Args:
@@ -155,10 +154,6 @@ class LlamaCppEngine:
             case "/v1/completions", [int(), *_] as ids:
                 return Rendered(msgspec.convert(ids, list[int]))
         raise EngineError(400, f"{path}: this engine renders one text or list of ids")
-
-    async def parse(self, asked: Unparsed) -> Parsed:  # noqa: ARG002  # nothing can
-        """Raise EngineError: tool calls and the like stay with the engine that writes them."""
-        raise EngineError(None, "it makes no tool calls of ids alone")
 
     def decoder(self, prompt: Sequence[int]) -> Decoder:  # noqa: ARG002  # bytes need no context
         """Return a new decoder of what follows the prompt."""

@@ -26,12 +26,11 @@ from fairstow.gateway.engines.protocol import (
     Logprob,
     Movement,
     Order,
-    Parsed,
+    ParsesNothing,
     Piece,
     Rendered,
     Reply,
     Sampling,
-    Unparsed,
 )
 from fairstow.gateway.engines.vocabulary import Vocabulary
 from fairstow.gateway.engines.wire import Wire
@@ -62,7 +61,7 @@ class _Chunk(msgspec.Struct):
 _CHUNK = msgspec.json.Decoder(_Chunk)
 
 
-class OpenAiEngine:
+class OpenAiEngine(ParsesNothing):
     """One running server. Its load isn't known: the gateways' own count has to do."""
 
     def __init__(
@@ -137,10 +136,6 @@ class OpenAiEngine:
                 raise EngineError(400, f"{path}: this engine renders one text or list of ids")
         said = msgspec.json.decode(await self._wire.post("/tokenize", asked))
         return Rendered(msgspec.convert(said["tokens"], list[int]))
-
-    async def parse(self, asked: Unparsed) -> Parsed:  # noqa: ARG002  # nothing can
-        """Raise EngineError: tool calls and the like stay with the engine that writes them."""
-        raise EngineError(None, "it makes no tool calls of ids alone")
 
     def decoder(self, prompt: Sequence[int]) -> Decoder:  # noqa: ARG002  # bytes need no context
         """Return a new decoder of what follows the prompt."""

@@ -259,3 +259,11 @@ class Engine(Protocol):
         that know them.
         """
         ...
+
+
+class ParsesNothing:
+    """An engine that makes no tool calls of ids alone: they stay with the one that writes them."""
+
+    async def parse(self, asked: Unparsed) -> Parsed:  # noqa: ARG002  # nothing can
+        """Raise EngineError."""
+        raise EngineError(None, "it makes no tool calls of ids alone")

@@ -41,3 +41,9 @@ async def first(*awaitables: Awaitable[Any]) -> None:
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
+
+
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    """End a task and wait until it has."""
+    task.cancel()
+    await asyncio.wait({task})
