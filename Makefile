@@ -96,6 +96,10 @@ benchmark-cache: $(SYNCED) ## Run the semantic cache's benchmarks, the short way
 	else echo "== cache-safety: skipped, FAIRSTOW_DATA names no folder with question pairs"; fi
 	@$(PHASE) cache-budget $(PYTHON) -m benchmarks.cache_budget --seeds 200
 
+.PHONY: spark-plugin
+spark-plugin: $(SYNCED) ## Build the plugin for Spark, dist/fairstow-spark.jar (needs a JDK).
+	@$(PHASE) spark-plugin $(PYTHON) -m tools.spark_plugin
+
 .PHONY: cluster-up
 cluster-up: $(SYNCED) ## Start a local Kubernetes and say how to reach it.
 	@$(PYTHON) -m e2e.controlplane up

@@ -1,14 +1,16 @@
 #!/bin/sh
 # Installs the Debian packages that a real Kubernetes node in the e2e tests needs (see
-# e2e/controlplane/README.md), Prometheus, by which alerts are tested, and Redis. Called by
-# `make setup-system` and, under CI=true, by `make test`; nothing else here touches the system.
+# e2e/controlplane/README.md), Prometheus, by which alerts are tested, Redis, and a JDK for Spark
+# where there is none. Called by `make setup-system` and, under CI=true, by `make test`; nothing else
+# here touches the system.
 # Where it can't install, it says so and fails; under CI=true it only says so.
 set -eu
 packages="runc containernetworking-plugins nftables iproute2 conntrack buildah debootstrap
 debian-archive-keyring util-linux mount prometheus redis-server redis-sentinel"
+command -v javac >/dev/null 2>&1 || packages="$packages default-jdk-headless"
 
 give_up() {
-    echo "$1 The tests on a real node, with Prometheus and with Redis are skipped." >&2
+    echo "$1 The tests on a real node, with Prometheus, Redis and Spark are skipped." >&2
     [ "${CI:-}" = true ] && exit 0
     exit 1
 }

