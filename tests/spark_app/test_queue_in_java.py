@@ -79,7 +79,7 @@ class Both:
         self.jobs[job.id] = 0.0
         self.tell("arrive", job.id, job.user, job.work, weight)
 
-    def advance(self, data: st.DataObject) -> None:
+    def advance(self, _: st.DataObject) -> None:
         self.reference.advance(self.now)
         self.tell("advance")
 
@@ -117,7 +117,7 @@ class Both:
         self.tell("revise", job, work)
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=60)
+@settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=200)
 @given(data=st.data())
 def test_java_decides_as_the_reference(java: subprocess.Popen[str], data: st.DataObject) -> None:
     both = Both(java, data.draw(st.integers(1, 8)))
