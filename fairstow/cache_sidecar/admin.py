@@ -21,7 +21,7 @@ from fairstow.cache_sidecar import answers, metrics
 from fairstow.cache_sidecar.app import CACHED, Sidecar
 from fairstow.cache_sidecar.memory import Memory
 from fairstow.cache_sidecar.stores.records import StoreError
-from fairstow.semantic_cache import economics
+from fairstow.semantic_cache import economics, error_budget
 from fairstow.semantic_cache.decision import Outcome, Verdict
 from fairstow.semantic_cache.sidecar_stats import CategoryStats, Stats
 from fairstow.web.errors import ApiError
@@ -180,6 +180,7 @@ class Admin:
         metrics.ENTRIES.set(len(memory.index))
         for name, most in _fullest(memory).items():
             metrics.QUOTA_USED.labels(name).set(most)
+            _labelled(memory, name)
 
 
 async def _read(exchange: Exchange, kind: type[Body]) -> Body:
@@ -212,6 +213,7 @@ def _stats(memory: Memory) -> Stats:
             requests=sum(asked.get(name, {}).values()),
             hits=sum(asked.get(name, {}).get(each, 0) for each in _HITS),
             threshold=metrics.threshold(name),
+            **_labelled(memory, name),
         )
     load = memory.measured.load(memory.rules.said.load)
     return Stats(len(memory.index), memory.index.vectors(), load, found)
@@ -224,6 +226,26 @@ def _asked() -> dict[str, dict[str, int]]:
         results = found.setdefault(category, {})
         results[result] = results.get(result, 0) + count
     return found
+
+
+def _labelled(memory: Memory, category: str) -> dict[str, Any]:
+    rules = memory.rules
+    budget, evidence = rules.budgets[category], memory.labelling.evidence(category, rules)
+    at = budget.grid.index(rules.policies[category].threshold)
+    labels, most = evidence.labels[at], error_budget.bounds(evidence, budget)[at]
+    metrics.WRONG_AT_MOST.labels(category).set(most)
+    allowed, spent = memory.labelling.allowed(category, rules)
+    said = "Spent: labels show that it isn't kept" if spent else "Unknown: too few labels yet"
+    if allowed is not None:
+        signed = rules.policies[category].budget_signed
+        why = "Signed, and no label refutes it" if signed else "Kept"
+        said = f"{why}: from a similarity of {allowed:.3f}"
+    return {
+        "labels": labels.hits,
+        "wrong": labels.wrong,
+        "wrong_at_most": round(most, 4),
+        "budget": said,
+    }
 
 
 def _fullest(memory: Memory) -> dict[str, int]:

@@ -155,6 +155,42 @@ class Recorder:
         return Answer(self._endpoint, _prefix(self._chunks[0]), None, common, chunks, usage)
 
 
+class Hearing:
+    """Takes an answer's bytes, whole or as a stream, and knows at its end what may be kept."""
+
+    def __init__(self, endpoint: Endpoint, form: Form, longest: int) -> None:
+        self._endpoint = endpoint
+        self._longest = longest
+        self._recorder = None if form is Form.WHOLE else Recorder(endpoint, longest)
+        self._whole = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        """Take a part."""
+        if self._recorder is not None:
+            self._recorder.feed(data)
+        elif len(self._whole) <= self._longest:
+            self._whole += data
+
+    def answer(self) -> Answer:
+        """Return what was said. Raises NotKeptError."""
+        if self._recorder is not None:
+            return self._recorder.answer()
+        if len(self._whole) > self._longest:
+            raise NotKeptError("too-large")
+        return of_body(self._endpoint, bytes(self._whole))
+
+
+def text(answer: Answer) -> str:
+    """Return what an answer says, without its reasoning."""
+    chat = answer.endpoint is Endpoint.CHAT
+    if answer.whole is not None:
+        choice = answer.whole["choices"][0]
+        return str((choice["message"].get("content") if chat else choice.get("text")) or "")
+    choices = [(answer.common | each)["choices"][0] for each in answer.chunks]
+    said = (each["delta"].get("content") if chat else each.get("text") for each in choices)
+    return "".join(part for part in said if isinstance(part, str))
+
+
 def forms(answer: Answer) -> Form:
     """Return how an answer can be told."""
     if answer.whole is None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from typing import Any
 
@@ -22,11 +22,12 @@ import msgspec
 import structlog
 
 from fairstow.cache_sidecar import answers, metrics
-from fairstow.cache_sidecar.answers import Form, NotKeptError, Recorder
+from fairstow.cache_sidecar.answers import Form, Hearing, NotKeptError
 from fairstow.cache_sidecar.asked import Asked
 from fairstow.cache_sidecar.callers import Callers
 from fairstow.cache_sidecar.exchange import Passing
 from fairstow.cache_sidecar.flights import Flight, Reply
+from fairstow.cache_sidecar.labelling import Watched
 from fairstow.cache_sidecar.memory import Found, Memory
 from fairstow.cache_sidecar.upstream import Upstream, UpstreamError
 from fairstow.semantic_cache.decision import Mode, Outcome, Verdict
@@ -41,6 +42,8 @@ _STREAM = "text/event-stream"
 
 log = structlog.get_logger(__name__)
 
+_REASK_SECONDS = 300.0
+
 Key = tuple[str, str, Form]
 
 
@@ -53,6 +56,7 @@ class Sidecar:
         self._upstream = upstream
         self._flights: dict[Key, Flight] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._aside: set[asyncio.Task[None]] = set()
 
     @property
     def running(self) -> int:
@@ -92,6 +96,11 @@ class Sidecar:
         for task in self._tasks:
             task.cancel()
 
+    def end_aside(self) -> None:
+        """End what no client waits for."""
+        for task in self._aside:
+            task.cancel()
+
     async def _answer(self, exchange: Passing) -> None:
         endpoint = CACHED.get(exchange.path)
         memory = self.memory
@@ -111,11 +120,13 @@ class Sidecar:
         found = await memory.look_up(asked)
         exchange.extra = told(found.verdict)
         if found.answer is not None:
+            if found.watched is not None:
+                self._look_into(exchange, memory, asked, data, found.watched)
             await _replay(exchange, found, asked.form)
         elif asked.said.only_if_cached:
             raise ApiError(504, "There is no such answer in the cache.", code="not_cached")
         elif found.verdict.store:
-            await self._fly(exchange, memory, asked, data, caller, found.verdict)
+            await self._fly(exchange, memory, asked, data, caller, found)
         else:
             await self._pass(exchange, data, caller)
 
@@ -172,20 +183,23 @@ class Sidecar:
         asked: Asked,
         data: bytes,
         caller: Caller,
-        verdict: Verdict,
+        found: Found,
     ) -> None:
         """Ask the upstream, or listen to one who does."""
         key = (asked.namespace, asked.request.key, asked.form)
         flight = self._flights.get(key)
         # In Shadow every request reaches the upstream.
-        shared = verdict.outcome is Outcome.MISS and asked.policy.mode is Mode.ENFORCE
+        shared = found.verdict.outcome is Outcome.MISS and asked.policy.mode is Mode.ENFORCE
         if shared and flight is not None and flight.joinable:
             if await self._listen(exchange, flight, follows=True):
                 metrics.SHARED.inc()
                 return
             await self._pass(exchange, data, caller)
             return
-        flight = Flight(lambda flight: self._ask(flight, exchange, memory, asked, data, caller))
+        watched = found.watched
+        flight = Flight(
+            lambda flight: self._ask(flight, exchange, memory, asked, data, caller, watched)
+        )
         if shared and asked.trusted:
             self._flights[key] = flight
             flight.on_end = lambda: self._landed(key, flight)
@@ -224,12 +238,11 @@ class Sidecar:
         asked: Asked,
         data: bytes,
         caller: Caller,
+        watched: Watched | None,
     ) -> None:
         """Ask the upstream for all who listen; keep what may be kept."""
         began = time.monotonic()
-        longest = memory.rules.said.longest_answer
-        recorder = Recorder(asked.endpoint, longest)
-        whole = bytearray()
+        hearing = Hearing(asked.endpoint, asked.form, memory.rules.said.longest_answer)
         asking = self._upstream.ask("POST", exchange.target, exchange.headers, data, plain=True)
         async with asking as (reply, parts):
             self.callers.told(caller, reply.status)
@@ -238,10 +251,8 @@ class Sidecar:
             kept = _may_be_kept(reply, asked.form)
             async for part in parts:
                 await flight.part(part)
-                if kept and asked.form is not Form.WHOLE:
-                    recorder.feed(part)
-                elif kept and len(whole) <= longest:
-                    whole += part
+                if kept:
+                    hearing.feed(part)
         took = time.monotonic() - began
         if reply.status == 200:
             memory.measured.took("upstream", took)
@@ -249,18 +260,51 @@ class Sidecar:
             metrics.NOT_STORED.labels("status" if reply.status != 200 else "kind").inc()
             return
         try:
-            if asked.form is not Form.WHOLE:
-                answer = recorder.answer()
-            elif len(whole) > longest:
-                raise NotKeptError("too-large")
-            else:
-                answer = answers.of_body(asked.endpoint, bytes(whole))
+            answer = hearing.answer()
             memory.keep(asked, answer, took)
         except NotKeptError as error:
             metrics.NOT_STORED.labels(str(error)).inc()
         except Exception:
             log.exception("an answer couldn't be read")
             metrics.NOT_STORED.labels("fault").inc()
+        else:
+            if watched is not None:
+                self._behind(memory.judge(asked, watched, answer))
+
+    def _look_into(
+        self, exchange: Passing, memory: Memory, asked: Asked, data: bytes, watched: Watched
+    ) -> None:
+        """Ask the upstream what was served from memory, behind the client's back."""
+        target, headers = exchange.target, exchange.headers
+
+        async def ask() -> None:
+            hearing = Hearing(asked.endpoint, asked.form, memory.rules.said.longest_answer)
+            async with (
+                asyncio.timeout(_REASK_SECONDS),
+                self._upstream.ask("POST", target, headers, data, plain=True) as (reply, parts),
+            ):
+                if not _may_be_kept(reply, asked.form):
+                    return
+                async for part in parts:
+                    hearing.feed(part)
+            await memory.judge(asked, watched, hearing.answer())
+
+        self._behind(ask())
+
+    def _behind(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what no client waits for."""
+
+        async def done() -> None:
+            try:
+                await work
+            except (UpstreamError, NotKeptError, TimeoutError):
+                return
+            except Exception:
+                log.exception("a hit couldn't be looked into")
+
+        task = asyncio.create_task(done())
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
 
 
 def told(verdict: Verdict) -> list[tuple[bytes, bytes]]:

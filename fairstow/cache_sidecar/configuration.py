@@ -18,6 +18,7 @@ from fairstow.cluster.errors import InputError
 from fairstow.semantic_cache import categories
 from fairstow.semantic_cache.decision import Mode, Policy
 from fairstow.semantic_cache.eligibility import Limits, Tier
+from fairstow.semantic_cache.error_budget import Budget, Judge
 from fairstow.semantic_cache.thresholds import Adaptation
 
 Permille = Annotated[int, msgspec.Meta(ge=0, le=1000)]
@@ -63,6 +64,7 @@ class CategorySpec(_Part, frozen=True):
     keywords: tuple[str, ...] = ()
     code: bool = False
     adaptation: AdaptationSpec = AdaptationSpec()
+    error_budget_permille: Annotated[int, msgspec.Meta(ge=1, le=500)] = 20
     calibration_signed: bool = False
 
 
@@ -80,6 +82,20 @@ class LoadSpec(_Part, frozen=True):
     overloaded_seconds: Seconds
 
 
+class ReaskSpec(_Part, frozen=True):
+    """How many hits are asked upstream again, to learn how many are wrong."""
+
+    permille: Permille = 50
+    per_minute: Annotated[int, msgspec.Meta(ge=0, le=6_000)] = 30
+
+
+class JudgeSpec(_Part, frozen=True):
+    """How often the judge of two answers errs: calls what is right wrong, misses what is wrong."""
+
+    calls_right_wrong_permille: Annotated[int, msgspec.Meta(ge=0, lt=1000)] = 0
+    misses_permille: Annotated[int, msgspec.Meta(ge=0, lt=1000)] = 0
+
+
 class Configuration(_Part, frozen=True):
     """The file."""
 
@@ -89,6 +105,8 @@ class Configuration(_Part, frozen=True):
     )
     header: HeaderSpec | None = None
     load: LoadSpec | None = None
+    reask: ReaskSpec = ReaskSpec()
+    judge: JudgeSpec = JudgeSpec()
     lookup_deadline_seconds: Annotated[float, msgspec.Meta(gt=0, le=5)] = 0.05
     most_entries: Annotated[int, msgspec.Meta(gt=0, le=10_000_000)] = 100_000
     longest_body: Annotated[int, msgspec.Meta(gt=0, le=16 << 20)] = 1 << 20
@@ -102,6 +120,7 @@ class Rules(msgspec.Struct, frozen=True):
     policies: Mapping[str, Policy]
     categories: Mapping[str, categories.Category]
     specs: Mapping[str, CategorySpec]
+    budgets: Mapping[str, Budget]
     limits: Limits = Limits()
 
 
@@ -130,6 +149,7 @@ def parse(text: str, source: str) -> Rules:
             for each in said.categories
         },
         specs={each.name: each for each in said.categories},
+        budgets={each.name: _budget(each, said.judge) for each in said.categories},
     )
 
 
@@ -157,6 +177,17 @@ def _check(said: Configuration, source: str) -> None:
             )
     if said.load is not None and said.load.overloaded_seconds <= said.load.idle_seconds:
         raise InputError(source, "load.overloadedSeconds isn't over idleSeconds", "Raise it.")
+
+
+def _budget(spec: CategorySpec, judge: JudgeSpec) -> Budget:
+    """Return a category's: at its threshold, where load may lower it to, and higher."""
+    relaxed = max(spec.floor_permille, spec.threshold_permille - spec.adaptation.max_relax_permille)
+    grid = {relaxed, spec.threshold_permille, (spec.threshold_permille + 1_000) // 2}
+    return Budget(
+        share=spec.error_budget_permille / 1_000,
+        grid=tuple(each / 1_000 for each in sorted(grid)),
+        judge=Judge(judge.calls_right_wrong_permille / 1_000, judge.misses_permille / 1_000),
+    )
 
 
 def _policy(spec: CategorySpec, mode: Mode) -> Policy:

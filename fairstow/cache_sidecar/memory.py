@@ -23,8 +23,9 @@ from fairstow.cache_sidecar.asked import Asked, Repeats, read
 from fairstow.cache_sidecar.configuration import Rules
 from fairstow.cache_sidecar.embedding import MODEL, Vector
 from fairstow.cache_sidecar.index import Index
+from fairstow.cache_sidecar.labelling import Labelling, Watched
 from fairstow.cache_sidecar.measured import Measured
-from fairstow.cache_sidecar.stores.records import Head, StoreError
+from fairstow.cache_sidecar.stores.records import Head, Label, StoreError
 from fairstow.cache_sidecar.vectors import NoVectorsError, Vectors
 from fairstow.semantic_cache import economics
 from fairstow.semantic_cache.decision import (
@@ -67,18 +68,29 @@ class Store(Protocol):
         """Drop entries whose time is over."""
         ...
 
+    async def label(self, label: Label) -> None:
+        """Keep what became known of a hit."""
+        ...
+
 
 class Found(msgspec.Struct, frozen=True):
-    """What a look-up comes to; `answer` is None unless it is served."""
+    """What a look-up comes to.
+
+    Attributes:
+        answer: None unless it is served.
+        watched: the hit whose answer is to be compared with the upstream's.
+    """
 
     verdict: Verdict
     answer: Answer | None = None
+    watched: Watched | None = None
 
 
 class Memory:
     """See the module.
 
     Args:
+        echoes: the store tells all sidecars of labels, this one, too.
         now: seconds since 1970. clock: a monotonic one.
     """
 
@@ -89,13 +101,16 @@ class Memory:
         index: Index,
         vectors: Vectors,
         *,
+        echoes: bool = False,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.rules = rules
         self.index = index
         self.measured = Measured(clock)
+        self.labelling = Labelling(vectors, clock)
         self._store = store
+        self._echoes = echoes
         self._vectors = vectors
         self._now = now
         self._repeats = Repeats(clock)
@@ -137,7 +152,8 @@ class Memory:
     async def explain(self, asked: Asked) -> tuple[Verdict, str]:
         """Return what would become of a request, and why, counting nothing."""
         vector, without = await self._vector(asked)
-        return self._decide(asked, self._exact(asked), vector, without, economical=True), asked.by
+        lookup = self._lookup(asked, self._exact(asked), vector, economical=True)
+        return self._decide(asked, lookup, without), asked.by
 
     def keep(self, asked: Asked, answer: Answer, seconds: float) -> None:
         """Keep an answer that the upstream gave, in the background."""
@@ -194,11 +210,13 @@ class Memory:
         probe = self.measured.probes(asked.policy.category)
         if exact is None and self._semantic(asked) and (not economy.off or probe):
             vector, without = await self._vector(asked)
-        verdict = self._decide(asked, exact, vector, without, economical=not economy.off)
+        lookup = self._lookup(asked, exact, vector, economical=not economy.off)
+        verdict = self._decide(asked, lookup, without)
         if vector is not None:
             self._looked(asked, verdict)
+        watched = self.labelling.watch(self.rules, lookup, verdict)
         if verdict.outcome not in (Outcome.HIT_EXACT, Outcome.HIT_SEMANTIC):
-            return Found(verdict)
+            return Found(verdict, watched=watched)
         entry = verdict.entry or ""
         with self.measured.stage("fetch"):
             answer = await self._store.answer(entry)
@@ -207,7 +225,26 @@ class Memory:
             await self.remove([entry], "lost")
             return self._open(asked, "lost", "the entry's answer is gone or damaged")
         row.hits += 1
-        return Found(verdict, answer)
+        return Found(verdict, answer, watched)
+
+    async def judge(self, asked: Asked, watched: Watched, fresh: Answer) -> None:
+        """Compare a hit's answer with the upstream's; keep what that says."""
+        try:
+            stored = await self._store.answer(watched.entry)
+            if stored is None:
+                return
+            label = await self.labelling.judge(asked.policy.category, watched, stored, fresh)
+            if label is not None:
+                await self._store.label(label)
+        except StoreError as error:
+            log.warning("a label couldn't be kept", problem=str(error))
+            return
+        if label is not None and not self._echoes:
+            self.labelled(label)
+
+    def labelled(self, label: Label) -> None:
+        """A hit was judged, here or by another sidecar."""
+        self.labelling.add(label, self.rules)
 
     def _exact(self, asked: Asked) -> Candidate | None:
         row = self.index.rows.get(asked.entry)
@@ -242,26 +279,17 @@ class Memory:
         except NoVectorsError:
             return None
 
-    def _decide(
-        self,
-        asked: Asked,
-        exact: Candidate | None,
-        vector: Vector | None,
-        without: str,
-        *,
-        economical: bool,
-    ) -> Verdict:
+    def _lookup(
+        self, asked: Asked, exact: Candidate | None, vector: Vector | None, *, economical: bool
+    ) -> Lookup:
         near: tuple[Candidate, ...] = ()
         if vector is not None:
             with self.measured.stage("search"):
                 near = self.index.near(
                     asked.namespace, asked.request.fingerprint, vector, asked.form
                 )
-        if not asked.trusted:
-            verdict = Verdict(Outcome.BYPASS, asked.policy.category, store=asked.eligibility.store)
-            why = Reason("identity", "the upstream hasn't accepted this key lately")
-            return msgspec.structs.replace(verdict, reasons=(why,))
-        lookup = Lookup(
+        at, spent = self.labelling.allowed(asked.policy.category, self.rules)
+        return Lookup(
             namespace=asked.namespace,
             eligibility=asked.eligibility,
             policy=asked.policy,
@@ -272,8 +300,16 @@ class Memory:
             near=near,
             client_threshold=asked.client_threshold,
             load=self.measured.load(self.rules.said.load),
+            budget_threshold=at,
+            budget_spent=spent,
             economical=economical,
         )
+
+    def _decide(self, asked: Asked, lookup: Lookup, without: str) -> Verdict:
+        if not asked.trusted:
+            verdict = Verdict(Outcome.BYPASS, asked.policy.category, store=asked.eligibility.store)
+            why = Reason("identity", "the upstream hasn't accepted this key lately")
+            return msgspec.structs.replace(verdict, reasons=(why,))
         with self.measured.stage("decide"):
             verdict = decide(lookup)
         if without:

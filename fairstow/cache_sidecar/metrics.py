@@ -60,6 +60,18 @@ STAGE = Histogram(
     buckets=_STAGES,
     registry=REGISTRY,
 )
+LABELS = Counter(
+    "fairstow_cache_labels_total",
+    "Hits whose answer was compared with the upstream's: right, wrong, unjudged.",
+    ["category", "label"],
+    registry=REGISTRY,
+)
+WRONG_AT_MOST = Gauge(
+    "fairstow_cache_wrong_hits_at_most",
+    "Share of wrong hits at the category's threshold: an upper bound by the labels, at 95 %.",
+    ["category"],
+    registry=REGISTRY,
+)
 SAVED_TOKENS = Counter(
     "fairstow_cache_saved_tokens_total",
     "Tokens of answers that were served from the cache, where their usage is known.",

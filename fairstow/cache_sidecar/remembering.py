@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import os
 import secrets
+import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from fairstow.cache_sidecar import configuration
@@ -22,7 +24,7 @@ from fairstow.cache_sidecar.configuration import Rules
 from fairstow.cache_sidecar.index import Index
 from fairstow.cache_sidecar.memory import Memory
 from fairstow.cache_sidecar.stores.connection import Address, client
-from fairstow.cache_sidecar.stores.records import Head, Seal, StoreError
+from fairstow.cache_sidecar.stores.records import Head, Label, Seal, StoreError
 from fairstow.cache_sidecar.stores.redis import RedisStore
 from fairstow.cache_sidecar.stores.sqlite import SqliteStore
 from fairstow.cache_sidecar.vectors import Vectors
@@ -62,14 +64,17 @@ async def remember(
     await asyncio.to_thread(compare, "How is this read?", "How are words read?", 0.5)
     store: SqliteStore | RedisStore
     if where.redis is None:
-        store, index = await asyncio.to_thread(_opened, where, rules)
+        store, index, labels = await asyncio.to_thread(_opened, where, rules)
     else:
         store = RedisStore(
             client(where.redis), where.seal, where.prefix, most=rules.said.most_entries
         )
-        app.callers.secret, index = await _reached(store, rules)
+        app.callers.secret, index, labels = await _reached(store, rules)
+    shared = where.redis is not None
     try:
-        memory = app.memory = Memory(rules, store, index, vectors)
+        memory = app.memory = Memory(rules, store, index, vectors, echoes=shared)
+        for label in labels:
+            memory.labelled(label)
         log.info("the cache is ready", entries=len(index), vectors=index.vectors())
         loops = [_reload(memory, config), _expire(memory)]
         if isinstance(store, RedisStore):
@@ -96,17 +101,18 @@ def secret(folder: Path | None) -> bytes:
         return made
 
 
-async def _reached(store: RedisStore, rules: Rules) -> tuple[bytes, Index]:
+async def _reached(store: RedisStore, rules: Rules) -> tuple[bytes, Index, list[Label]]:
     """Return the secret that sidecars share and what is kept, once Redis can be had."""
     while True:
         try:
-            return await store.secret(), _index(await store.heads(), rules)
+            secret = await store.secret()
+            return secret, _index(await store.heads(), rules), await store.labels()
         except StoreError as error:
             log.warning("the store can't be had; requests pass", problem=str(error))
             await asyncio.sleep(AGAIN_SECONDS)
 
 
-def _opened(where: Where, rules: Rules) -> tuple[SqliteStore, Index]:
+def _opened(where: Where, rules: Rules) -> tuple[SqliteStore, Index, list[Label]]:
     """Open the store and load what it kept; one that can't be had is made in memory."""
     try:
         store = SqliteStore(where.folder, where.seal)
@@ -114,10 +120,10 @@ def _opened(where: Where, rules: Rules) -> tuple[SqliteStore, Index]:
         log.error("answers won't survive a restart", problem=str(error))
         store = SqliteStore(None, where.seal)
     try:
-        return store, _index(store.heads(), rules)
-    except StoreError as error:
+        return store, _index(store.heads(), rules), store.labels()
+    except (sqlite3.Error, msgspec.MsgspecError) as error:
         log.error("what was kept can't be read", problem=str(error))
-        return store, Index(most=rules.said.most_entries)
+        return store, Index(most=rules.said.most_entries), []
 
 
 def _index(heads: Iterable[Head], rules: Rules) -> Index:

@@ -93,6 +93,7 @@ async def serve(
         app = Sidecar(
             upstream, Callers(settings.workload, secret(settings.where.folder), time.monotonic)
         )
+        stack.callback(app.end_aside)
         vectors = Vectors(settings.embedder)
         stack.callback(vectors.close)
         guard = token_guard(settings.admin_token) if settings.admin_token else local_guard

@@ -82,6 +82,7 @@ class Lookup(msgspec.Struct, frozen=True):
         client_threshold: what the client asked for; only tightens.
         load: λ_eff of `thresholds`.
         budget_threshold: τ_budget of `error_budget`, None where nothing is shown yet.
+        budget_spent: labels show that the error budget isn't kept, whatever was signed.
         economical: whether the category's semantic tier pays (`economics`).
     """
 
@@ -96,6 +97,7 @@ class Lookup(msgspec.Struct, frozen=True):
     client_threshold: float | None = None
     load: float = 0.0
     budget_threshold: float | None = None
+    budget_spent: bool = False
     economical: bool = True
 
 
@@ -158,7 +160,7 @@ def _semantic(lookup: Lookup, reasons: list[Reason]) -> Verdict:
     if may.tier < Tier.SEMANTIC or policy.caching < Tier.SEMANTIC or lookup.question is None:
         why = may.reasons or ("the category's caching is exact",)
         return _with(miss, *reasons, *(Reason("exact only", each) for each in why))
-    shadow = _shadow(lookup, reasons)
+    shadow = shadowed(lookup, reasons)
     at = threshold(
         policy.threshold,
         floor=policy.floor,
@@ -192,12 +194,14 @@ def _semantic(lookup: Lookup, reasons: list[Reason]) -> Verdict:
     )  # fmt: skip
 
 
-def _shadow(lookup: Lookup, reasons: list[Reason]) -> bool:
-    """Whether a hit is only counted, and why."""
+def shadowed(lookup: Lookup, reasons: list[Reason]) -> bool:
+    """Whether a hit of the semantic tier is only counted; the reason is added."""
     if lookup.policy.mode is Mode.SHADOW:
         reasons.append(Reason("shadow", "the category's mode"))
     elif not lookup.economical:
         reasons.append(Reason("shadow", "the hit rate is under break-even"))
+    elif lookup.budget_spent:
+        reasons.append(Reason("shadow", "labels show that the error budget isn't kept"))
     elif lookup.budget_threshold is None and not lookup.policy.budget_signed:
         reasons.append(Reason("shadow", "too few labels show that the error budget is kept"))
     else:

@@ -12,7 +12,8 @@ is a martingale with mean 1 under θ, so by Ville's inequality P[∃ n: M_n(θ) 
     U_n = sup { θ : M_n(θ) < 1/α }       bounds θ at all n at once, with confidence 1 − α:
 
 one may look after every label and stop when one likes. For k = 0 it takes 187 labels to show 2 %
-at 95 %, against 149 if n were fixed. α is divided over the grid of thresholds, as all are looked
+at 95 %, against 149 if n were fixed. By the same inequality θ > budget is shown where the budget is
+under k/n and M_n(budget) ≥ 1/α. α is divided over the grid of thresholds, as all are looked
 at. The judge errs: it calls a right hit wrong with probability f, a wrong one right with m, so
 θ_judged = θ(1−m) + (1−θ)f and the bound is (U − f)/(1 − m − f).
 
@@ -20,9 +21,9 @@ All this is for a θ that stays. Labels are counted in windows of `WINDOW`; a ne
 and until it holds enough the last one's bound stands. Drift is watched by the e-detector of Shin,
 Ramdas and Rinaldo (2023, Shiryaev–Roberts form): with L the likelihood ratio of a rate of
 `WORSE`·budget to the budget, R ← (R + 1)·L, alarm at R ≥ c, upon which all is forgotten and the
-category is back in Shadow. While θ ≤ budget the mean number of labels to a false alarm is at least
-c; after a rise to rate r the delay is about log c / E_r[log L] labels. Called by who labels hits;
-`decision` is told the threshold.
+category is back in Shadow, a signed calibration or not. While θ ≤ budget the mean number of labels
+to a false alarm is at least c; after a rise to rate r the delay is about log c / E_r[log L] labels.
+Called by who labels hits; `decision` is told the threshold.
 """
 
 from __future__ import annotations
@@ -64,13 +65,14 @@ class Labels(msgspec.Struct, frozen=True):
     Attributes:
         hits, wrong: labels of this window.
         bound: the last full window's, 1 before there is one.
-        drift: R of the detector.
+        drift: R of the detector. alarmed: it has been at c, and nothing better was shown since.
     """
 
     hits: int = 0
     wrong: int = 0
     bound: float = 1.0
     drift: float = 0.0
+    alarmed: bool = False
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -84,11 +86,17 @@ class Evidence(msgspec.Struct, frozen=True):
         return cls(tuple(Labels() for _ in budget.grid))
 
 
-def label(evidence: Evidence, budget: Budget, similarity: float, wrong: bool) -> Evidence:
-    """Return the evidence after one more label."""
+def label(
+    evidence: Evidence, budget: Budget, similarity: float, wrong: bool, *, at: float = -1.0
+) -> Evidence:
+    """Return the evidence after one more label.
+
+    `at`: the threshold that the hit was found with; it says nothing about lower ones, whose other
+    hits weren't seen.
+    """
     return Evidence(
         tuple(
-            _count(labels, budget, wrong) if similarity >= threshold else labels
+            _count(labels, budget, wrong) if similarity >= threshold >= at else labels
             for threshold, labels in zip(budget.grid, evidence.labels, strict=True)
         )
     )
@@ -103,6 +111,16 @@ def least_threshold(evidence: Evidence, budget: Budget) -> float | None:
     """Return τ_budget: the lowest that is shown to keep the budget; None: stay in Shadow."""
     known = zip(budget.grid, evidence.labels, strict=True)
     return min((at for at, labels in known if _keeps(labels, budget)), default=None)
+
+
+def unrefuted(evidence: Evidence, budget: Budget) -> float | None:
+    """Return the lowest threshold over all that are shown to break the budget; None: all are.
+
+    For a category that is served on its owner's word: the word holds until labels say otherwise.
+    """
+    known = list(zip(budget.grid, evidence.labels, strict=True))
+    broken = max((at for at, labels in known if _broken(labels, budget)), default=-1.0)
+    return min((at for at in budget.grid if at > broken), default=None)
 
 
 def may_reask(load: float, asked_lately: int, most: int) -> bool:
@@ -144,6 +162,19 @@ def _keeps(labels: Labels, budget: Budget) -> bool:
     return mixture - likelihood >= -math.log(_alpha(budget))
 
 
+def _broken(labels: Labels, budget: Budget) -> bool:
+    """Whether it is shown that more than the budget is wrong, or it became so."""
+    if _keeps(labels, budget):
+        return False
+    judge, right = budget.judge, labels.hits - labels.wrong
+    limit = budget.share * (1 - judge.misses) + (1 - budget.share) * judge.calls_right_wrong
+    if labels.alarmed or not labels.hits or not 0 < limit < labels.wrong / labels.hits:
+        return labels.alarmed
+    mixture = _log_beta(_A + labels.wrong, _B + right) - _log_beta(_A, _B)
+    likelihood = labels.wrong * math.log(limit) + right * math.log1p(-limit)
+    return mixture - likelihood >= -math.log(_alpha(budget))
+
+
 def _alpha(budget: Budget) -> float:
     """Return the error of one bound: all thresholds are looked at, each in two windows at most."""
     return (1 - budget.confidence) / len(budget.grid) / 2
@@ -153,10 +184,13 @@ def _count(labels: Labels, budget: Budget, wrong: bool) -> Labels:
     hits, bad = labels.hits + 1, labels.wrong + wrong
     drift = (labels.drift + 1) * _ratio(budget, wrong)
     if drift >= FALSE_ALARM:
-        return Labels()  # what was known is of another time
+        return Labels(alarmed=True)  # what was known is of another time
+    counted = Labels(hits, bad, labels.bound, drift, labels.alarmed)
+    alarmed = labels.alarmed and not _keeps(counted, budget)
     if hits < WINDOW:
-        return Labels(hits, bad, labels.bound, drift)
-    return Labels(0, 0, _true(upper(hits, bad, _alpha(budget)), budget.judge), drift)
+        return Labels(hits, bad, labels.bound, drift, alarmed)
+    bound = _true(upper(hits, bad, _alpha(budget)), budget.judge)
+    return Labels(0, 0, bound, drift, alarmed)
 
 
 def _true(judged: float, judge: Judge) -> float:

@@ -46,6 +46,7 @@ class Upstream:
         self.headers: list[Mapping[str, str]] = []
         self.status = 200
         self.choice: dict[str, Any] = {}
+        self.said: str | None = None
         self.cut = False
         self.gate: asyncio.Event | None = None
 
@@ -59,7 +60,7 @@ class Upstream:
             await self.gate.wait()
         if self.status != 200:
             return web.json_response({"error": {"message": "no"}}, status=self.status)
-        said = f"answer {len(self.asked)}"
+        said = self.said or f"answer {len(self.asked)}"
         head = {"id": f"chatcmpl-{len(self.asked)}", "created": 1, "model": body["model"]}
         if not body.get("stream"):
             choice = {"index": 0, "finish_reason": "stop"} | self.choice
@@ -191,6 +192,12 @@ class Site:
             if "error" in said:
                 return cache, str(reply.status)
             return cache, said["choices"][0]["message"]["content"]
+
+    async def category(self, name: str = "default") -> dict[str, Any]:
+        """Return what the admin port says of a category."""
+        _, found = await self.admin("GET", "/stats")
+        stats: dict[str, Any] = msgspec.json.decode(found)["categories"][name]
+        return stats
 
     async def stored(self, entries: int) -> None:
         """Wait until so many answers are kept."""

@@ -93,6 +93,27 @@ def test_what_one_sidecar_was_told_another_serves_and_forgets(
     run(test, tmp_path)
 
 
+def test_labels_are_shared(tmp_path: Path, redis: Server) -> None:
+    config = PATIENT | {"reask": {"permille": 1000}}
+
+    async def test(site: Site) -> None:
+        await site.start(config=config, where=where(redis))
+        other = await second(site, config=config, where=where(redis))
+        site.upstream.said = "Click on the link."
+        await site.ask("How do I reset my password?")
+        await site.stored(1)
+        for _ in range(3):
+            assert (await site.ask("how do I reset my passwords"))[0] == "hit-semantic"
+        for each in (site, other):
+            while (await each.category())["labels"] != 3:
+                await asyncio.sleep(0.02)
+        await other.stop.aclose()
+        await other.start(config=config, where=where(redis))
+        assert (await other.category())["labels"] == 3
+
+    run(test, tmp_path)
+
+
 def test_restart_is_warm_and_another_cache_sees_nothing(tmp_path: Path, redis: Server) -> None:
     async def test(site: Site) -> None:
         await site.start(config=PATIENT, where=where(redis), workload=None)

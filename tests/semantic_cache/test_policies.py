@@ -110,9 +110,8 @@ def test_drift_closes_it_again_and_is_found_soon() -> None:
         evidence = error_budget.label(evidence, budget, 0.95, chance.random() < 0.25)
         seen += 1
     assert seen < 150
-    assert error_budget.label(Evidence((Labels(drift=1e9),)), budget, 1.0, True) == Evidence.none(
-        budget
-    )
+    alarmed = error_budget.label(Evidence((Labels(drift=1e9),)), budget, 1.0, True)
+    assert alarmed.labels == (Labels(alarmed=True),)
 
 
 TIMES = Times(embed=0.010, search=0.002, fetch=0.005, upstream=0.405)
@@ -195,3 +194,48 @@ def test_neighbours_vote_and_a_split_vote_is_no_answer() -> None:
     assert choose("x", CATEGORIES, examples=examples, vector=clear).category == "chat"
     even = Examples(vectors[[0, 0, 0, 0, 0, 8, 8, 8, 8, 8]], ["chat"] * 5 + ["code"] * 5)
     assert choose("x", CATEGORIES, examples=even, vector=split).by == "default"
+
+
+def test_a_label_says_nothing_of_thresholds_under_the_one_that_found_it() -> None:
+    budget = Budget(grid=(0.8, 0.9))
+    evidence = Evidence.none(budget)
+    for _ in range(600):
+        evidence = error_budget.label(evidence, budget, 0.95, False, at=0.9)
+    assert [labels.hits for labels in evidence.labels] == [0, 600]
+    assert error_budget.least_threshold(evidence, budget) == 0.9
+
+
+def test_a_word_holds_until_labels_refute_it() -> None:
+    budget = Budget(grid=(0.8, 0.9))
+    assert error_budget.unrefuted(Evidence.none(budget), budget) == 0.8
+    assert error_budget.unrefuted(labelled(600, 0, budget), budget) == 0.8
+    few = labelled(10, 1, budget)
+    assert error_budget.unrefuted(few, budget) == 0.8
+    assert error_budget.unrefuted(labelled(200, 40, budget), budget) is None
+    assert error_budget.unrefuted(labelled(200, 40, budget, 0.85), budget) == 0.9
+
+
+def test_who_was_alarmed_has_to_show_the_budget_again() -> None:
+    budget = Budget(grid=(0.9,))
+    evidence = Evidence((Labels(drift=1e9),))
+    evidence = error_budget.label(evidence, budget, 1.0, True)
+    assert error_budget.unrefuted(evidence, budget) is None
+    for _ in range(100):
+        evidence = error_budget.label(evidence, budget, 1.0, False)
+    assert error_budget.unrefuted(evidence, budget) is None
+    for _ in range(500):
+        evidence = error_budget.label(evidence, budget, 1.0, False)
+    assert error_budget.unrefuted(evidence, budget) == 0.9
+
+
+def test_a_true_rate_within_the_budget_is_seldom_refuted() -> None:
+    budget, refuted = Budget(grid=(0.9,)), 0
+    chance = random.Random(5)
+    for _ in range(100):
+        evidence = Evidence.none(budget)
+        for _ in range(300):
+            evidence = error_budget.label(evidence, budget, 0.95, chance.random() < budget.share)
+            if error_budget.unrefuted(evidence, budget) is None:
+                refuted += 1
+                break
+    assert refuted <= 10

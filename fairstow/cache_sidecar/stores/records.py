@@ -62,6 +62,23 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     vector: bytes
 
 
+class Label(msgspec.Struct, frozen=True, array_like=True):
+    """What became known of a hit: whether its answer was wrong.
+
+    Attributes:
+        similarity: of the questions, by this model. at: the threshold that found it.
+    """
+
+    category: str
+    model: str
+    similarity: float
+    at: float
+    wrong: bool
+
+
+MOST_LABELS = 20_000
+"""A store keeps the last."""
+
 Part = TypeVar("Part", Head, Answer)
 
 

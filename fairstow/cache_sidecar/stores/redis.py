@@ -2,6 +2,7 @@
 
     PREFIX:answer:ID    an answer, sealed; set with its expiry in one command, so never half of one
     PREFIX:log          a stream of heads that were put and ids that are gone; trimmed
+    PREFIX:labels       a stream of labels of hits
     PREFIX:secret       what the names of callers are made with
 
 Each sidecar keeps its own index of vectors: it reads the log once at its start, then as it grows.
@@ -19,12 +20,13 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 import structlog
 from redis.exceptions import RedisError, ResponseError
 
 from fairstow.cache_sidecar.answers import Answer
 from fairstow.cache_sidecar.stores.connection import Client
-from fairstow.cache_sidecar.stores.records import Head, Seal, StoreError
+from fairstow.cache_sidecar.stores.records import MOST_LABELS, Head, Label, Seal, StoreError
 
 ALONE = 1.0
 """Seconds."""
@@ -53,6 +55,10 @@ class Follower(Protocol):
         """Entries are gone."""
         ...
 
+    def labelled(self, label: Label) -> None:
+        """A hit was judged, here or elsewhere."""
+        ...
+
 
 class RedisStore:
     """See the module. Args: most: entries, after which the log's oldest are dropped."""
@@ -73,7 +79,7 @@ class RedisStore:
         self._most = most
         self._clock = clock
         self._me = secrets.token_hex(8).encode()
-        self._after = _FIRST
+        self._after = self._labelled = _FIRST
         self._alone_until = float("-inf")
         self._running: set[asyncio.Future[Any]] = set()
         self._secret = b""
@@ -126,11 +132,31 @@ class RedisStore:
     async def expired(self, entries: Sequence[str]) -> None:
         """Do nothing: Redis drops them by itself, and every sidecar knows when."""
 
+    async def labels(self) -> list[Label]:
+        """Return the labels that came since this was asked last. Raises StoreError."""
+        found = []
+        while events := await self._run(self._next_labels):
+            for at, event in events:
+                self._labelled = at.decode()
+                try:
+                    found.append(msgspec.msgpack.decode(event.get(b"label", b""), type=Label))
+                except msgspec.MsgspecError:
+                    log.warning("a label can't be read")
+        return found
+
+    async def label(self, label: Label) -> None:
+        """Keep a label, for all; `follow` tells it here, too. Raises StoreError."""
+        said = {"label": msgspec.msgpack.encode(label)}
+        name = f"{self._prefix}:labels"
+        await self._run(lambda: self._client.xadd(name, said, maxlen=MOST_LABELS, approximate=True))
+
     async def follow(self, follower: Follower) -> None:
         """Tell what other sidecars do, until cancelled."""
         while True:
             try:
                 events = await self._run(lambda: self._next(block=_BLOCK), slow=_AT_REST)
+                for label in await self.labels():
+                    follower.labelled(label)
             except StoreError as error:
                 log.warning("other sidecars can't be heard", problem=str(error))
                 await asyncio.sleep(ALONE)
@@ -176,6 +202,10 @@ class RedisStore:
 
     async def _next(self, block: int | None = None) -> list[tuple[bytes, dict[bytes, bytes]]]:
         found = await self._client.xread({self._log: self._after}, count=_PART, block=block)
+        return found[0][1] if found else []
+
+    async def _next_labels(self) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        found = await self._client.xread({f"{self._prefix}:labels": self._labelled}, count=_PART)
         return found[0][1] if found else []
 
     async def _run(self, command: Callable[[], Awaitable[Result]], *, slow: float = SLOW) -> Result:

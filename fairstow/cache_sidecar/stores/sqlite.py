@@ -18,16 +18,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import structlog
 
 from fairstow.cache_sidecar.answers import Answer
-from fairstow.cache_sidecar.stores.records import Head, Seal, StoreError
+from fairstow.cache_sidecar.stores.records import MOST_LABELS, Head, Label, Seal, StoreError
 from fairstow.cluster.errors import InputError
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE heads (id TEXT PRIMARY KEY, head BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE answers (id TEXT PRIMARY KEY, answer BLOB NOT NULL);
+CREATE TABLE labels (number INTEGER PRIMARY KEY, label BLOB NOT NULL);
 """
 _AT_ONCE = 500
 _WAITS = 1.0
@@ -83,6 +85,14 @@ class SqliteStore:
         """Drop entries whose time is over. Raises StoreError."""
         await self.delete(entries)
 
+    def labels(self) -> list[Label]:
+        """Return the labels of hits, the oldest first."""
+        return self._thread.submit(self._labels).result()
+
+    async def label(self, label: Label) -> None:
+        """Keep a label, in place of the oldest where there are too many. Raises StoreError."""
+        await self._run(lambda: self._label(msgspec.msgpack.encode(label)))
+
     async def close(self) -> None:
         """Write what waits, and close the file."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._base.close)
@@ -131,6 +141,16 @@ class SqliteStore:
             self._base.execute("INSERT OR REPLACE INTO heads VALUES (?, ?)", (entry, head))
             self._base.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (entry, answer))
 
+    def _labels(self) -> list[Label]:
+        found = self._base.execute("SELECT label FROM labels ORDER BY number").fetchall()
+        return [msgspec.msgpack.decode(label, type=Label) for (label,) in found]
+
+    def _label(self, label: bytes) -> None:
+        with self._base:
+            done = self._base.execute("INSERT INTO labels (label) VALUES (?)", (label,))
+            old = (done.lastrowid or 0) - MOST_LABELS
+            self._base.execute("DELETE FROM labels WHERE number <= ?", (old,))
+
     def _delete(self, entries: Sequence[str]) -> None:
         rows = [(entry,) for entry in entries]
         with self._base:
@@ -151,7 +171,7 @@ def _open(path: str) -> sqlite3.Connection:
         (version,) = base.execute("PRAGMA user_version").fetchone()
         if version != _VERSION:
             with base:
-                for table in ("heads", "answers"):
+                for table in ("heads", "answers", "labels"):
                     base.execute(f"DROP TABLE IF EXISTS {table}")
             base.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_VERSION};COMMIT;")
     except BaseException:
