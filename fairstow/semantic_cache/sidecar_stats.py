@@ -21,6 +21,9 @@ class CategoryStats(_Part, frozen=True):
         hit_rate: of those; in Shadow, of those that would have hit.
         requests, hits: all since the sidecar started, and those answered from memory.
         threshold: as it last was under load; None before the first look-up.
+        labels, wrong: hits at its own threshold that were looked into lately.
+        wrong_at_most: the share of wrong ones, an upper bound.
+        budget: whether its error budget lets it serve, and from which similarity.
     """
 
     mode: str
@@ -34,6 +37,10 @@ class CategoryStats(_Part, frozen=True):
     requests: int = 0
     hits: int = 0
     threshold: float | None = None
+    labels: int = 0
+    wrong: int = 0
+    wrong_at_most: float = 1.0
+    budget: str = ""
 
 
 class Stats(_Part, frozen=True):
