@@ -100,6 +100,10 @@ benchmark-cache: $(SYNCED) ## Run the semantic cache's benchmarks, the short way
 spark-plugin: $(SYNCED) ## Build the plugin for Spark, dist/fairstow-spark.jar (needs a JDK).
 	@$(PHASE) spark-plugin $(PYTHON) -m tools.spark_plugin
 
+.PHONY: benchmark-spark
+benchmark-spark: $(SYNCED) ## Run Spark's benchmarks, the short way (two minutes).
+	@$(PHASE) spark-simulator $(PYTHON) -m benchmarks.spark_simulator --quick
+
 .PHONY: cluster-up
 cluster-up: $(SYNCED) ## Start a local Kubernetes and say how to reach it.
 	@$(PYTHON) -m e2e.controlplane up

@@ -15,7 +15,7 @@ from fairstow.cli.terminal import Look
 from fairstow.cluster.errors import InputError
 from fairstow.spark.policies import POLICIES
 from fairstow.spark.simulator import jobs
-from fairstow.spark.simulator.outcome import judged, summary, yardstick
+from fairstow.spark.simulator.outcome import judged, responses_under_ujf, summary
 from fairstow.spark.simulator.run import Simulation
 from fairstow.spark.workload import Work
 
@@ -39,7 +39,8 @@ def simulate(path: str, policy: str, cores: int, output: PictureOutput) -> None:
 
             terminal.write(drawing(lanes(works, cores, result), title))
             return
-        figures = summary(judged(works, cores, result, yardstick(works, cores)))
+        ujf = responses_under_ujf(works, cores)
+        figures = summary(judged(works, cores, result, ujf))
     if output is PictureOutput.JSON:
         terminal.write(as_json(figures))
     else:
@@ -68,8 +69,8 @@ def _text(title: str, figures: dict[str, Any], look: Look) -> str:
         *table(headers, rows, look.width, "lrrrrr"),
         "",
         wrapped(
-            "DVR: mean of how much later than under UJF a job ended, over its response there. "
-            "Lateness: against fluid sharing, in longest tasks.",
+            "DVR: how much longer than under UJF responses are, over those; mean of jobs for which "
+            "they are longer. Lateness: against fluid sharing, in longest tasks.",
             look.width,
         ),
     ]

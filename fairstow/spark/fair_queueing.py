@@ -64,6 +64,7 @@ from bisect import insort
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
+from operator import attrgetter
 from typing import Any, Final
 
 GRACE_S: Final = 3.0
@@ -274,9 +275,9 @@ class FairQueue:
 
     def order(self) -> list[tuple[str, float]]:
         """Return (id, virtual finish) of all jobs that aren't over, the first to run first."""
-        jobs = [(job.finish, job.number, job.id) for job in self._jobs.values() if not job.over]
-        jobs.sort()
-        return [(job_id, finish) for finish, _, job_id in jobs]
+        jobs = [job for job in self._jobs.values() if not job.over]
+        jobs.sort(key=attrgetter("finish"))  # stable: of equals, who arrived first
+        return [(job.id, job.finish) for job in jobs]
 
     def virtual_finish(self, job_id: str) -> float:
         """Return a job's Dg."""

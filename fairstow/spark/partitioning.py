@@ -13,6 +13,7 @@ The fixed costs of a task bound it from below: no partition is under 64 KiB, no 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
 from typing import Final
 
@@ -61,4 +62,4 @@ def session_settings(
 def partitioned(work: Work, target_s: float = TARGET_S) -> Work:
     """Return the job with its stages cut into equal tasks of about the target."""
     stages = tuple(even(sum(stage), tasks_of(sum(stage), target_s)) for stage in work.stages)
-    return Work(work.id, work.submit, work.user, stages, work.weight, work.declared)
+    return replace(work, stages=stages)

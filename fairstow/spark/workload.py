@@ -14,10 +14,11 @@ class Work:
     """A job to come.
 
     Attributes:
-        submit: seconds.
+        submit: seconds; where it follows another job, seconds after the end of that.
         stages: seconds of one core of each task, stage by stage; a stage begins when all tasks of
             the one before it are over.
         declared: its estimate, as a multiple of what it needs.
+        after: the job that it follows, "" for none.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Work:
     stages: tuple[tuple[float, ...], ...]
     weight: float = 1.0
     declared: float = 1.0
+    after: str = ""
 
     @cached_property
     def core_s(self) -> float:

@@ -205,6 +205,13 @@ def test_fair_shares_by_job_and_ujf_by_user() -> None:
     assert play(drawn, 4, "ujf").ends["b"] == pytest.approx(6.0)
 
 
+def test_a_job_that_follows_another_comes_when_that_is_over() -> None:
+    first = work("first", 1.0, "a", (4.0,))
+    result = play([replace(first, id="next", submit=0.5, after="first"), first], 1)
+    assert result.submits == {"first": 1.0, "next": 5.5}
+    assert result.ends["next"] == pytest.approx(9.5)
+
+
 def test_stragglers_and_stages_take_their_time() -> None:
     drawn = [work("a", 0.0, "a", (1.0, 1.0, 5.0), (1.0, 1.0)), work("b", 0.0, "b", (2.0,))]
     ends = play(drawn, 3).ends

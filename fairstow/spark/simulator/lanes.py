@@ -32,7 +32,7 @@ def lanes(works: Sequence[Work], cores: int, result: Result) -> list[Lane]:
     came: dict[str, float] = {}
     began: dict[str, float] = {}
     ended: dict[str, float] = {}
-    moments = [(work.submit, 0, work) for work in works]
+    moments = [(result.submits[work.id], 0, work) for work in works]
     moments += [(result.starts[work.id], 1, work) for work in works]
     moments += [(result.ends[work.id], 2, work) for work in works]
     for at, what, work in sorted(moments, key=lambda moment: moment[:2]):

@@ -3,9 +3,9 @@
     response   end − submit, seconds
     slowdown   response over what the job would take alone: Σ over stages of
                max(core-s / R, longest task)
-    DVR        deadline violation ratio: the mean over jobs of max(0, (end − due) / (due − submit)),
-               where due is the job's end under UJF (equal shares for users, and for a user's
-               jobs) on the same cores; the mean of those jobs alone that are late is higher
+    DVR        deadline violation ratio: how much longer than under UJF (equal shares for users,
+               and for a user's jobs) its response is, over its response there; the mean over the
+               jobs for which it is longer, 0 if there are none
     lateness   end − end in the fluid system capped at one core for a task, in units of the
                longest task of all (L_max); UWFQ stays under 1 in all but rare cases
 
@@ -15,7 +15,7 @@ Called by the command line and the benchmarks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -24,20 +24,7 @@ from fairstow.spark.policies import POLICIES
 from fairstow.spark.simulator.run import Result, Simulation
 from fairstow.spark.workload import Work
 
-
-@dataclass(frozen=True)
-class Yardstick:
-    """What the ends of a workload's jobs are measured by, whatever the policy.
-
-    Attributes:
-        due: ends under UJF.
-        fluid: ends under capped fluid sharing.
-        longest: seconds of the longest task.
-    """
-
-    due: Mapping[str, float]
-    fluid: Mapping[str, float]
-    longest: float
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -51,31 +38,34 @@ class Judged:
     lateness: float
 
 
-def yardstick(works: Sequence[Work], cores: int) -> Yardstick:
-    """Return what any policy's run of this workload is measured by."""
-    fluid = fluid_finishes(works, cores, capped=True)
-    return Yardstick(
-        due=Simulation(works, cores, POLICIES["ujf"](cores)).run().ends,
-        fluid={job: finish.at for job, finish in fluid.items()},
-        longest=max((work.longest_task for work in works), default=0.0),
-    )
+def responses_under_ujf(works: Sequence[Work], cores: int) -> dict[str, float]:
+    """Return by what the responses of any policy's run of this workload are measured."""
+    result = Simulation(works, cores, POLICIES["ujf"](cores)).run()
+    return {work.id: result.ends[work.id] - result.submits[work.id] for work in works}
 
 
-def judged(works: Sequence[Work], cores: int, result: Result, by: Yardstick) -> list[Judged]:
+def judged(
+    works: Sequence[Work], cores: int, result: Result, under_ujf: Mapping[str, float]
+) -> list[Judged]:
     """Return each job's figures, in the order of the workload."""
-    return [_judge(work, cores, result.ends[work.id], by) for work in works]
-
-
-def _judge(work: Work, cores: int, end: float, by: Yardstick) -> Judged:
-    response, due = end - work.submit, by.due[work.id] - work.submit
-    alone = sum(max(sum(stage) / cores, max(stage, default=0.0)) for stage in work.stages)
-    return Judged(
-        user=work.user,
-        response=response,
-        slowdown=response / alone if alone else 1.0,
-        violation=max(0.0, response - due) / due if due else 0.0,
-        lateness=(end - by.fluid[work.id]) / by.longest if by.longest else 0.0,
-    )
+    came = [replace(work, submit=result.submits[work.id]) for work in works]
+    fluid = fluid_finishes(came, cores, capped=True)
+    longest = max((work.longest_task for work in works), default=0.0)
+    found = []
+    for work in came:
+        end = result.ends[work.id]
+        response, due = end - work.submit, under_ujf[work.id]
+        alone = sum(max(sum(stage) / cores, max(stage, default=0.0)) for stage in work.stages)
+        found.append(
+            Judged(
+                user=work.user,
+                response=response,
+                slowdown=response / alone if alone else 1.0,
+                violation=max(0.0, response - due) / due if due else 0.0,
+                lateness=(end - fluid[work.id].at) / longest if longest else 0.0,
+            )
+        )
+    return found
 
 
 def summary(jobs: Sequence[Judged]) -> dict[str, Any]:
@@ -87,10 +77,11 @@ def summary(jobs: Sequence[Judged]) -> dict[str, Any]:
 
 
 def _figures(jobs: Sequence[Judged]) -> dict[str, Any]:
+    late = [job.violation for job in jobs if job.violation > _ROUNDING]
     return {
         "jobs": len(jobs),
         "meanResponse_s": fmean(job.response for job in jobs),
         "meanSlowdown": fmean(job.slowdown for job in jobs),
-        "dvr": fmean(job.violation for job in jobs),
+        "dvr": fmean(late) if late else 0.0,
         "maxLatenessLmax": max(job.lateness for job in jobs),
     }

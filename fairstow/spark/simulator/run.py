@@ -29,8 +29,9 @@ class Span:
 
 @dataclass(frozen=True)
 class Result:
-    """What happened. Attributes: starts, ends: seconds by job; spans: if they were asked for."""
+    """What happened. Attributes: submits, starts, ends: seconds by job; spans: if asked for."""
 
+    submits: dict[str, float]
     starts: dict[str, float]
     ends: dict[str, float]
     spans: list[Span]
@@ -62,7 +63,14 @@ class Simulation:
     def __init__(
         self, works: Iterable[Work], cores: int, policy: Policy, *, spans: bool = False
     ) -> None:
-        self._coming = sorted(works, key=lambda work: work.submit)
+        self._coming: list[tuple[float, int, Work]] = []
+        self._following: dict[str, list[tuple[int, Work]]] = {}
+        for number, work in enumerate(works):
+            if work.after:
+                self._following.setdefault(work.after, []).append((number, work))
+            else:
+                self._coming.append((work.submit, number, work))
+        heapq.heapify(self._coming)
         self._free = cores
         self._policy = policy
         self._keep = spans
@@ -73,25 +81,21 @@ class Simulation:
         self._of_job: dict[str, int] = {}
         self._of_user: dict[str, int] = {}
         self._load = Load(self._of_job, self._of_user)
-        self._result = Result({}, {}, [])
+        self._result = Result({}, {}, {}, [])
 
     def run(self) -> Result:
         """Play it to its end."""
-        at, coming = 0, self._coming
-        while self._tasks or at < len(coming):
-            if self._tasks and (at == len(coming) or self._tasks[0][0] <= coming[at].submit):
-                now = self._tasks[0][0]
-            else:
-                now = coming[at].submit
+        while self._tasks or self._coming:
+            now = min(heap[0][0] for heap in (self._tasks, self._coming) if heap)
             while self._tasks and self._tasks[0][0] <= now:
                 self._end(now)
-            while at < len(coming) and coming[at].submit <= now:
-                self._arrive(now, coming[at])
-                at += 1
+            while self._coming and self._coming[0][0] <= now:
+                self._arrive(now, heapq.heappop(self._coming)[2])
             self._dispatch(now)
         return self._result
 
     def _arrive(self, now: float, work: Work) -> None:
+        self._result.submits[work.id] = now
         self._policy.arrive(now, Job(work.id, work.user, work.core_s * work.declared), work.weight)
         job = _Running(work)
         if job.begin_stage():
@@ -121,6 +125,8 @@ class Simulation:
         self._of_job.pop(job.work.id, None)
         self._result.starts.setdefault(job.work.id, now)
         self._result.ends[job.work.id] = now
+        for number, work in self._following.pop(job.work.id, ()):
+            heapq.heappush(self._coming, (now + work.submit, number, work))
 
     def _dispatch(self, now: float) -> None:
         while self._free and self._ready:

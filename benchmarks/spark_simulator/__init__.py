@@ -1,0 +1,1 @@
+"""Spark's fair queueing in simulated time, beside published figures."""

@@ -1,0 +1,82 @@
+"""One scenario under every policy: figures by seed, and what wrong estimates and stragglers do."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from benchmarks.spark_simulator.workloads import CORES, SCENARIOS
+from fairstow.spark.partitioning import partitioned
+from fairstow.spark.policies import POLICIES
+from fairstow.spark.simulator.outcome import judged, responses_under_ujf, summary
+from fairstow.spark.simulator.run import Simulation
+from fairstow.spark.workload import Work
+
+Json = dict[str, Any]
+Change = Callable[[Work, random.Random], Work]
+MOST_LATE = 1.05
+
+
+def scenario(data: Path, name: str, seeds: int, *, split: bool) -> Json:
+    """Return each policy's figures of each seed."""
+    found: Json = {policy: [] for policy in POLICIES}
+    for seed in range(seeds):
+        works = SCENARIOS[name](data, seed)
+        if split:
+            works = [partitioned(work) for work in works]
+        ujf = responses_under_ujf(works, CORES)
+        for policy, figures in found.items():
+            figures.append(_figures(works, policy, ujf))
+    return found
+
+
+def disturbed(data: Path, name: str, seeds: int) -> Json:
+    """Return UWFQ's figures where estimates are wrong or tasks straggle."""
+    kinds: dict[str, Change] = {
+        "exact": lambda work, _: work,
+        "off by 2 (lognormal, σ = ln 2)": lambda work, rng: _declared(
+            work, rng.lognormvariate(0, 0.693)
+        ),
+        "a quarter to four times": lambda work, rng: _declared(work, 4 ** rng.uniform(-1, 1)),
+        "all the same": lambda work, _: _declared(work, 50 / work.core_s),
+        "5 % of tasks take three times": _straggling,
+    }
+    found: Json = {kind: [] for kind in kinds}
+    for seed in range(seeds):
+        rng = random.Random(seed)
+        works = [partitioned(work) for work in SCENARIOS[name](data, seed)]
+        for kind, change in kinds.items():
+            changed = [change(work, rng) for work in works]
+            ujf = responses_under_ujf(changed, CORES)
+            found[kind].append(_figures(changed, "uwfq", ujf))
+    return found
+
+
+def _declared(work: Work, factor: float) -> Work:
+    return replace(work, declared=factor)
+
+
+def _straggling(work: Work, rng: random.Random) -> Work:
+    stages = tuple(
+        tuple(task * (3 if rng.random() < 0.05 else 1) for task in stage) for stage in work.stages
+    )
+    slow = replace(work, stages=stages)
+    return replace(slow, declared=work.core_s / slow.core_s)
+
+
+def _figures(works: Sequence[Work], policy: str, ujf: dict[str, float]) -> Json:
+    result = Simulation(works, CORES, POLICIES[policy](CORES)).run()
+    jobs = judged(works, CORES, result, ujf)
+    responses = sorted(job.response for job in jobs)
+    figures = summary(jobs)
+    small = [v["meanResponse_s"] for k, v in figures.pop("users").items() if k.startswith("small")]
+    return figures | {
+        "fastest80_s": fmean(responses[: round(0.8 * len(responses))]),
+        "slowest5_s": fmean(responses[round(0.95 * len(responses)) :]),
+        "small_s": fmean(small) if small else None,
+        "late": sum(job.lateness > MOST_LATE for job in jobs),
+    }

@@ -1,0 +1,126 @@
+"""The page's tables, from the result of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+from statistics import fmean, stdev
+from typing import Any
+
+from benchmarks.paired import STUDENT
+
+Json = dict[str, Any]
+
+PUBLISHED = {
+    "uwfq": (11.6, 2.37, "2.6 / 4.7", 0.18),
+    "cfq": (10.3, 2.31, "34–35", 3.69),
+    "ujf": (18.7, 5.29, "", None),
+    "fair": (53.3, 38.0, "40–42", 3.25),
+}
+"""With runtime partitioning: hetero mean and fastest 80 %; small users' mean, DVR beside power
+users. Spark 3.5.5 on 32 cores (arXiv 2510.15485)."""
+
+
+_HETERO = (
+    "| | mean, published | mean | fastest 80 %, published | fastest 80 % | mean, all seeds "
+    "| slowdown | DVR | most late, L_max |"
+)
+
+
+def tables(results: Json) -> str:
+    """Return the page's tables as Markdown."""
+    parts = [_hetero(results["hetero-P"])]
+    parts += [_micro(name, results) for name in ("power", "large") if f"{name}-P" in results]
+    parts.append(_disturbed(results["disturbed"]))
+    parts.append(_cost(results["decisions"]))
+    return "\n\n".join(parts) + "\n"
+
+
+def ratios(runs: Json) -> dict[str, tuple[float, float]]:
+    """Return ratios of mean response on the slice, ours and published."""
+    ours = {policy: found[0]["meanResponse_s"] for policy, found in runs.items()}
+    pairs = (("ujf", "uwfq"), ("cfq", "uwfq"), ("ujf", "cfq"), ("fair", "ujf"))
+    return {f"{a}/{b}": (ours[a] / ours[b], PUBLISHED[a][0] / PUBLISHED[b][0]) for a, b in pairs}
+
+
+def _hetero(runs: Json) -> str:
+    lines = [
+        "**Slice of Google's trace, tasks of 0.5 s.** The trace as it is beside what is published.",
+        "",
+        _HETERO,
+        "|---" + "|---:" * (_HETERO.count("|") - 2) + "|",
+    ]
+    for policy, found in runs.items():
+        mean, fastest, _, _ = PUBLISHED.get(policy, ("", "", "", ""))
+        late = max(each["maxLatenessLmax"] for each in found)
+        lines.append(
+            f"| {policy} | {mean} | {found[0]['meanResponse_s']:.2f} | {fastest} "
+            f"| {found[0]['fastest80_s']:.2f} | {_spread(found, 'meanResponse_s')} "
+            f"| {_mean(found, 'meanSlowdown'):.2f} | {_mean(found, 'dvr'):.2f} | {late:.2f} |"
+        )
+    lines += ["", "| mean response | published | here | off |", "|---|---:|---:|---:|"]
+    for name, (ours, theirs) in ratios(runs).items():
+        lines.append(f"| {name} | {theirs:.2f} | {ours:.2f} | {100 * (ours / theirs - 1):+.0f} % |")
+    return "\n".join(lines)
+
+
+def _micro(name: str, results: Json) -> str:
+    published = name == "power"
+    head = {
+        "power": "**Two power and two small users.** Mean response in seconds, P with tasks of "
+        "0.5 s, else 32 a job.",
+        "large": "**Two large and two small users.**",
+    }[name]
+    columns = "| | small users | small users, P | all, P | DVR, P | most late, P, L_max |"
+    if published:
+        columns = columns.replace("| | ", "| | small users, P, published | DVR, published | ")
+    lines = [head, "", columns, "|---" + "|---:" * (columns.count("|") - 2) + "|"]
+    for policy, found in results[f"{name}-P"].items():
+        _, _, small, dvr = PUBLISHED.get(policy, (0, 0, "", None))
+        theirs = f"| {small} | {'' if dvr is None else dvr} " if published else ""
+        lines.append(
+            f"| {policy} {theirs}| {_spread(results[name][policy], 'small_s')} "
+            f"| {_spread(found, 'small_s')} | {_mean(found, 'meanResponse_s'):.1f} "
+            f"| {_mean(found, 'dvr'):.2f} | {max(e['maxLatenessLmax'] for e in found):.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def _disturbed(runs: Json) -> str:
+    lines = [
+        "**UWFQ on the slice with wrong estimates and stragglers**, tasks of 0.5 s.",
+        "",
+        "| estimates | mean response | slowdown | DVR |",
+        "|---|---:|---:|---:|",
+    ]
+    for kind, found in runs.items():
+        lines.append(
+            f"| {kind} | {_spread(found, 'meanResponse_s')} | {_mean(found, 'meanSlowdown'):.2f} "
+            f"| {_mean(found, 'dvr'):.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def _cost(found: Sequence[Json]) -> str:
+    lines = [
+        "**A decision** (one job arrives, all are put in order, the first ends), CPU time.",
+        "",
+        "| queued | users | median | most |",
+        "|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {each['queued']:,} | {each['users']:,} | {each['median_ms']:.1f} ms "
+        f"| {each['most_ms']:.1f} ms |"
+        for each in found
+    ]
+    return "\n".join(lines)
+
+
+def _mean(found: Sequence[Json], key: str) -> float:
+    return fmean(each[key] for each in found)
+
+
+def _spread(found: Sequence[Json], key: str) -> str:
+    values = [each[key] for each in found]
+    half = STUDENT[len(values)] * stdev(values) / sqrt(len(values))
+    return f"{fmean(values):.2f} ± {half:.2f}"
