@@ -13,7 +13,8 @@ WORKDIR /src
 # What we depend on, as pinned by uv.lock, is a layer that a change of our own code leaves alone.
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=cache,target=/var/cache/uv \
-    /opt/tools/bin/uv sync --quiet --frozen --no-dev --extra server --extra tracing --no-install-project \
+    /opt/tools/bin/uv sync --quiet --frozen --no-dev --extra server --extra tracing \
+       --extra cache --no-install-project \
     && find /opt/venv/lib -type d -name tests -prune -exec rm -rf '{}' +
 # The context holds what .dockerignore lets through. The wheel is the package `fairstow`; the
 # programs beside it have names too plain for a site-packages and are run from where they lie.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Set
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from fairstow.api import GpuPoolStatus, ServingPoolStatus
+from fairstow.api import GpuPoolStatus, SemanticCacheStatus, ServingPoolStatus
 from fairstow.cluster.kinds import Kind
 from fairstow.serving.wire import Ledger, Phase
 
@@ -157,6 +157,23 @@ PROPOSED = Counter(
     ("pool", "outcome"),
 )
 
+CACHE_PODS = Gauge(
+    "fairstow_cache_pods",
+    "Pods that a SemanticCache selects: those with and without the sidecar, and silent ones.",
+    ("cache", "state"),
+)
+CACHE_TIER = Gauge(
+    "fairstow_cache_semantic_tier",
+    "1 where the semantic tier of a category is on, 0 where it has switched itself off.",
+    ("cache", "category"),
+)
+CACHE_RECREATED = Counter(
+    "fairstow_cache_recreated_total",
+    "Evictions of pods without the sidecar, by what became of them.",
+    ("cache", "outcome"),
+)
+
+_CACHE_GAUGES = (CACHE_PODS, CACHE_TIER)
 _SERVING_GAUGES = (
     SERVING_INSTANCES,
     SERVING_REQUESTS,
@@ -229,6 +246,27 @@ def show_serving_pool(
             _drop(gauge, name)
         else:
             gauge.labels(name).set(value)
+
+
+def show_cache(name: str, status: SemanticCacheStatus) -> None:
+    """Set a SemanticCache's gauges; its name is NAMESPACE/NAME."""
+    injected = status.injected or 0
+    CACHE_PODS.labels(name, "injected").set(injected)
+    CACHE_PODS.labels(name, "missed").set(status.missed or 0)
+    CACHE_PODS.labels(name, "silent").set(injected - (status.answering or 0))
+    for each in status.categories:
+        if each.semantic == "Unknown":
+            _drop(CACHE_TIER, name, each.name)
+        else:
+            CACHE_TIER.labels(name, each.name).set(each.semantic == "On")
+
+
+def forget_caches(there: Set[str]) -> None:
+    """Drop the gauges of SemanticCaches that are gone."""
+    for gauge in _CACHE_GAUGES:
+        for labels in _labels(gauge):
+            if labels[0] not in there:
+                gauge.remove(*labels)
 
 
 def forget_serving_pools(there: Set[str]) -> None:

@@ -28,6 +28,7 @@ from controllers.packing.parts import Parts
 from controllers.packing.plans import PlanLoop
 from controllers.packing.policies import PolicyLoop
 from controllers.packing.pools import PoolLoop
+from controllers.semantic_cache.caches import CacheLoop
 from controllers.serving.gateways import Gateways
 from controllers.serving.objects import ServingObjects
 from controllers.serving.pools import ServingLoop
@@ -205,6 +206,8 @@ async def operate(settings: Settings) -> None:
                 ).run(),
                 ReschedulingLoop(serving, gateways, clock=parts.clock, turns=parts.turns).run(),
             ]
+            caches = CacheLoop(api, recorder=recorder, clock=parts.clock, turns=parts.turns)
+            loops.append(caches.run())
             if settings.certificates == "Fairstow":
                 whose = secrets.Settings(namespace=settings.namespace)
                 turned = partial(parts.turns.finished, "certificates")
@@ -217,6 +220,7 @@ async def operate(settings: Settings) -> None:
                 *beside,
                 *watching.tasks(),
                 *serving.tasks(),
+                caches.watch().run(),
                 recorder.run(),
                 _kopf(watching, stop),
                 _lead(leadership, watching, worker, loops),

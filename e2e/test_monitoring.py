@@ -129,7 +129,7 @@ def asked(address: str, what: str, **query: str) -> Any:
 def as_grafana_asks(expression: str) -> str:
     """The expression with Grafana's variables filled in."""
     plain = expression.replace("$__rate_interval", "1m")
-    return re.sub(r"\$(pool|policy)\b", ".*", plain)
+    return re.sub(r"\$(pool|policy|cache)\b", ".*", plain)
 
 
 def test_no_expression_of_a_panel_is_empty(prometheus: str) -> None:

@@ -102,6 +102,12 @@ class Category(Model):
     adaptation: Annotated[
         Adaptation, Field(description="How far load relaxes threshold and ttl.")
     ] = Adaptation()
+    error_budget_permille: Annotated[
+        Count,
+        Field(
+            ge=1, le=500, description="Wrong answers among semantic hits that are borne, at most."
+        ),
+    ] = 20
     calibration_signed: Annotated[
         Flag,
         Field(
@@ -144,6 +150,13 @@ class CategoryStatus(Model):
         Permille | None,
         Field(description="Hit rate from which looking up pays, in thousandths."),
     ] = None
+    labels: Annotated[
+        Count, Field(description="Hits that were asked upstream again and compared.")
+    ] = 0
+    wrong: Annotated[Count, Field(description="Of those, the ones with another answer.")] = 0
+    budget: Annotated[
+        str, Field(max_length=256, description="What they say of the error budget.")
+    ] = ""
     threshold_permille: Annotated[
         Permille | None, Field(description="The threshold now, under load, in thousandths.")
     ] = None

@@ -118,6 +118,31 @@ class Reason(StrEnum):
         "The workload removed another pod than the one that was drained.",
     )
 
+    # Semantic caches
+    CACHE_READY = ("CacheReady", "New pods that the cache selects get the sidecar.")
+    KUBERNETES_TOO_OLD = ("KubernetesTooOld", "Init containers that stay need Kubernetes 1.29.")
+    CACHE_NOT_KEPT = (
+        "CacheNotKept",
+        "The operator can't keep the ConfigMap and the Secret of the cache's sidecars.",
+    )
+    NAMESPACE_NOT_ENABLED = (
+        "NamespaceNotEnabled",
+        "The namespace isn't labelled fairstow.dev/cache=enabled, so its pods get no sidecar.",
+    )
+    NO_PODS = ("NoPods", "The cache selects no pod.")
+    ALL_INJECTED = ("AllInjected", "Every pod that the cache selects has the sidecar.")
+    PODS_MISSED = ("PodsMissed", "Pods that the cache selects run without the sidecar.")
+    CACHE_SERVING = ("CacheServing", "The sidecars answer, and see requests.")
+    SIDECARS_SILENT = ("SidecarsSilent", "A sidecar doesn't tell what it has.")
+    NO_TRAFFIC = ("NoTraffic", "The sidecars have seen no request: these may lead elsewhere.")
+    BYPASSED = ("Bypassed", "A Service leads to the engines' port, past the sidecars.")
+    POD_RECREATED = ("PodRecreated", "A pod without the sidecar was evicted, to be made anew.")
+    TIER_OFF = (
+        "TierOff",
+        "A category's semantic tier has switched itself off: its hit rate doesn't pay.",
+    )
+    TIER_ON = ("TierOn", "A category's semantic tier pays again.")
+
     # Drains
     DRAINED = ("Drained", "No request is on the instance any more.")
     REQUESTS_REMAIN = ("RequestsRemain", "Requests are on the instance still.")

@@ -24,6 +24,7 @@ from fairstow.api.fields import (
 from fairstow.api.model import Column, CustomResource, Model, Resource
 from fairstow.api.rules import Rule
 from fairstow.api.selectors import LabelSelector
+from fairstow.api.serving_pool import SecretKey
 from fairstow.api.status import Conditions
 
 MOST_CATEGORIES = 64
@@ -83,6 +84,26 @@ class LoadBounds(Model):
     ]
 
 
+class Reask(Model):
+    """Which hits are asked upstream again, to learn how many of them are wrong."""
+
+    permille: Annotated[Permille, Field(description="Of all hits, in thousandths, by chance.")] = 50
+    per_minute: Annotated[Count, Field(le=6_000, description="Most in a minute, by a sidecar.")] = (
+        30
+    )
+
+
+class Judge(Model):
+    """How often the comparison of two answers errs; the error budget allows for it."""
+
+    calls_right_wrong_permille: Annotated[
+        Permille, Field(le=999, description="Of equal answers, how many it takes for different.")
+    ] = 0
+    misses_permille: Annotated[
+        Permille, Field(le=999, description="Of different answers, how many it takes for equal.")
+    ] = 0
+
+
 class SidecarResources(Model):
     """What the sidecar asks for, and gets at most: a Guaranteed pod stays one."""
 
@@ -122,6 +143,55 @@ class CaBundle(Model):
     ] = "ca.crt"
 
 
+class Redis(Model):
+    """A Redis, 6.2 or later, that the sidecars of the cache share."""
+
+    url: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=512,
+            pattern=r"^rediss?(\+cluster|\+sentinel)?://[A-Za-z0-9.,:-]+(/[A-Za-z0-9._-]*)?$",
+            description="redis://HOST:PORT/DATABASE, redis+cluster://HOST:PORT,… or "
+            "redis+sentinel://HOST:PORT,…/SERVICE; rediss over TLS. Without a password.",
+        ),
+    ]
+    user: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=128,
+            pattern=r"^[A-Za-z0-9._@-]+$",
+            description="Of its access list; docs/cache.md says what it needs.",
+        ),
+    ] = None
+    password: Annotated[SecretKey | None, Field(description="The user's password.")] = None
+    ca: Annotated[
+        CaBundle | None,
+        Field(description="Checks its certificate. Left out: the image's authorities."),
+    ] = None
+
+
+class Store(Model):
+    """Where answers are kept."""
+
+    redis: Annotated[
+        Redis | None,
+        Field(
+            description="What one sidecar keeps, the others answer from, too: those of the same "
+            "ServiceAccount beside applications, all in front of engines. Left out: each keeps "
+            "its own while its pod lives."
+        ),
+    ] = None
+    encryption_keys: Annotated[
+        SecretKey | None,
+        Field(
+            description="Lines of ID:KEY, 32 bytes each in base64: questions and answers are "
+            "encrypted by the first."
+        ),
+    ] = None
+
+
 class SemanticCacheSpec(Model):
     """Which pods, what stands behind them, and what may be answered from memory."""
 
@@ -143,6 +213,13 @@ class SemanticCacheSpec(Model):
             cel="self.placement == 'Server' ? has(self.enginePort) : !has(self.enginePort)",
             message="enginePort is given with placement Server, and only then",
             holds=lambda self: (self.placement == "Server") == (self.engine_port is not None),
+        ),
+        Rule(
+            cel="self.placement == 'Server' || !has(self.store.redis) || has(self.upstream)",
+            message="a shared store needs upstream: pods that share answers ask one server",
+            holds=lambda self: (
+                self.placement == "Server" or self.store.redis is None or self.upstream is not None
+            ),
         ),
         Rule(
             cel="!has(self.header) || self.header.mapping.all(value, "
@@ -224,6 +301,12 @@ class SemanticCacheSpec(Model):
         LoadBounds | None,
         Field(description="When the upstream counts as loaded. Left out: never."),
     ] = None
+    reask: Annotated[
+        Reask, Field(description="Which hits are asked upstream again, to count wrong ones.")
+    ] = Reask()
+    judge: Annotated[Judge, Field(description="How often the comparison of two answers errs.")] = (
+        Judge()
+    )
     lookup_deadline: Annotated[
         DurationText,
         duration("lookupDeadline", "1ms", "5s"),
@@ -232,6 +315,7 @@ class SemanticCacheSpec(Model):
     most_entries: Annotated[
         Count, Field(ge=1, le=10_000_000, description="Most entries of one sidecar.")
     ] = 100_000
+    store: Annotated[Store, Field(description="Where answers are kept.")] = Store()
     resources: Annotated[
         SidecarResources, Field(description="Of each sidecar, requests and limits alike.")
     ] = SidecarResources()

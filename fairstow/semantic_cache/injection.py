@@ -42,7 +42,8 @@ READY = "Ready"
 ADDRESS = "OPENAI_BASE_URL"
 OWN = f"http://127.0.0.1:{PORT}/v1"
 _UPSTREAM = "FAIRSTOW_CACHE_UPSTREAM"
-_CONFIG, _TOKENS, _DATA, _CA = "/cache/config", "/cache/tokens", "/cache/data", "/cache/ca"
+_GIVEN, _DATA = "/cache/given", "/cache/data"
+_CA, _STORE_CA, _PASSWORD, _KEYS = "ca.crt", "store-ca.crt", "store-password", "keys"
 _GRACE_SECONDS = 5
 """The pod's containers have ended before it is told to: nobody is left to ask."""
 _PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
@@ -164,6 +165,10 @@ def _upstream(cache: SemanticCache, containers: Iterable[_Container]) -> _Variab
         if cache.spec.upstream is None:
             raise UnfitError(f"no container sets {ADDRESS}, and the cache has no spec.upstream")
         return _Variable(_UPSTREAM, cache.spec.upstream)
+    if cache.spec.store.redis and any(each.value != cache.spec.upstream for each in said):
+        raise UnfitError(
+            f"answers are shared by pods that ask spec.upstream, and its {ADDRESS} differs"
+        )
     first = said[0]
     if any((each.value, each.value_from) != (first.value, first.value_from) for each in said):
         raise UnfitError(f"its containers set {ADDRESS} differently")
@@ -202,26 +207,19 @@ def _sidecar(
     asked = cache.spec.resources
     size = {"cpu": asked.cpu, "memory": asked.memory, "ephemeral-storage": asked.storage}
     healthy = {"httpGet": {"path": "/healthz", "port": ADMIN_PORT}, "timeoutSeconds": 5}
-    mounts = [
-        {"name": f"{SIDECAR}-config", "mountPath": _CONFIG, "readOnly": True},
-        {"name": f"{SIDECAR}-tokens", "mountPath": _TOKENS, "readOnly": True},
-        {"name": f"{SIDECAR}-data", "mountPath": _DATA},
-    ]
     args = [
         f"--upstream=$({_UPSTREAM})",
-        f"--config={_CONFIG}/{CONFIG_KEY}",
-        f"--data={_DATA}",
+        f"--config={_GIVEN}/{CONFIG_KEY}",
         f"--listen={'127.0.0.1' if client else '0.0.0.0'}:{PORT}",  # noqa: S104 - the pod's
         f"--admin-listen=0.0.0.0:{ADMIN_PORT}",
-        f"--admin-token-file={_TOKENS}/{ADMIN_KEY}",
-        f"--metrics-token-file={_TOKENS}/{METRICS_KEY}",
+        f"--admin-token-file={_GIVEN}/{ADMIN_KEY}",
+        f"--metrics-token-file={_GIVEN}/{METRICS_KEY}",
         f"--grace={_GRACE_SECONDS}",
     ]
     if client:
         args.append(f"--workload={namespace}/{account}")
-    if (ca := cache.spec.upstream_ca) is not None:
-        args.append(f"--ca-file={_CA}/{ca.key}")
-        mounts.append({"name": f"{SIDECAR}-ca", "mountPath": _CA, "readOnly": True})
+    if cache.spec.upstream_ca is not None:
+        args.append(f"--ca-file={_GIVEN}/{_CA}")
     ports = [{"name": ADMIN_PORT_NAME, "containerPort": ADMIN_PORT}]
     if not client:
         ports.append({"name": PORT_NAME, "containerPort": PORT})
@@ -230,7 +228,7 @@ def _sidecar(
         "image": image,
         "restartPolicy": "Always",
         "command": ["python", "-m", "fairstow.cache_sidecar"],
-        "args": args,
+        "args": args + _kept(cache, namespace),
         "env": [
             {"name": "TMPDIR", "value": _DATA},
             *msgspec.to_builtins([upstream, *(_proxies(spec) if client else ())]),
@@ -239,7 +237,10 @@ def _sidecar(
         "startupProbe": healthy | {"periodSeconds": 1, "failureThreshold": 120},
         "livenessProbe": healthy | {"periodSeconds": 10},
         "resources": {"requests": size, "limits": size},
-        "volumeMounts": mounts,
+        "volumeMounts": [
+            {"name": f"{SIDECAR}-given", "mountPath": _GIVEN, "readOnly": True},
+            {"name": f"{SIDECAR}-data", "mountPath": _DATA},
+        ],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -261,18 +262,45 @@ def _proxies(spec: _Spec) -> Iterable[_Variable]:
     return ()
 
 
-def _volumes(cache: SemanticCache) -> list[Json]:
-    name = holder(cache.metadata.name)
-    # The sidecar isn't root, the files are, and the pod's fsGroup isn't ours to set.
-    secret = {"secretName": name, "defaultMode": 0o444}
-    volumes: list[Json] = [
-        {"name": f"{SIDECAR}-config", "configMap": {"name": name}},
-        {"name": f"{SIDECAR}-tokens", "secret": secret},
-        {"name": f"{SIDECAR}-data", "emptyDir": {"sizeLimit": cache.spec.resources.storage}},
+def _kept(cache: SemanticCache, namespace: str) -> list[str]:
+    """Return the arguments that say where answers are kept."""
+    store = cache.spec.store
+    keys = [f"--encryption-keys-file={_GIVEN}/{_KEYS}"] if store.encryption_keys else []
+    if (redis := store.redis) is None:
+        return [f"--data={_DATA}", *keys]
+    said = [
+        f"--store={redis.url}",
+        f"--store-prefix=fairstow-cache:{namespace}:{cache.metadata.name}",
     ]
-    if (ca := cache.spec.upstream_ca) is not None:
-        volumes.append({"name": f"{SIDECAR}-ca", "configMap": {"name": ca.name}})
-    return volumes
+    if redis.user is not None:
+        said.append(f"--store-user={redis.user}")
+    if redis.password is not None:
+        said.append(f"--store-password-file={_GIVEN}/{_PASSWORD}")
+    if redis.ca is not None:
+        said.append(f"--store-ca-file={_GIVEN}/{_STORE_CA}")
+    return said + keys
+
+
+def _volumes(cache: SemanticCache) -> list[Json]:
+    spec, name = cache.spec, holder(cache.metadata.name)
+    redis = spec.store.redis
+    secrets = [(spec.store.encryption_keys, _KEYS), (redis and redis.password, _PASSWORD)]
+    bundles = [(spec.upstream_ca, _CA), (redis and redis.ca, _STORE_CA)]
+    sources: list[Json] = [
+        {"configMap": _items(name, {CONFIG_KEY: CONFIG_KEY})},
+        {"secret": _items(name, {ADMIN_KEY: ADMIN_KEY, METRICS_KEY: METRICS_KEY})},
+        *({"secret": _items(each.name, {each.key: path})} for each, path in secrets if each),
+        *({"configMap": _items(each.name, {each.key: path})} for each, path in bundles if each),
+    ]
+    return [
+        # The sidecar isn't root, the files are, and the pod's fsGroup isn't ours to set.
+        {"name": f"{SIDECAR}-given", "projected": {"defaultMode": 0o444, "sources": sources}},
+        {"name": f"{SIDECAR}-data", "emptyDir": {"sizeLimit": spec.resources.storage}},
+    ]
+
+
+def _items(name: str, paths: Mapping[str, str]) -> Json:
+    return {"name": name, "items": [{"key": key, "path": path} for key, path in paths.items()]}
 
 
 def _added(at: str, there: bool, where: str, values: list[Json]) -> list[Json]:

@@ -28,6 +28,11 @@ def sidecar_file(cache: SemanticCache) -> str:
     said: dict[str, Any] = {
         "mode": spec.mode,
         "categories": [_category(each) for each in spec.categories],
+        "reask": {"permille": spec.reask.permille, "perMinute": spec.reask.per_minute},
+        "judge": {
+            "callsRightWrongPermille": spec.judge.calls_right_wrong_permille,
+            "missesPermille": spec.judge.misses_permille,
+        },
         "lookupDeadlineSeconds": _seconds(spec.lookup_deadline),
         "mostEntries": spec.most_entries,
     }
@@ -57,6 +62,7 @@ def _category(category: Category) -> dict[str, Any]:
             "maxRelaxPermille": category.adaptation.max_relax_permille,
             "ttlFactorMax": category.adaptation.ttl_factor_max,
         },
+        "errorBudgetPermille": category.error_budget_permille,
         "calibrationSigned": category.calibration_signed,
     }
     return said if category.mode is None else said | {"mode": category.mode}

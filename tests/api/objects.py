@@ -143,6 +143,7 @@ GOOD = {
             "spec.enginePort": 8000,
             "spec.upstream": REMOVED,
             "spec.upstreamCa": REMOVED,
+            "spec.store": {},
         },
     ),
     "cache of equal times": changed(
@@ -521,6 +522,12 @@ _CACHE_RULES = {
         {"spec.upstream": "https://me:secret@llm.example/v1"},
         "spec.upstream",
         "an address that ends in /v1, without a password",
+    ),
+    "a shared store without upstream": Bad(
+        "SemanticCache",
+        {"spec.upstream": REMOVED},
+        "spec",
+        "a shared store needs upstream",
     ),
     "a header's category": Bad(
         "SemanticCache",

@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 
 import controllers.metrics  # noqa: F401 - importing it declares the operator's metrics
 from controllers.webhook import metrics as webhook
+from fairstow.cache_sidecar import metrics as cache
 from fairstow.gateway import metrics as gateway
 from scheduler_plugins import metrics as extender
 from tools.generate.boards import BOARDS
@@ -21,7 +22,7 @@ from tools.generate.dashboards import queries
 
 ALERTS = Path(__file__).parents[2] / "helm" / "fairstow" / "alerts" / "fairstow.yaml"
 
-REGISTRIES = (REGISTRY, webhook.REGISTRY, extender.REGISTRY, gateway.REGISTRY)
+REGISTRIES = (REGISTRY, webhook.REGISTRY, extender.REGISTRY, gateway.REGISTRY, cache.REGISTRY)
 OURS = re.compile(r"\bfairstow_[a-z0-9_]+")
 _METRIC = re.compile(r"(?P<name>\bfairstow_[a-z0-9_]+)(?:\{(?P<where>[^}]*)\})?")
 _LABEL = re.compile(r"([a-z_]+)\s*(?:=~|!~|!=|=)")

@@ -98,6 +98,23 @@ def sidecar(obj: Any, *caches: SemanticCache) -> dict[str, Any]:
     return found
 
 
+def given(made: dict[str, Any]) -> dict[str, tuple[str, str, str]]:
+    """By its file: kind, name and key of what the sidecar is given."""
+    volumes = {each["name"]: each for each in made["spec"]["volumes"]}
+    return {
+        item["path"]: (kind, source["name"], item["key"])
+        for each in volumes[f"{SIDECAR}-given"]["projected"]["sources"]
+        for kind, source in each.items()
+        for item in source["items"]
+    }
+
+
+def files(container: dict[str, Any]) -> set[str]:
+    """The given files that its arguments name."""
+    values = (each.partition("=")[2] for each in container["args"])
+    return {value.rpartition("/")[2] for value in values if value.startswith("/cache/given/")}
+
+
 def env(container: dict[str, Any]) -> dict[str, Any]:
     return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
 
@@ -140,14 +157,52 @@ def test_every_mount_has_its_volume_and_nothing_of_other_caches() -> None:
     ca = cache(upstreamCa={"name": "authorities", "key": "ca.pem"})
     made = patched(pod(volumes=[{"name": "own", "emptyDir": {}}]), ca)
     volumes = {each["name"]: each for each in made["spec"]["volumes"]}
-    mounts = made["spec"]["initContainers"][0]["volumeMounts"]
-    assert volumes.keys() - {each["name"] for each in mounts} == {"own"}
-    assert {each["name"] for each in mounts} <= volumes.keys()
-    held = [volumes[f"{SIDECAR}-config"]["configMap"]["name"]]
-    held.append(volumes[f"{SIDECAR}-tokens"]["secret"]["secretName"])
-    assert held == ["fairstow-cache-answers"] * 2
-    assert "--ca-file=/cache/ca/ca.pem" in made["spec"]["initContainers"][0]["args"]
+    found = made["spec"]["initContainers"][0]
+    mounted = {each["name"] for each in found["volumeMounts"]}
+    assert mounted == volumes.keys() - {"own"}
+    assert given(made) == {
+        "cache.yaml": ("configMap", "fairstow-cache-answers", "cache.yaml"),
+        "admin": ("secret", "fairstow-cache-answers", "admin"),
+        "metrics": ("secret", "fairstow-cache-answers", "metrics"),
+        "ca.crt": ("configMap", "authorities", "ca.pem"),
+    }
+    assert files(found) <= given(made).keys()
+    assert "--data=/cache/data" in found["args"]
     assert "volumeMounts" not in made["spec"]["containers"][0]
+
+
+REDIS = {
+    "redis": {
+        "url": "rediss://redis:6380/0",
+        "user": "answers",
+        "password": {"name": "redis", "key": "password"},
+        "ca": {"name": "redis-ca"},
+    },
+    "encryptionKeys": {"name": "answers-keys", "key": "keys"},
+}
+
+
+def test_a_shared_store_is_the_caches_own_prefix_and_its_secrets_are_files() -> None:
+    made = patched(pod(), cache(store=REDIS))
+    found = made["spec"]["initContainers"][0]
+    assert {
+        "--store=rediss://redis:6380/0",
+        "--store-user=answers",
+        "--store-prefix=fairstow-cache:shop:answers",
+    } <= set(found["args"])
+    assert not any(each.startswith("--data") for each in found["args"])
+    assert files(found) <= given(made).keys()
+    assert given(made)["store-password"] == ("secret", "redis", "password")
+    assert given(made)["store-ca.crt"] == ("configMap", "redis-ca", "ca.crt")
+    assert given(made)["keys"] == ("secret", "answers-keys", "keys")
+
+
+def test_who_shares_answers_asks_one_server() -> None:
+    shared = cache(store=REDIS)
+    same = with_env({"name": ADDRESS, "value": UPSTREAM})
+    assert sidecar(same, shared)
+    for other in ({"value": "http://b/v1"}, {"valueFrom": VALUE_FROM}):
+        assert "answers are shared" in refusal(with_env({"name": ADDRESS, **other}), shared)
 
 
 def test_it_comes_before_the_pods_own_init_containers_which_reach_it_too() -> None:

@@ -42,6 +42,9 @@ def test_everything_that_is_said_arrives() -> None:
     assert rules.policies["prices"].caching is Tier.BYPASS
     assert rules.specs["docs"].quota_entries == 20_000
     assert rules.specs["docs"].priority == 10
+    assert rules.budgets["docs"].share == 0.01
+    assert rules.budgets["docs"].judge.misses == 0.1
+    assert (rules.said.reask.permille, rules.said.reask.per_minute) == (20, 10)
     assert rules.categories["docs"].keywords == ("how do i", "configure", "install")
     assert rules.categories["code"].code
     assert rules.said.header.mapping == {"manual": "docs", "shop": "prices"}

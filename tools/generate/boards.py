@@ -561,4 +561,153 @@ GATEWAYS = Board(
     ),
 )  # fmt: skip
 
-BOARDS = (PACKING, EXTENDER, WEBHOOK, SERVING, GATEWAYS)
+_CACHE = '{cache=~"$cache"}'
+
+CACHES = Board(
+    uid="fairstow-caches",
+    title="Fairstow: semantic caches",
+    says="What is answered from memory, whether it pays, and how many of the answers are wrong.",
+    variables=(("cache", "fairstow_cache_pods"),),
+    rows=(
+        Row(
+            "Caches",
+            (
+                Panel(
+                    "Pods",
+                    "Missed ones run without the sidecar; silent ones have it and don't answer.",
+                    "short",
+                    (Query(f"fairstow_cache_pods{_CACHE}", "{{cache}} {{state}}"),),
+                ),
+                Panel(
+                    "Semantic tier",
+                    "1: on. 0: a category has switched it off, since its hit rate doesn't pay.",
+                    "short",
+                    (Query(f"fairstow_cache_semantic_tier{_CACHE}", "{{cache}} {{category}}"),),
+                ),
+                Panel(
+                    "Pods made anew",
+                    "Evictions of missed pods, where the cache asks for them.",
+                    "short",
+                    (_increase("fairstow_cache_recreated_total", "cache, outcome", _CACHE),),
+                    stacked=True,
+                ),
+            ),
+        ),
+        Row(
+            "Requests, of the sidecars that are scraped",
+            (
+                Panel(
+                    "Requests by result",
+                    "shadow: would have been a semantic hit.",
+                    "reqps",
+                    (Query("sum by (job, result) (rate(fairstow_cache_lookups_total"
+                           f"[{_EVERY}]))", "{{job}} {{result}}"),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Hit rate against break-even",
+                    "Under its break-even a category's semantic tier switches itself off.",
+                    "percentunit",
+                    (
+                        Query("avg by (category) (fairstow_cache_hit_rate)", "{{category}}"),
+                        Query("avg by (category) (fairstow_cache_break_even_hit_rate)",
+                              "{{category}} break-even"),
+                    ),
+                ),
+                Panel(
+                    "Wrong hits, at most",
+                    "By the labels so far, at 95 %; in Enforce it should be under the budget.",
+                    "percentunit",
+                    (Query("max by (category) (fairstow_cache_wrong_hits_at_most)",
+                           "{{category}}"),),
+                ),
+                Panel(
+                    "Labels",
+                    "Hits whose answer was compared with the upstream's.",
+                    "short",
+                    (_increase("fairstow_cache_labels_total", "category, label"),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Threshold and load",
+                    "Load lowers a threshold as far as its category lets it, never its budget.",
+                    "short",
+                    (
+                        Query("avg by (category) (fairstow_cache_threshold)", "{{category}}"),
+                        Query("max by (job) (fairstow_cache_load)", "{{job}} load"),
+                    ),
+                ),
+                Panel(
+                    "Similarity",
+                    "Of the nearest entry, or the one served.",
+                    "short",
+                    _quantiles("fairstow_cache_similarity", "category"),
+                ),
+                Panel(
+                    "Time of each part",
+                    "embed, search, decide and fetch are what a look-up adds.",
+                    "s",
+                    _quantiles("fairstow_cache_stage_seconds", "stage"),
+                ),
+                Panel(
+                    "Tokens saved",
+                    "Of answers that were served from memory.",
+                    "short",
+                    (_increase("fairstow_cache_saved_tokens_total", "category"),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Answers awaited together",
+                    "Requests that listened to another's answer while it came.",
+                    "short",
+                    (_increase("fairstow_cache_shared_flights_total", "job"),),
+                ),
+            ),
+        ),
+        Row(
+            "Entries",
+            (
+                Panel(
+                    "Entries",
+                    "Kept by all sidecars, and of the tenant that has most in a category.",
+                    "short",
+                    (
+                        Query("sum by (job) (fairstow_cache_entries)", "{{job}}"),
+                        Query("max by (category) (fairstow_cache_entries_of_fullest_tenant)",
+                              "{{category}} fullest tenant"),
+                    ),
+                ),
+                Panel(
+                    "Kept",
+                    "Answers that were stored.",
+                    "short",
+                    (_increase("fairstow_cache_stored_total", "category"),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Not kept",
+                    "By reason; store and busy: the store is slow, full or away.",
+                    "short",
+                    (_increase("fairstow_cache_not_stored_total", "reason"),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Removed",
+                    "By reason; complained: an owner said that the answer was wrong.",
+                    "short",
+                    (_increase("fairstow_cache_removed_total", "reason"),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Failed open",
+                    "Look-ups that a fault or their deadline ended: the request was forwarded.",
+                    "short",
+                    (_increase("fairstow_cache_failed_open_total", "job, reason"),),
+                    stacked=True,
+                ),
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+BOARDS = (PACKING, EXTENDER, WEBHOOK, SERVING, GATEWAYS, CACHES)

@@ -1,0 +1,1 @@
+"""Semantic caches: configures the sidecars, reports on them and on pods that have none."""

@@ -1,0 +1,212 @@
+"""What a SemanticCache's status says, and which missed pod is made anew, case by case.
+
+Not covered: that a cluster's objects are read rightly (tests/controllers/test_semantic_caches.py),
+that evictions respect budgets, which the API server sees to.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fairstow.api import SemanticCache
+from fairstow.cluster.times import written
+from fairstow.semantic_cache.cache_status import PAUSE, QUIET, CachePod, Decision, Seen, decide
+from fairstow.semantic_cache.sidecar_stats import CategoryStats, Stats
+
+NOW = 1_767_225_600
+LONG_AGO = NOW - 10_000
+READY = {
+    "type": "Ready",
+    "status": "True",
+    "lastTransitionTime": written(NOW - 5_000),
+    "reason": "CacheReady",
+    "message": "",
+}
+
+
+def cache(*, status: dict[str, Any] | None = None, **spec: Any) -> SemanticCache:
+    whole = {"selector": {"matchLabels": {"app": "web"}}, "upstream": "http://llm/v1"} | spec
+    return SemanticCache.model_validate(
+        {
+            "metadata": {"name": "answers", "namespace": "shop", "generation": 2},
+            "spec": {key: value for key, value in whole.items() if value is not None},
+            "status": {"conditions": [READY]} | (status or {}),
+        }
+    )
+
+
+def pod(name: str, *, injected: bool = True, **more: Any) -> CachePod:
+    known: dict[str, Any] = {"created": LONG_AGO, "owner": "ReplicaSet", "ready": True} | more
+    return CachePod(name=name, uid=f"uid-{name}", injected=injected, **known)
+
+
+def stats(**category: Any) -> Stats:
+    known: dict[str, Any] = {
+        "mode": "Shadow", "entries": 5, "fullest_tenant": 5, "quota": 10, "lookups": 100.0,
+        "hit_rate": 0.5, "break_even": 0.034, "semantic": "On: …", "requests": 200, "hits": 20,
+    }  # fmt: skip
+    return Stats(5, 5, 0.0, {"default": CategoryStats(**(known | category))})
+
+
+def decided(*pods: CachePod, of: SemanticCache | None = None, **seen: Any) -> Decision:
+    known: dict[str, Any] = {
+        "enabled": True, "kubernetes": (1, 29), "problem": "", "past": (),
+        "reports": {each.name: stats() for each in pods if each.injected}, "now": NOW,
+    }  # fmt: skip
+    return decide(Seen(cache=of or cache(), pods=pods, **(known | seen)))
+
+
+def condition(decision: Decision, kind: str) -> tuple[str, str]:
+    (found,) = (each for each in decision.status.conditions if each.type == kind)
+    return found.status, found.reason
+
+
+def test_all_is_well() -> None:
+    decision = decided(pod("a"), pod("b"))
+    assert condition(decision, "Ready") == ("True", "CacheReady")
+    assert condition(decision, "Injected") == ("True", "AllInjected")
+    assert condition(decision, "Serving") == ("True", "CacheServing")
+    said = decision.status
+    assert (said.pods, said.injected, said.missed, said.answering) == (2, 2, 0, 2)
+    assert (said.entries, said.requests, said.hit_permille, said.hit_rate) == (
+        10, 400, 100, "10.0%",
+    )  # fmt: skip
+    assert said.conditions[0].last_transition_time == READY["lastTransitionTime"]
+    assert decided(pod("a"), pod("b"), of=cache(status=said.model_dump())).status == said
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        ({"kubernetes": (1, 28)}, "KubernetesTooOld"),
+        ({"problem": "may not"}, "CacheNotKept"),
+        ({"enabled": False}, "NamespaceNotEnabled"),
+    ],
+)
+def test_what_keeps_new_pods_from_their_sidecar(seen: dict[str, Any], reason: str) -> None:
+    anew = cache(recreateMissed=True)
+    decision = decided(pod("a", injected=False), of=anew, **seen)
+    assert condition(decision, "Ready") == ("False", reason)
+    assert decision.recreate is None
+
+
+def test_a_category_says_how_far_it_is_from_paying() -> None:
+    low = {"hit_rate": 0.012, "semantic": "Off: …"}
+    (said,) = decided(pod("a"), reports={"a": stats(**low)}).status.categories
+    assert said.message == "Off: hit rate 1.2 % under break-even 3.4 %"
+    assert (said.semantic, said.hit_permille, said.break_even_permille) == ("Off", 12, 34)
+
+
+def test_sidecars_count_by_their_look_ups() -> None:
+    reports = {
+        "a": stats(lookups=900.0, hit_rate=0.1),
+        "b": stats(lookups=100.0, hit_rate=0.6, semantic="Off: …"),
+    }
+    (said,) = decided(pod("a"), pod("b"), reports=reports).status.categories
+    assert (said.lookups, said.hit_permille, said.semantic) == (1_000, 150, "On")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"mode": "Off"}, "Off: the owner's word"),
+        ({"categories": [{"name": "default", "caching": "Exact"}]}, "Off: caching is Exact"),
+    ],
+)
+def test_what_the_owner_turned_off(spec: dict[str, Any], message: str) -> None:
+    (said,) = decided(pod("a"), of=cache(**spec)).status.categories
+    assert (said.semantic, said.message) == ("Off", message)
+
+
+def test_nothing_measured_is_nothing_known() -> None:
+    empty = stats(lookups=0.0, hit_rate=0.0, break_even=None, requests=0, hits=0)
+    young = pod("a", created=NOW - 10)
+    decision = decided(young, reports={"a": empty})
+    (said,) = decision.status.categories
+    assert (said.semantic, said.hit_permille) == ("Unknown", None)
+    assert condition(decision, "Serving") == ("Unknown", "NoTraffic")
+    old = decided(pod("a", created=NOW - QUIET - 1), reports={"a": empty})
+    assert condition(old, "Serving") == ("False", "NoTraffic")
+
+
+def test_a_silent_sidecar_shows_once_its_pod_is_up() -> None:
+    assert condition(decided(pod("a"), reports={"a": None}), "Serving")[1] == "SidecarsSilent"
+    starting = decided(pod("a", ready=False), reports={"a": None})
+    assert condition(starting, "Serving")[1] == "NoTraffic"
+
+
+def test_a_service_that_leads_past_the_sidecars() -> None:
+    server = cache(placement="Server", enginePort=8000, upstream=None)
+    decision = decided(pod("a"), of=server, past=("llama",))
+    assert condition(decision, "Serving") == ("False", "Bypassed")
+    assert "8448" in decision.status.conditions[-1].message
+
+
+def test_each_sidecar_of_a_shared_store_knows_all_entries() -> None:
+    shared = cache(store={"redis": {"url": "redis://redis:6379/0"}})
+    assert decided(pod("a"), pod("b"), of=shared).status.entries == 5
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({}, "older than the cache"),
+        ({"created": NOW - 10}, "no webhook answered when it was created"),
+        ({"refused": "hostNetwork"}, "hostNetwork"),
+    ],
+)
+def test_a_missed_pod_is_named_with_why(more: dict[str, Any], reason: str) -> None:
+    decision = decided(pod("a"), pod("b", injected=False, **more))
+    assert condition(decision, "Injected") == ("False", "PodsMissed")
+    assert [(p.name, p.reason) for p in decision.status.missed_pods] == [("b", reason)]
+    assert decision.recreate is None, "nobody asked for it"
+
+
+ANEW = cache(recreateMissed=True)
+
+
+def test_a_missed_pod_is_made_anew_where_the_owner_wants_it() -> None:
+    decision = decided(pod("a"), pod("b", injected=False), of=ANEW)
+    assert decision.recreate is not None
+    assert decision.recreate.name == "b"
+    assert decision.status.recreated_at == written(NOW)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"owner": ""}, {"owner": "Job"}, {"refused": "hostNetwork"}, {"terminating": True}],
+    ids=str,
+)
+def test_a_pod_that_wouldnt_come_back_with_one_stays(more: dict[str, Any]) -> None:
+    assert decided(pod("b", injected=False, **more), of=ANEW).recreate is None
+
+
+@pytest.mark.parametrize("more", [{"ready": False}, {"terminating": True}], ids=str)
+def test_one_at_a_time(more: dict[str, Any]) -> None:
+    waits = decided(pod("a", **more), pod("b", injected=False), of=ANEW)
+    assert waits.recreate is None
+    two = decided(pod("a", injected=False), pod("b", injected=False), of=ANEW)
+    assert two.recreate is not None
+
+
+def test_it_pauses_between_two_and_ends_where_it_mends_nothing() -> None:
+    def after(seconds: int, **more: Any) -> Decision:
+        status = {"recreatedAt": written(NOW - seconds)}
+        of = cache(recreateMissed=True, status=status)
+        return decided(pod("a"), pod("b", injected=False, **more), of=of)
+
+    assert after(PAUSE - 1).recreate is None
+    assert after(PAUSE).recreate is not None
+    failed = after(100, created=NOW - 90)
+    assert failed.recreate is None
+    (said,) = (each.message for each in failed.status.conditions if each.type == "Injected")
+    assert "made anew and has none either" in said
+
+
+def test_a_sidecar_of_another_version_is_understood() -> None:
+    told = msgspec.json.decode(msgspec.json.encode(stats()))
+    told["news"] = 1
+    assert msgspec.convert(told, Stats) == stats()
