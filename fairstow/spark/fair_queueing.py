@@ -39,10 +39,12 @@ Estimates that were wrong
     Work beyond the estimate is *debt*: while a job runs L := max(L, served) and the difference is
     added to debt_k. Debt is paid before the user's jobs get anything (it is a ghost job, chained
     first) and keeps the user active, so it outlives idling; who under-declares by x is early by x
-    and pays x before the next job. A job that finishes with less than its estimate gives back what
-    the fluid system hasn't served yet, and no more. A job that has left the fluid system and turns
-    out longer comes back with the rest (`revise`) or with its debt (`served`), so its virtual
-    finish is never before V.
+    and pays x before the next job. It holds for those of the user's jobs, too, that have left the
+    fluid system but wait in reality, else a flood declared as nothing would be due at once: their
+    virtual finish is never before V + debt_k/w_k. A job that finishes with less than its estimate
+    gives back what the fluid system hasn't served yet, and no more. A job that has left the fluid
+    system and turns out longer comes back with the rest (`revise`) or with its debt (`served`), so
+    its virtual finish is never before V.
 
 Idle users
     A user that returns starts at V: no credit for idling. Only a later part of a job that it
@@ -113,6 +115,8 @@ class _User:
     """A user.
 
     Attributes:
+        jobs: active ones, in the order of their user deadlines.
+        late: those that left the fluid system and aren't over.
         seen: the V to which attained (v_k) and debt are brought.
         left: the V at which it was last active.
         departure: the number of its next departure in the heap.
@@ -126,6 +130,7 @@ class _User:
     left: float = float("-inf")
     active: bool = False
     jobs: list[_Job] = field(default_factory=list)
+    late: dict[str, _Job] = field(default_factory=dict)
     unfinished: int = 0
     departure: int = 0
 
@@ -216,6 +221,7 @@ class FairQueue:
             graced = not user.active and gone <= GRACE_S * self._cores / 2
             base = user.left if graced else self._virtual
             self._activate(user)
+            del user.late[job_id]
             job.active, job.deadline = True, user.attained + work - job.work
         job.work = work
         insort(user.jobs, job, key=_by_deadline)
@@ -230,9 +236,7 @@ class FairQueue:
         if excess <= _ROUNDING * job.work:
             return False
         job.work = job.served
-        user = self._indebt(self._users[job.user], excess)
-        if not job.active:
-            job.finish = self._virtual + user.debt / user.weight
+        self._indebt(self._users[job.user], excess)
         return True
 
     def finish(self, now: float, job_id: str, core_s: float) -> None:
@@ -250,6 +254,7 @@ class FairQueue:
             self._chain(user, self._virtual, earlier_only=True)
         if not job.active:
             del self._jobs[job_id]
+            del user.late[job_id]
             self._forget(user)
 
     def charge(self, now: float, user: str, core_s: float, weight: float = 1.0) -> None:
@@ -352,6 +357,8 @@ class FairQueue:
             user.unfinished += not job.over
             if job.active:
                 insort(user.jobs, job, key=_by_deadline)
+            else:
+                user.late[job.id] = job
         for user in queue._users.values():
             queue._schedule(user)
         return queue
@@ -396,13 +403,15 @@ class FairQueue:
             self._active += 1
             self._weights = self._weights + user.weight if self._active > 1 else user.weight
 
-    def _indebt(self, user: _User, core_s: float) -> _User:
+    def _indebt(self, user: _User, core_s: float) -> None:
         self._settle(user)
         if core_s > 0:
             self._activate(user)
             user.debt += core_s
             self._chain(user, self._virtual)
-        return user
+            paid = self._virtual + user.debt / user.weight
+            for job in user.late.values():
+                job.finish = max(job.finish, paid)
 
     def _chain(self, user: _User, base: float, *, earlier_only: bool = False) -> None:
         """Give the user's active jobs their virtual finish, and say when the first leaves."""
@@ -447,6 +456,8 @@ class FairQueue:
             job.active = False
             if job.over:
                 del self._jobs[job.id]
+            else:
+                user.late[job.id] = job
         if user.jobs:
             self._schedule(user)
             return

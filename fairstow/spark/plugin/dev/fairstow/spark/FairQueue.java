@@ -3,9 +3,11 @@ package dev.fairstow.spark;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 
 /**
  * User-weighted fair queueing: fairstow/spark/fair_queueing.py in Java, where its maths is derived.
@@ -52,6 +54,9 @@ final class FairQueue {
         private int unfinished;
         private double departure;
         private final List<Job> jobs = new ArrayList<>();
+
+        /** Those that left the fluid system and aren't over. */
+        private final Set<Job> late = new HashSet<>();
 
         private User(String name, double weight, double seen) {
             this.name = name;
@@ -159,6 +164,7 @@ final class FairQueue {
             boolean graced = !user.active && virtual - user.left <= GRACE_S * cores / 2;
             base = graced ? user.left : virtual;
             activate(user);
+            user.late.remove(job);
             job.active = true;
             job.deadline = user.attained + work - job.work;
         }
@@ -177,13 +183,7 @@ final class FairQueue {
             return false;
         }
         job.work = job.served;
-        User user = settle(job.user);
-        activate(user);
-        user.debt += excess;
-        chain(user, virtual, false);
-        if (!job.active) {
-            job.finish = virtual + user.debt / user.weight;
-        }
+        indebt(settle(job.user), excess);
         return true;
     }
 
@@ -202,6 +202,7 @@ final class FairQueue {
         }
         if (!job.active) {
             jobs.remove(id);
+            user.late.remove(job);
             forget(user);
         }
     }
@@ -213,9 +214,7 @@ final class FairQueue {
         settle(user);
         weigh(user, weight);
         if (positive("charge", coreSeconds) > 0) {
-            activate(user);
-            user.debt += coreSeconds;
-            chain(user, virtual, false);
+            indebt(user, coreSeconds);
         }
         forget(user);
     }
@@ -285,6 +284,16 @@ final class FairQueue {
         }
     }
 
+    private void indebt(User user, double coreSeconds) {
+        activate(user);
+        user.debt += coreSeconds;
+        chain(user, virtual, false);
+        double paid = virtual + user.debt / user.weight;
+        for (Job job : user.late) {
+            job.finish = Math.max(job.finish, paid);
+        }
+    }
+
     private void chain(User user, double base, boolean earlierOnly) {
         double ahead = user.debt;
         for (Job job : user.jobs) {
@@ -314,6 +323,8 @@ final class FairQueue {
             job.active = false;
             if (job.over) {
                 jobs.remove(job.id);
+            } else {
+                user.late.add(job);
             }
         }
         if (!user.jobs.isEmpty()) {
