@@ -1,7 +1,7 @@
 """llama.cpp servers, from a wheel, with a tiny model or a given one; ready within seconds.
 
 Used by tests of its adapter and the benchmark of downtime. All servers share the folder that slots
-are saved to.
+are saved to, unless they are `apart`, as in pods.
 """
 
 from __future__ import annotations
@@ -29,22 +29,24 @@ PROGRAM = "e2e.engines.llama_cpp_program"
 
 
 class LlamaCpp:
-    """One server; `tokenizer` is its tokenizer's folder."""
+    """One server; `tokenizer` is its tokenizer's folder, `slots` where they are saved."""
 
-    def __init__(self, name: str, port: int, tokenizer: Path, slots: Path) -> None:
+    def __init__(self, name: str, port: int, tokenizer: Path, slots: Path, *, apart: bool) -> None:
         self.name = name
+        self.apart = apart
         self.url = f"http://127.0.0.1:{port}"
         self.tokenizer = tokenizer
         self.slots = slots
 
-    def adapter(self, session: aiohttp.ClientSession) -> LlamaCppEngine:
+    def adapter(self, session: aiohttp.ClientSession, carrier: str = "") -> LlamaCppEngine:
         """Return the gateway's adapter to it."""
+        shared = "" if self.apart else str(self.slots)
         return LlamaCppEngine(
             session,
             self.name,
             self.url,
             key=KEY,
-            declared=Declared(weights="tiny", slots=str(self.slots)),
+            declared=Declared(weights="tiny", slots=shared, carrier=carrier),
             vocabulary=vocabulary.read(self.tokenizer),
         )
 
@@ -59,12 +61,12 @@ def start(
     layers: int = 4,
     longest: int = 4096,
     given: Path | None = None,
+    apart: bool = False,
 ) -> Iterator[list[LlamaCpp]]:
     """Run so many servers until the context ends; what they write follows the grammar, if any."""
     python = environments.llama_cpp()
     environment = {"PYTHONPATH": str(environments.ROOT)}
-    model, slots, tokenizer = given or folder / "tiny.gguf", folder / "slots", folder / "tokenizer"
-    slots.mkdir(parents=True)
+    model, tokenizer = given or folder / "tiny.gguf", folder / "tokenizer"
     if given is None:
         tiny_model.write(tokenizer)
         write = ["write", str(model), str(hidden), str(layers), str(longest)]
@@ -77,9 +79,11 @@ def start(
     try:
         for number, port in enumerate(free_ports(count)):
             name = f"llama-{number}"
+            slots = folder / (f"slots-{number}" if apart else "slots")
+            slots.mkdir(exist_ok=True)
             arguments = ("serve", model, str(port), KEY, slots, grammar, str(longest))
             processes.spawn(name, (python, "-m", PROGRAM, *arguments), environment)
-            servers.append(LlamaCpp(name, port, tokenizer, slots))
+            servers.append(LlamaCpp(name, port, tokenizer, slots, apart=apart))
         for server in servers:
             _await_ready(server, processes)
         yield servers

@@ -2,8 +2,9 @@
 
 Covered: what a probe finds, text and ids, a request that was cut moved by its slot's file and by
 recompute, tokens those of an undisturbed run; ids that the stream leaves out; stop tokens, slots of
-several tenants, aborts, what it can't. Not covered: folders shared between machines, other models'
-attention (sliding windows are in test_llama_cpp_trained; hybrids).
+several tenants, aborts, what it can't; two that share no folder, with carriers between them. Not
+covered: folders shared between machines, other models' attention (sliding windows are in
+test_llama_cpp_trained; hybrids).
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
 import msgspec
 import pytest
+from aiohttp import web
 
 from e2e.engines import environments, llama_cpp
 from e2e.engines.installed import installed
@@ -31,6 +34,8 @@ from fairstow.gateway.engines.protocol import (
     Order,
     Sampling,
 )
+from fairstow.gateway.slot_carrier.carrier import Carrier
+from fairstow.gateway.slot_carrier.folder import Folder
 from tests.gateway.legs import whole
 
 LEGS = itertools.count()
@@ -42,6 +47,14 @@ CHARACTERS = "root ::= [a-z é€漢]*"
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[LlamaCpp]]:
     installed(environments.llama_cpp)
     with llama_cpp.start(tmp_path_factory.mktemp("llama"), 2, CHARACTERS) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[LlamaCpp]]:
+    installed(environments.llama_cpp)
+    folder = tmp_path_factory.mktemp("apart")
+    with llama_cpp.start(folder, 2, CHARACTERS, apart=True) as servers:
         yield servers
 
 
@@ -102,9 +115,7 @@ def test_a_cut_request_goes_on_elsewhere_without_a_token_changed(
             async for piece in pieces:
                 written += piece.tokens
                 # The server's grammar begins anew with each leg, so not within a character.
-                if len(written) >= 30 and bytes(written).decode(errors="ignore").encode() == bytes(
-                    written
-                ):
+                if len(written) >= 30 and whole_characters(written):
                     break
         held = asked + written
         hold = await source.hold(held, "one's")
@@ -115,6 +126,10 @@ def test_a_cut_request_goes_on_elsewhere_without_a_token_changed(
         assert same(written + again, expected)
 
     run(pair, test)
+
+
+def whole_characters(ids: list[int]) -> bool:
+    return bytes(ids).decode(errors="ignore").encode() == bytes(ids)
 
 
 def same(one: list[int], other: list[int]) -> bool:
@@ -203,3 +218,54 @@ def test_text_and_ids_are_the_engine_s(pair: list[LlamaCpp]) -> None:
         assert refused.value.status == 400
 
     run(pair, test)
+
+
+@asynccontextmanager
+async def carriers(
+    servers: list[LlamaCpp], session: aiohttp.ClientSession
+) -> AsyncIterator[list[str]]:
+    """Serve what carries their files; gives its URLs."""
+    async with AsyncExitStack() as stack:
+        urls = []
+        for server in servers:
+            app = Carrier(Folder(server.slots, 1 << 30), session, llama_cpp.KEY).app()
+            runner = web.AppRunner(app)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            urls.append(f"http://127.0.0.1:{runner.addresses[0][1]}")
+        yield urls
+
+
+def test_between_two_that_share_no_folder_a_carrier_takes_it(apart: list[LlamaCpp]) -> None:
+    async def body() -> None:
+        async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+            async with carriers(apart, session) as urls:
+                one, other = (
+                    server.adapter(session, url) for server, url in zip(apart, urls, strict=True)
+                )
+                facts = [await each.probe() for each in (one, other)]
+                found = await Canary().verdict(one, facts[0], other, facts[1])
+                assert found == Verdict(Movement.COPY)
+                asked = prompt(300)
+                expected, _ = await whole(one, order(asked, 80, salt="undisturbed"))
+                cut = next(n for n in range(30, 34) if whole_characters(expected[:n]))
+                held = asked + expected[:cut]
+                await whole(one, order(held, 1))
+                hold = await one.hold(held, "one's")
+                await other.pull(held, "one's", hold)
+                assert [*apart[0].slots.iterdir(), *apart[1].slots.iterdir()] == []
+                rest, _ = await whole(other, order(held, 80 - cut))
+                assert same(expected[:cut] + rest, expected)
+                lost = await one.hold(held, "one's")
+            with pytest.raises(EngineError):
+                await other.pull(held, "one's", lost)
+            alone = await apart[0].adapter(session, urls[0]).probe()
+            assert alone.movement is Movement.RECOMPUTE
+            assert "carries" in alone.missing[0]
+            # Somebody else's folder is of no use.
+            async with carriers(apart[::-1], session) as crossed:
+                foreign = await apart[0].adapter(session, crossed[0]).probe()
+                assert "has none of them" in foreign.missing[0]
+
+    asyncio.run(body())

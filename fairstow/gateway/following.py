@@ -69,6 +69,7 @@ class _Reached:
     weights: str
     priorities: bool
     speed: float
+    carrier: str
 
 
 class Following:
@@ -171,9 +172,14 @@ class Following:
     @staticmethod
     def _how(known: Known, instance: Instance) -> _Reached:
         engines = known.spec.engines
-        url = instance.url(engines.port)
         return _Reached(
-            engines.type, url, known.api_key, instance.weights, instance.priorities, instance.speed
+            kind=engines.type,
+            url=instance.url(engines.port),
+            key=known.api_key,
+            weights=instance.weights,
+            priorities=instance.priorities,
+            speed=instance.speed,
+            carrier=instance.url(instance.carrier) if instance.carrier else "",
         )
 
     async def _use(self, name: str, how: _Reached) -> None:
@@ -185,7 +191,9 @@ class Following:
         self._reached[name] = how
 
     def _engine(self, name: str, how: _Reached) -> Engine:
-        declared = Declared(weights=how.weights, priority=how.priorities, speed=how.speed)
+        declared = Declared(
+            weights=how.weights, priority=how.priorities, speed=how.speed, carrier=how.carrier
+        )
         make = KINDS[ADAPTERS[how.kind]]
         return make(
             self._session,

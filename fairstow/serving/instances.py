@@ -20,6 +20,9 @@ WEIGHTS = "fairstow.dev/weights"
 SPEED = "fairstow.dev/speed"
 """Label of engines' pods: how much faster than the pool's slowest they decode, such as "2.5"."""
 
+CARRIER_PORT = "fairstow-slots"
+"""Name of the port at which a llama.cpp pod's slots' files are had (`gateway.slot_carrier`)."""
+
 _REVISIONS = ("pod-template-hash", "controller-revision-hash")
 _NUMBER = re.compile(r"\d{1,4}(\.\d{1,4})?")
 _FLAG = "--scheduling-policy priority"
@@ -38,6 +41,7 @@ class Instance:
         weights: what tells its model from others: its label `WEIGHTS`, or its rollout's revision.
         priorities: its command has it order its queue by priority.
         speed: of its GPU, relative to the pool's slowest: its label `SPEED`.
+        carrier: its port named `CARRIER_PORT`, 0 if it has none.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Instance:
     weights: str = ""
     priorities: bool = False
     speed: float = 1.0
+    carrier: int = 0
 
     def url(self, port: int) -> str:
         """Return where it answers."""
@@ -74,6 +79,7 @@ def _instance(pod: Json, draining: set[str]) -> Instance:
     meta, status = pod["metadata"], pod.get("status") or {}
     terminating = "deletionTimestamp" in meta
     conditions = status.get("conditions") or ()
+    containers = (pod.get("spec") or {}).get("containers") or ()
     return Instance(
         name=meta["uid"],
         pod=meta["name"],
@@ -83,7 +89,8 @@ def _instance(pod: Json, draining: set[str]) -> Instance:
         draining=terminating or meta["uid"] in draining,
         weights=_weights(meta.get("labels") or {}),
         speed=_speed((meta.get("labels") or {}).get(SPEED, "")),
-        priorities=_by_priority((pod.get("spec") or {}).get("containers") or ()),
+        priorities=_by_priority(containers),
+        carrier=_carrier(containers),
     )
 
 
@@ -105,6 +112,12 @@ def _by_priority(containers: Iterable[Json]) -> bool:
     """Whether vLLM is told to schedule by priority, in one argument or two."""
     commands = ([*(each.get("command") or ()), *(each.get("args") or ())] for each in containers)
     return any(_FLAG in " ".join(words).replace("=", " ") for words in commands)
+
+
+def _carrier(containers: Iterable[Json]) -> int:
+    ports = (port for each in containers for port in each.get("ports") or ())
+    found = (port["containerPort"] for port in ports if port.get("name") == CARRIER_PORT)
+    return next(found, 0)
 
 
 def of_pool(drains: Iterable[InstanceDrain], pool: ServingPool) -> tuple[InstanceDrain, ...]:

@@ -71,6 +71,14 @@ def test_whether_an_engine_orders_its_queue_by_priority(args: list[str], by_prio
     assert found.priorities == by_priority
 
 
+def test_what_carries_slots_is_found_by_its_ports_name() -> None:
+    engine = {"name": "engine", "ports": [{"name": "http", "containerPort": 8080}]}
+    carrier = {"name": "slots", "ports": [{"name": "fairstow-slots", "containerPort": 8448}]}
+    for containers, port in (([engine, carrier], 8448), ([engine, {"name": "other"}], 0)):
+        (found,) = instances([pod("a") | {"spec": {"containers": containers}}], [])
+        assert found.carrier == port
+
+
 def test_addresses_of_both_families() -> None:
     six = pod("a")
     six["status"]["podIP"] = "fd00::1"

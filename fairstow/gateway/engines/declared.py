@@ -15,6 +15,7 @@ class Declared(msgspec.Struct, frozen=True):
         lease: seconds that vLLM keeps held blocks, its `kv_lease_duration`.
         slots: names the folder under llama.cpp's `--slot-save-path`; engines that say the same
             share it.
+        carrier: URL of what carries files from that folder to others' (`gateway.slot_carrier`).
         max_length: most ids of a sequence, for servers that don't tell.
         speed: how much faster than the pool's slowest engine it decodes.
     """
@@ -23,5 +24,6 @@ class Declared(msgspec.Struct, frozen=True):
     priority: bool = False
     lease: float = 30.0
     slots: str = ""
+    carrier: str = ""
     max_length: int = 0
     speed: float = 1.0

@@ -3,9 +3,10 @@
 A leg is a request to `/completion` in a slot that this adapter chooses: a slot keeps the KV cache
 of its last leg until the next one. A hold saves a slot to a file once the leg has ended, a pull
 restores it into a slot of the destination; llama.cpp compares the file's own token list with the
-prompt of the next leg there and computes what differs. Both servers need the same folder under
-`--slot-save-path` (`Declared.slots`); a file is named by engine and slot, so that there are never
-more than there are slots. Nothing is copied while a leg runs (`Movement.COPY`).
+prompt of the next leg there and computes what differs. Either both servers have the same folder
+under `--slot-save-path` (`Declared.slots`); a file is named by engine and slot, so that there are
+never more than there are slots. Or a carrier beside each fetches files from the other's
+(`Declared.carrier`). Nothing is copied while a leg runs (`Movement.COPY`).
 
 The stream leaves out the ids of half characters, but counts them; they are found again from the
 bytes of the character (`split`). llama.cpp has neither min_tokens nor stop token ids: the first is
@@ -16,8 +17,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from hashlib import sha256
+from secrets import token_hex
 from typing import Any
 
 import aiohttp
@@ -98,6 +100,8 @@ class LlamaCppEngine(ParsesNothing):
         self.url = url
         self._wire = Wire(session, url, key, reuse=False)  # it ends idle connections at will
         self._declared = declared or Declared()
+        carrier = self._declared.carrier
+        self._carrier = Wire(session, carrier, key, reuse=False) if carrier else None
         self._vocabulary = vocabulary
         self._numbers = slots
         self._free: list[_Slot] = []  # the one used longest ago first
@@ -191,7 +195,7 @@ class LlamaCppEngine(ParsesNothing):
         try:
             if slot.salt != salt or slot.tokens[: len(tokens)] != list(tokens):
                 raise EngineError(None, "no slot has these ids any more")
-            file = f"{sha256(self.name.encode()).hexdigest()[:16]}-{slot.number}.kv"
+            file = self._file(slot)
             said = await self._slot(slot.number, "save", file)
             # The newest token has no KV yet.
             if said.get("n_saved", 0) < len(tokens) - 1:
@@ -199,7 +203,7 @@ class LlamaCppEngine(ParsesNothing):
         finally:
             await self._give(slot)
         expires = asyncio.get_running_loop().time() + FILE_LASTS_S
-        ticket = {"file": file, "slots": self._declared.slots}
+        ticket = {"file": file, "slots": self._declared.slots, "carrier": self._declared.carrier}
         return Hold(tokens=len(tokens), expires=expires, ticket=ticket)
 
     async def pull(self, tokens: Sequence[int], salt: str, hold: Hold) -> None:
@@ -208,17 +212,21 @@ class LlamaCppEngine(ParsesNothing):
             raise EngineError(None, f"KV of {hold.tokens} ids is held, not of {len(tokens)}")
         if hold.expires <= asyncio.get_running_loop().time():
             raise EngineError(None, "the hold has expired")
-        if not self._declared.slots or hold.ticket.get("slots") != self._declared.slots:
-            raise EngineError(None, "it doesn't share the folder of slots")
+        file: str = hold.ticket["file"]
+        shared = self._declared.slots and hold.ticket.get("slots") == self._declared.slots
+        if not shared:
+            await self._fetch(file, hold.ticket.get("carrier", ""))
         slot = await self._take((), salt)
         try:
             slot.tokens = []
-            said = await self._slot(slot.number, "restore", hold.ticket["file"])
+            said = await self._slot(slot.number, "restore", file)
             if said.get("n_restored", 0) < len(tokens) - 1:
                 raise EngineError(None, f"it restored {said.get('n_restored')} ids")
             slot.tokens, slot.salt = list(tokens), salt
         finally:
             await self._give(slot)
+            if not shared:
+                await self._drop(file)
 
     def forward(
         self,
@@ -243,6 +251,23 @@ class LlamaCppEngine(ParsesNothing):
         async with self._returned:
             self._free.append(slot)
             self._returned.notify()
+
+    def _file(self, slot: _Slot) -> str:
+        """Return what a slot's file is called: written over by the next one, if nobody drops it."""
+        made = f"{sha256(self.name.encode()).hexdigest()[:16]}-{slot.number}"
+        return f"{made}-{token_hex(8)}.kv" if self._carrier else f"{made}.kv"
+
+    async def _fetch(self, file: str, source: str) -> None:
+        """Have a file carried here. Raises EngineError."""
+        if self._carrier is None or not source:
+            raise EngineError(None, "it doesn't share the folder of slots")
+        await self._carrier.post(f"/slots/{file}?action=fetch", {"from": source})
+
+    async def _drop(self, file: str) -> None:
+        """Have a file removed where it was carried to; one that stays is swept."""
+        if self._carrier is not None:
+            with suppress(EngineError):
+                await self._carrier.post(f"/slots/{file}?action=drop", {})
 
     async def _slot(self, number: int, action: str, file: str) -> dict[str, Any]:
         path = f"/slots/{number}?action={action}"
@@ -303,12 +328,12 @@ class LlamaCppEngine(ParsesNothing):
         return []
 
     async def _copy_lacking(self) -> list[str]:
-        if not self._declared.slots:
-            return ["No shared folder of slots is declared, so that a move recomputes."]
+        if not self._declared.slots and self._carrier is None:
+            return ["Nothing shares or carries its slots' files, so that a move recomputes."]
         slot = await self._take((), "")
         try:
             slot.tokens = []
-            file = f"{sha256(self.name.encode()).hexdigest()[:16]}-{slot.number}.kv"
+            file = self._file(slot)
             await self._slot(slot.number, "save", file)
         except EngineError as error:
             return [
@@ -319,6 +344,11 @@ class LlamaCppEngine(ParsesNothing):
             ]
         finally:
             await self._give(slot)
+        try:
+            if self._carrier is not None:
+                await self._carrier.post(f"/slots/{file}?action=drop", {})
+        except EngineError as error:
+            return [f"What carries its slots' files has none of them ({error.said})."]
         return []
 
 
