@@ -33,6 +33,9 @@ from controllers.serving.gateways import Gateways
 from controllers.serving.objects import ServingObjects
 from controllers.serving.pools import ServingLoop
 from controllers.serving.rescheduling import ReschedulingLoop
+from controllers.spark.keeping import Keeper
+from controllers.spark.objects import SparkObjects
+from controllers.spark.queues import SparkLoop
 from controllers.watching import Watching
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.leadership import Leadership
@@ -208,6 +211,19 @@ async def operate(settings: Settings) -> None:
             ]
             caches = CacheLoop(api, recorder=recorder, clock=parts.clock, turns=parts.turns)
             loops.append(caches.run())
+            spark = SparkObjects(api)
+            loops.append(
+                SparkLoop(
+                    api,
+                    watching.cluster,
+                    spark,
+                    Keeper(api, settings.namespace),
+                    recorder=recorder,
+                    fresh=watching.fresh,
+                    clock=parts.clock,
+                    turns=parts.turns,
+                ).run()
+            )
             if settings.certificates == "Fairstow":
                 whose = secrets.Settings(namespace=settings.namespace)
                 turned = partial(parts.turns.finished, "certificates")
@@ -221,6 +237,7 @@ async def operate(settings: Settings) -> None:
                 *watching.tasks(),
                 *serving.tasks(),
                 caches.watch().run(),
+                *spark.tasks(),
                 recorder.run(),
                 _kopf(watching, stop),
                 _lead(leadership, watching, worker, loops),

@@ -151,6 +151,63 @@ class Reason(StrEnum):
         "The time for requests that can't be moved is over; the instance may go with them.",
     )
 
+    # Spark applications in queues
+    ADMITTING = ("Admitting", "Applications are let go as cores become free.")
+    QUEUE_HELD = ("QueueHeld", "The queue's spec.hold is true: nothing more is let go.")
+    QUEUE_NOT_FOUND = ("QueueNotFound", "The application's SparkQueue doesn't exist.")
+    NOT_PERMITTED = (
+        "NotPermitted",
+        "Fairstow may not let applications of this namespace go: spark.namespaces lacks it.",
+    )
+    PROPERTIES_UNKNOWN = (
+        "PropertiesUnknown",
+        "The driver's Spark properties aren't there yet, so nobody knows its executors.",
+    )
+    HELD_BY_PERSON = ("HeldByPerson", "Somebody holds the application by an annotation.")
+    SUSPENDED_BY_USER = ("SuspendedByUser", "Its user suspended the application themselves.")
+    EXCEEDS_LIMIT = (
+        "ExceedsLimit",
+        "The application's driver and first executors are more than the queue's limits allow.",
+    )
+    NEVER_FITS = (
+        "NeverFits",
+        "No node could take the driver or an executor even if it were empty.",
+    )
+    USER_AT_LIMIT = ("UserAtLimit", "Its user has as many cores as the queue allows one user.")
+    RESERVED_TAKEN = (
+        "ReservedTaken",
+        "The cores set aside for applications that never end are taken.",
+    )
+    WAITS_FOR_CORES = ("WaitsForCores", "The queue has too few free cores for it; it is next.")
+    WAITS_FOR_ROOM = (
+        "WaitsForRoom",
+        "No nodes have room for its driver and first executors together; it is next.",
+    )
+    BEHIND_OTHERS = ("BehindOthers", "Others are due earlier, and it would delay the next one.")
+    ITS_TURN = ("ItsTurn", "The application was let go, since it was its turn.")
+    BACKFILLED = (
+        "Backfilled",
+        "The application was let go before its turn, since that delays nobody beyond their due.",
+    )
+    WAITED_TOO_LONG = (
+        "WaitedTooLong",
+        "The application was let go since it had waited for spec.maxWait.",
+    )
+    STARTING_PODS = (
+        "StartingPods",
+        "The application was let go; room is kept for its first pods until they have nodes.",
+    )
+    PODS_LATE = (
+        "PodsLate",
+        "The first pods got no nodes within spec.bindTimeout: room is no longer kept for them.",
+    )
+    HAS_CORES = ("HasCores", "The application runs.")
+    CHARGED = ("Charged", "The application ended, and its user was charged for what it used.")
+    MISSED = (
+        "Missed",
+        "The application runs without having been queued: it is counted and charged.",
+    )
+
     # Runs
     PLAN_CREATED = ("PlanCreated", "A plan was made.")
     PLAN_OBSERVED = (

@@ -1,0 +1,303 @@
+"""Lets queued Spark applications go as cores become free, charges their users, and tells people.
+
+Run by `controllers.runtime` under the operator's Lease. `fairstow.spark` decides: whose turn it is
+(`accounts`), who may go now (`admission`), whether there is room (`room`). Nothing half done can be
+left: an application is let go by one write to its own object, and all else follows from what the
+objects say.
+
+Rights used: those of `acting`, `keeping` and `telling`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from controllers.health import Turns
+from controllers.pace import Pace
+from controllers.spark import metrics
+from controllers.spark.acting import Hands
+from controllers.spark.keeping import Keeper
+from controllers.spark.objects import SparkObjects
+from controllers.spark.sizing import Sizes
+from controllers.spark.telling import Teller
+from fairstow.api import Reason, SparkQueue
+from fairstow.api.fields import duration_milliseconds
+from fairstow.cluster.live import LiveCluster
+from fairstow.kube.aio.api import Api
+from fairstow.kube.aio.recorder import Recorder
+from fairstow.kube.problems import ApiError
+from fairstow.spark.accounts import Account
+from fairstow.spark.admission import Busy, Decision, Waiting, decide
+from fairstow.spark.applications import Application, Phase
+from fairstow.spark.estimates import Estimates
+from fairstow.spark.fair_queueing import FairQueue
+from fairstow.spark.room import Room
+from fairstow.spark.standings import Expected
+from fairstow.spark.usage import Usage
+
+logger = logging.getLogger(__name__)
+
+_LOOP = "spark"
+_LEAST = 0.5
+_IDLE = 5
+_SAVE_SECONDS = 10.0
+_REFUSED_SECONDS = 60.0
+
+
+@dataclass
+class Seen:
+    """One queue in a turn. Attributes: first, cores: milli-CPU by application."""
+
+    name: str
+    queue: SparkQueue | None
+    apps: list[Application]
+    account: Account
+    first: dict[str, int]
+    cores: dict[str, int] = field(default_factory=dict)
+    expected: dict[str, Expected] = field(default_factory=dict)
+    starting: set[str] = field(default_factory=set)
+
+
+class SparkLoop:
+    """See the module.
+
+    Args:
+        fresh: whether nodes and pods are known as they are now.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        cluster: LiveCluster,
+        objects: SparkObjects,
+        keeper: Keeper,
+        *,
+        recorder: Recorder,
+        fresh: Callable[[], bool],
+        clock: Callable[[], float],
+        turns: Turns,
+    ) -> None:
+        self.clock, self.turns = clock, turns
+        self._cluster, self._objects, self._keeper, self._fresh = cluster, objects, keeper, fresh
+        self._hands = Hands(api)
+        self._sizes = Sizes(self._hands, cluster)
+        self._teller = Teller(api, objects, recorder)
+        self._usage = Usage()
+        self._accounts: dict[str, Account] | None = None
+        self._refused: dict[str, float] = {}
+        self._released: dict[str, float] = {}
+        self._saved = 0.0
+        self._pace = Pace(self, _LEAST)
+
+    async def run(self) -> None:
+        """Take turns until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._objects.changes(self._pace.wake))
+            group.create_task(self._pace.run(_LOOP, self.turn))
+
+    async def turn(self) -> int | None:
+        """See to every queue once; return when the next turn is due."""
+        await self._objects.synced()
+        now = self.clock()
+        # 1. What there is, and what a predecessor knew.
+        if self._accounts is None:
+            self._accounts = await self._keeper.load()
+            for known in self._objects.admissions.values():
+                self._usage.resume(known.application, known.status.served_core_seconds)
+        apps, queues = self._objects.applications(), self._objects.queues()
+        self._usage.look(now, apps)
+        self._forget(apps)
+        by_queue: dict[str, list[Application]] = defaultdict(list)
+        for app in apps:
+            by_queue[app.queue].append(app)
+        # 2. Who is due, in each queue.
+        seen = [await self._look(name, queues.get(name), by_queue.get(name, []), now)
+                for name in sorted({*queues, *by_queue})]  # fmt: skip
+        # 3. Who goes now: one after the other, each finding the room that others left.
+        room = self._room(seen)
+        for each in seen:
+            with metrics.decides(), self._pace.work():
+                decision = self._decide(each, seen, room, now)
+            # 4. Let them go.
+            for app_id, reason in decision.release:
+                await self._release(each, app_id, reason, now)
+            # 5. Tell people.
+            await self._teller.tell(each, decision, self._usage, now)
+        # 6. Keep the accounts.
+        await self._save(seen, queues)
+        metrics.forget_queues(queues.keys())
+        return int(now) + _IDLE if apps else None
+
+    async def _look(
+        self, name: str, queue: SparkQueue | None, apps: list[Application], now: float
+    ) -> Seen:
+        assert self._accounts is not None
+        account = self._accounts.get(name)
+        if account is None:
+            cores = queue.spec.cores if queue else 0
+            account = self._accounts[name] = Account(FairQueue(cores, now), Estimates())
+        first = {app.id: self._sizes.size(app).first_milli for app in apps if not app.missed}
+        seen = Seen(name, queue, apps, account, first)
+        if queue is None:
+            return seen
+        began = {app.id for app in apps if app.phase is Phase.WAITING}
+        for app, expected in account.look(now, queue.spec, apps, self._usage, first):
+            served, virtual = self._usage.of(app.id), account.fair.virtual
+            metrics.ended(name, app, served, expected, virtual, now)
+        by_id = {app.id: app for app in apps}
+        order = [by_id[app_id] for app_id in account.order() if app_id in began]
+        lasting = [app for app in apps if app.lasting and app.phase is Phase.WAITING]
+        await self._sizes.read([*lasting, *order], now)
+        seen.expected = {app.id: account.expected(app) for app in apps if not app.missed}
+        seen.first = {app.id: self._sizes.size(app).first_milli for app in apps if not app.missed}
+        timeout = duration_milliseconds(queue.spec.bind_timeout) / 1000
+        for app in apps:
+            self._count(seen, app, now, timeout)
+        return seen
+
+    def _count(self, seen: Seen, app: Application, now: float, timeout: float) -> None:
+        """Note what an application has, or what is kept for it until its first pods have nodes."""
+        if app.phase not in (Phase.ADMITTED, Phase.RUNNING):
+            return
+        seen.cores[app.id] = app.milli
+        since = app.admitted or self._released.get(app.id)
+        first = seen.first.get(app.id, 0)
+        if since is not None and app.milli < first:
+            if now - since < timeout:
+                seen.cores[app.id] = first
+                seen.starting.add(app.id)
+            elif now - since < timeout + 60:
+                self._teller.late(app)
+
+    def _room(self, seen: Iterable[Seen]) -> Room:
+        """Return the room on nodes, without what is kept for those that begin."""
+        room = Room(self._cluster.nodes.values(), self._cluster.free)
+        for each in seen:
+            for app in each.apps:
+                if app.id in each.starting:
+                    room.take(self._sizes.demand(app, missing=True))
+        return room
+
+    def _decide(self, seen: Seen, others: Iterable[Seen], room: Room, now: float) -> Decision:
+        by_id = {app.id: app for app in seen.apps}
+        waits = {app.id for app in seen.apps if app.phase is Phase.WAITING}
+        order = [by_id[app_id] for app_id in seen.account.order() if app_id in waits]
+        ordered = {app.id for app in order}
+        rest = sorted((by_id[each] for each in waits - ordered), key=lambda app: app.created)
+        waiting = [self._waiting(seen, app, now) for app in (*order, *rest)]
+        busy = [self._busy(seen, by_id[app_id], cores) for app_id, cores in seen.cores.items()]
+        if seen.queue is None or not self._fresh():
+            return decide(_CLOSED, waiting, busy, lambda _: False)
+        known = self._sizes.known
+
+        def fits(app_id: str) -> bool:
+            return known(by_id[app_id]) and room.take(self._sizes.demand(by_id[app_id]))
+
+        def ever(app_id: str) -> bool:
+            return not known(by_id[app_id]) or room.ever(self._sizes.demand(by_id[app_id]))
+
+        lent = _lent(seen, others)
+        return decide(seen.queue.spec, waiting, busy, fits, ever=ever, lent=lent)
+
+    def _waiting(self, seen: Seen, app: Application, now: float) -> Waiting:
+        expected = seen.expected.get(app.id, Expected())
+        return Waiting(
+            id=app.id,
+            user=app.user,
+            first=seen.first.get(app.id, 0),
+            low=expected.low,
+            high=expected.high,
+            slack=seen.account.slack(expected.due) if expected.due is not None else 0.0,
+            waited=now - app.created,
+            lasting=app.lasting,
+            obstacle=self._obstacle(seen, app, now),
+        )
+
+    def _obstacle(self, seen: Seen, app: Application, now: float) -> Reason | None:
+        if app.own_suspend:
+            return Reason.SUSPENDED_BY_USER
+        if app.held:
+            return Reason.HELD_BY_PERSON
+        if seen.queue is None:
+            return Reason.QUEUE_NOT_FOUND
+        if now - self._refused.get(app.namespace, float("-inf")) < _REFUSED_SECONDS:
+            return Reason.NOT_PERMITTED
+        return self._sizes.problems.get(app.id)
+
+    def _busy(self, seen: Seen, app: Application, cores: int) -> Busy:
+        expected, served = seen.expected.get(app.id, Expected()), self._usage.of(app.id)
+        return Busy(
+            id=app.id,
+            user=app.user,
+            milli=cores,
+            low=max(expected.low - served, 0.0),
+            # One that took longer than expected goes on for as long as is usual then.
+            high=max(expected.high - served, served / 2),
+            lasting=app.lasting,
+        )
+
+    async def _release(self, seen: Seen, app_id: str, reason: Reason, now: float) -> None:
+        app = next(each for each in seen.apps if each.id == app_id)
+        try:
+            done = await self._hands.release(app, now)
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            logger.warning("%s/%s can't be let go: %s", app.namespace, app.name, error.said)
+            self._refused[app.namespace] = now
+            return
+        if done:
+            self._released[app_id] = now
+            seen.cores[app_id] = seen.first[app_id]
+            metrics.released(seen.name, reason, now - app.created)
+            self._teller.released(app, reason)
+
+    async def _save(self, seen: Iterable[Seen], queues: Mapping[str, SparkQueue]) -> None:
+        if time.monotonic() - self._saved < _SAVE_SECONDS:
+            return
+        assert self._accounts is not None
+        for each in seen:
+            if each.queue is not None:
+                await self._keeper.save(each.name, each.account)
+        for name in [name for name in self._accounts if name not in queues]:
+            if not any(each.name == name and each.apps for each in seen):
+                await self._keeper.forget(name)
+                del self._accounts[name]
+        self._saved = time.monotonic()
+
+    def _forget(self, apps: Iterable[Application]) -> None:
+        there = {app.id for app in apps}
+        self._sizes.forget(apps)
+        self._released = {each: at for each, at in self._released.items() if each in there}
+
+
+_CLOSED = SparkQueue.model_validate(
+    {"metadata": {"name": "closed"}, "spec": {"cores": 1, "hold": True}}
+).spec
+"""Of a queue that isn't there, or while the cluster isn't known as it is now."""
+
+
+def _lent(seen: Seen, others: Iterable[Seen]) -> int:
+    """Return the milli-CPU that the cohort doesn't use; where somebody waits, nothing is lent."""
+    assert seen.queue is not None
+    if seen.queue.spec.cohort is None:
+        return 0
+    idle = 0
+    for each in others:
+        if each is seen or each.queue is None or each.queue.spec.cohort != seen.queue.spec.cohort:
+            continue
+        spec = each.queue.spec
+        lasting = {app.id for app in each.apps if app.lasting}
+        used = sum(cores for app_id, cores in each.cores.items() if app_id not in lasting)
+        left = (spec.cores - spec.reserved_cores) * 1000 - used
+        idle += min(left, 0)  # what it borrows itself
+        if any(app.phase is Phase.WAITING and not app.own_suspend for app in each.apps):
+            continue
+        idle += max(left, 0)
+    return max(idle, 0)

@@ -1,0 +1,216 @@
+"""Tells people where their applications stand: SparkAdmissions, Events, the queues' statuses.
+
+Used by the Spark controller. A SparkAdmission's name follows from its application, so one that a
+predecessor made is found again. Statuses are written when they say something new, the next ones
+first, and only so many a turn: with ten thousand waiting each position changes all the time.
+
+Rights used: sparkadmissions (create), sparkadmissions/status, sparkqueues/status (patch), events.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from controllers.spark import metrics
+from controllers.spark.objects import Admission, SparkObjects
+from fairstow.api import Condition, Reason, SparkAdmissionStatus, SparkQueueStatus
+from fairstow.api.model import Model
+from fairstow.api.status import with_condition
+from fairstow.cluster.times import written
+from fairstow.kube.aio.api import Api
+from fairstow.kube.aio.paths import path_of
+from fairstow.kube.aio.recorder import About, Recorder
+from fairstow.kube.problems import ApiError
+from fairstow.spark import standings
+from fairstow.spark.admission import Decision, Place
+from fairstow.spark.applications import Application, Phase
+from fairstow.spark.names import APPLICATION, OPERATOR_GROUP
+from fairstow.spark.standings import Expected
+from fairstow.spark.usage import Usage
+
+if TYPE_CHECKING:
+    from controllers.spark.queues import Seen
+
+logger = logging.getLogger(__name__)
+
+MANAGER = "fairstow-spark"
+MOST_WRITES = 100
+_NEAR = 50
+"""Positions up to which each counts as news; behind them, every fiftieth."""
+_AGAIN_SECONDS = 60.0
+"""After which a status is written though it says nothing new but times and amounts."""
+_VERSION = "fairstow.dev/v1alpha1"
+_LOUD = {Reason.WAITED_TOO_LONG, Reason.PODS_LATE, Reason.MISSED, Reason.EXCEEDS_LIMIT,
+         Reason.NEVER_FITS, Reason.NOT_PERMITTED, Reason.QUEUE_NOT_FOUND}  # fmt: skip
+
+
+class Teller:
+    """See the module."""
+
+    def __init__(self, api: Api, objects: SparkObjects, recorder: Recorder) -> None:
+        self._api, self._objects, self._recorder = api, objects, recorder
+        self._written: dict[str, tuple[float, tuple[object, ...]]] = {}
+
+    def released(self, app: Application, reason: Reason) -> None:
+        """Say that an application was let go."""
+        self._say(app, reason, reason.sentence)
+
+    def late(self, app: Application) -> None:
+        """Say that its first pods didn't come in time."""
+        self._say(app, Reason.PODS_LATE, Reason.PODS_LATE.sentence)
+
+    async def tell(self, seen: Seen, decision: Decision, usage: Usage, now: float) -> None:
+        """Write what one queue's applications and the queue itself are told."""
+        places = {place.id: place for place in decision.places}
+        for app_id, reason in decision.release:
+            places[app_id] = Place(id=app_id, reason=reason)
+        written_now = 0
+        by_id = {app.id: app for app in seen.apps}
+        order = [by_id[each] for each in places if each in by_id]
+        others = [app for app in seen.apps if app.id not in places]
+        for app in (*others, *order):
+            if app.missed:
+                if app.phase is not Phase.ENDED:
+                    self._say(app, Reason.MISSED, Reason.MISSED.sentence)
+                continue
+            if written_now >= MOST_WRITES:
+                break
+            status = self._status(seen, app, places.get(app.id), usage, now)
+            written_now += await self._write(app, status)
+            if app.id in places and status.message:
+                self._say(app, places[app.id].reason, status.message)
+        self._forget(seen)
+        await self._queue(seen, decision, now)
+
+    def _status(
+        self, seen: Seen, app: Application, place: Place | None, usage: Usage, now: float
+    ) -> SparkAdmissionStatus:
+        expected = seen.expected.get(app.id, Expected())
+        if place is not None:
+            return standings.waiting(place, seen.first.get(app.id, 0), expected, now)
+        if app.phase is Phase.ENDED:
+            reason = Reason.CHARGED
+        else:
+            reason = Reason.STARTING_PODS if app.id in seen.starting else Reason.HAS_CORES
+        return standings.begun(app, usage.of(app.id), expected, reason)
+
+    async def _write(self, app: Application, status: SparkAdmissionStatus) -> int:
+        """Write a status if it says something new; return how many writes that took."""
+        name = f"{app.name[:200]}-{app.id[:8]}"
+        there = self._objects.admissions.get(f"{app.namespace}/{name}")
+        far = status.position is not None and status.position > _NEAR
+        place = (status.position or 0) // _NEAR if far else status.position
+        news = (status.phase, place, status.reason, status.admitted_at)
+        at, said = self._written.get(app.id, (float("-inf"), ()))
+        lately = time.monotonic() - at < _AGAIN_SECONDS
+        if there is not None and said == news and (lately or far):
+            return 0
+        if there is None and status.phase == Phase.ENDED.value:
+            return 0
+        try:
+            if there is None:
+                await self._create(app, name)
+            await self._patch("SparkAdmission", app.namespace, name, status)
+        except ApiError as error:
+            if error.status not in (404, 409):  # its object goes, or our watch is behind
+                raise
+            return 1
+        self._written[app.id] = time.monotonic(), news
+        return 1
+
+    async def _create(self, app: Application, name: str) -> None:
+        owner = {"apiVersion": _version(app), "kind": app.kind, "name": app.name, "uid": app.id}
+        spec = {
+            "queue": app.queue,
+            "user": app.user[:253],
+            "kind": app.kind,
+            "name": app.name,
+            "uid": app.id,
+            "template": app.template[:253],
+            "lasting": app.lasting,
+        }
+        meta = {"name": name, "namespace": app.namespace, "ownerReferences": [owner]}
+        obj = {"apiVersion": _VERSION, "kind": "SparkAdmission", "metadata": meta, "spec": spec}
+        try:
+            await self._api.create(
+                path_of(_VERSION, "SparkAdmission", namespace=app.namespace), obj
+            )
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+
+    async def _queue(self, seen: Seen, decision: Decision, now: float) -> None:
+        if seen.queue is None:
+            return
+        queue, old = seen.queue, seen.queue.status
+        alive = [app for app in seen.apps if app.phase is not Phase.ENDED]
+        lasting = {app.id for app in seen.apps if app.lasting}
+        hold = queue.spec.hold
+        reason = Reason.QUEUE_HELD if hold else Reason.ADMITTING
+        condition = Condition(
+            type="Admitting",
+            status="False" if hold else "True",
+            observed_generation=queue.metadata.generation,
+            last_transition_time=written(int(now)),
+            reason=reason.value,
+            message=reason.sentence,
+        )
+        waits = [app for app in alive if app.phase is Phase.WAITING]
+        status = SparkQueueStatus(
+            waiting=len(waits),
+            running=len(alive) - len(waits),
+            cores_used=_cores(sum(seen.cores.values())),
+            cores_reserved=_cores(sum(c for a, c in seen.cores.items() if a in lasting)),
+            cores_borrowed=_cores(decision.borrowed),
+            missed=sum(app.missed for app in alive),
+            users=standings.shares(alive, seen.cores, seen.account.weights),
+            conditions=with_condition(old.conditions if old else (), condition),
+            observed_generation=queue.metadata.generation,
+        )
+        longest = max((now - app.created for app in waits if not app.own_suspend), default=0.0)
+        metrics.show_queue(seen.name, queue.spec.cores, status, longest)
+        if status != old:
+            await self._patch("SparkQueue", "", seen.name, status)
+
+    async def _patch(self, kind: str, namespace: str, name: str, status: Model) -> None:
+        meta = {"name": name} | ({"namespace": namespace} if namespace else {})
+        body = {
+            "apiVersion": _VERSION,
+            "kind": kind,
+            "metadata": meta,
+            "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
+        }
+        try:
+            await self._api.apply(body, MANAGER, subresource="status")
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+    def _say(self, app: Application, reason: Reason, message: str) -> None:
+        driver = app.driver
+        if app.missed and driver is None:
+            return
+        about = About(_version(app), app.kind, app.namespace, app.name, app.id)
+        self._recorder.record(
+            about, reason.value, message,
+            action="Queue", warning=reason in _LOUD, key=f"{app.id}/{reason.value}",
+        )  # fmt: skip
+
+    def _forget(self, seen: Seen) -> None:
+        if len(self._written) > 4 * len(seen.apps) + 1000:
+            there = self._admitted()
+            self._written = {each: at for each, at in self._written.items() if each in there}
+
+    def _admitted(self) -> Mapping[str, Admission]:
+        return {each.application: each for each in self._objects.admissions.values()}
+
+
+def _version(app: Application) -> str:
+    return f"{OPERATOR_GROUP}/v1beta2" if app.kind == APPLICATION else "v1"
+
+
+def _cores(milli: int) -> int:
+    return -(-milli // 1000)

@@ -1,0 +1,301 @@
+"""Which waiting applications of one queue are let go now, and where the others stand.
+
+Called by the Spark controller each turn; the order is that of `fair_queueing`. Amounts are in
+milli-CPU, work in core-seconds, times in seconds from now.
+
+    capacity  C  cores − reservedCores, and what the cohort lends
+    free      F  C − cores of those that run or have been let go
+
+1. Applications that never end share reservedCores, first come first served, and don't queue.
+2. The others are taken in the order of their virtual finish. One that somebody holds, or whose user
+   is at their limit, is passed over and keeps nobody else waiting. The first that lacks cores or
+   nodes with room for driver and first executors together is the *head*.
+3. Behind the head h, an application c is let go only if it delays h by nothing that counts
+   (backfill). With d its longest expected duration, T_h the earliest time by which running ones
+   leave h enough cores, and s_h the time until the queue's virtual time reaches h's due:
+
+       d_c ≤ T_h                 it is over by then, or
+       first_c ≤ spare at T_h    it takes cores that h leaves, or
+       d_c + d_h ≤ s_h           h is done by its due nevertheless.
+
+   h may wait for room though there are cores: nobody knows then when a node's room comes, but not
+   before the first of ours ends, so T_h is that and nothing is spare.
+4. Nothing waits longer than maxWait, but for what somebody holds and what exceeds a limit.
+
+Expected starts: all who wait take the free cores in their order, as if every running and earlier
+one did its least (earliest start) or its most work (latest start) on its first cores.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+from fairstow.api import Reason, SparkQueueSpec
+from fairstow.api.fields import duration_milliseconds
+
+MOST_AT_ONCE = 20
+"""Applications let go in one turn: the next turn sees what became of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """An application that waits.
+
+    Attributes:
+        first: what is let go together, in milli-CPU.
+        low, high: the work that it may be.
+        slack: until its due, at the queue's present pace.
+        waited: since it was made.
+        obstacle: why it can't be let go whatever is free.
+    """
+
+    id: str
+    user: str
+    first: int
+    low: float = 0.0
+    high: float = inf
+    slack: float = 0.0
+    waited: float = 0.0
+    lasting: bool = False
+    obstacle: Reason | None = None
+
+    @property
+    def longest(self) -> float:
+        """How long it takes at most, on its first cores."""
+        return self.high * 1000 / max(self.first, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Busy:
+    """An application that has cores or for which they are kept. low, high: work that is left."""
+
+    id: str
+    user: str
+    milli: int
+    low: float = 0.0
+    high: float = inf
+    lasting: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where an application stands.
+
+    Attributes:
+        position: among those that wait, from 1; None for one that doesn't queue.
+        starts: the earliest and the latest start; None where nobody knows.
+        ahead: how many of which users are before it, the most first.
+    """
+
+    id: str
+    reason: Reason
+    position: int | None = None
+    starts: tuple[float, float] | None = None
+    ahead: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What to do. Attributes: release: whom to let go, in that order, and why."""
+
+    release: tuple[tuple[str, Reason], ...] = ()
+    places: tuple[Place, ...] = ()
+    free: int = 0
+    borrowed: int = 0
+
+
+@dataclass
+class _Turn:
+    """What changes while a turn decides. free may be below 0."""
+
+    free: int
+    reserved: int
+    of_user: Counter[str]
+    release: list[tuple[str, Reason]] = field(default_factory=list)
+    held: dict[str, Reason] = field(default_factory=dict)
+
+
+def decide(
+    spec: SparkQueueSpec,
+    waiting: Sequence[Waiting],
+    busy: Sequence[Busy],
+    fits: Callable[[str], bool],
+    *,
+    ever: Callable[[str], bool] = lambda _: True,
+    lent: int = 0,
+) -> Decision:
+    """Decide for one queue.
+
+    Args:
+        spec: the queue's.
+        waiting: in the order of their virtual finish.
+        busy: those that were let go and haven't ended.
+        fits: takes room on nodes for an application's first pods; False where there is none.
+        ever: whether its pods would fit empty nodes.
+        lent: what the cohort lends at most.
+    """
+    batch = [each for each in busy if not each.lasting]
+    capacity = (spec.cores - spec.reserved_cores) * 1000
+    used = sum(each.milli for each in batch)
+    turn = _Turn(
+        free=capacity + min(lent, spec.borrowed_cores * 1000) - used,
+        reserved=spec.reserved_cores * 1000 - sum(each.milli for each in busy if each.lasting),
+        of_user=Counter(),
+    )
+    for each in busy:
+        turn.of_user[each.user] += each.milli
+    head: Waiting | None = None
+    for job in waiting:
+        reason = _obstacle(spec, job, turn, ever)
+        if reason is None and len(turn.release) < MOST_AT_ONCE:
+            reason = _try(spec, job, turn, fits, head, batch)
+        if reason is None:
+            reason = Reason.BEHIND_OTHERS
+        if reason in (Reason.ITS_TURN, Reason.BACKFILLED, Reason.WAITED_TOO_LONG):
+            turn.release.append((job.id, reason))
+            continue
+        turn.held[job.id] = reason
+        stands = reason in (Reason.WAITS_FOR_CORES, Reason.WAITS_FOR_ROOM)
+        if head is None and stands and not job.lasting:
+            head = job
+    places = _places(waiting, turn.held, batch, max(capacity - used, turn.free))
+    borrowed = max(0, used - capacity)
+    return Decision(
+        release=tuple(turn.release), places=tuple(places), free=turn.free, borrowed=borrowed
+    )
+
+
+def _obstacle(
+    spec: SparkQueueSpec, job: Waiting, turn: _Turn, ever: Callable[[str], bool]
+) -> Reason | None:
+    """Return what keeps a job from being let go whoever else waits."""
+    if job.obstacle is not None:
+        return job.obstacle
+    most = (spec.max_cores_per_application, spec.max_cores_per_user)
+    whole = spec.reserved_cores if job.lasting else spec.cores - spec.reserved_cores
+    limits = [each for each in (*most, whole + spec.borrowed_cores) if each is not None]
+    if job.first > min(limits) * 1000:
+        return Reason.EXCEEDS_LIMIT
+    if spec.hold:
+        return Reason.QUEUE_HELD
+    if not ever(job.id):
+        return Reason.NEVER_FITS
+    if (
+        spec.max_cores_per_user is not None
+        and turn.of_user[job.user] + job.first > spec.max_cores_per_user * 1000
+    ):
+        return Reason.USER_AT_LIMIT
+    return None
+
+
+def _try(
+    spec: SparkQueueSpec,
+    job: Waiting,
+    turn: _Turn,
+    fits: Callable[[str], bool],
+    head: Waiting | None,
+    batch: Sequence[Busy],
+) -> Reason:
+    """Let a job go if it may, and say why or why not."""
+    if job.waited * 1000 > duration_milliseconds(spec.max_wait):
+        _take(turn, job)
+        return Reason.WAITED_TOO_LONG
+    if job.lasting:
+        if job.first > turn.reserved:
+            return Reason.RESERVED_TAKEN
+        if not fits(job.id):
+            return Reason.WAITS_FOR_ROOM
+        _take(turn, job)
+        return Reason.ITS_TURN
+    if head is not None and not _harmless(job, head, turn, batch):
+        return Reason.BEHIND_OTHERS
+    if job.first > turn.free:
+        return Reason.WAITS_FOR_CORES if head is None else Reason.BEHIND_OTHERS
+    if not fits(job.id):
+        return Reason.WAITS_FOR_ROOM if head is None else Reason.BEHIND_OTHERS
+    _take(turn, job)
+    return Reason.ITS_TURN if head is None else Reason.BACKFILLED
+
+
+def _take(turn: _Turn, job: Waiting) -> None:
+    turn.of_user[job.user] += job.first
+    if job.lasting:
+        turn.reserved -= job.first
+    else:
+        turn.free -= job.first
+
+
+def _harmless(job: Waiting, head: Waiting, turn: _Turn, batch: Sequence[Busy]) -> bool:
+    """Whether a job that starts now leaves the head its place."""
+    if job.longest + head.longest <= head.slack:
+        return True
+    ends = sorted((each.low * 1000 / max(each.milli, 1), each.milli) for each in batch)
+    if turn.held.get(head.id) is Reason.WAITS_FOR_ROOM:
+        first_end = ends[0][0] if ends else 0.0
+        return job.longest <= first_end
+    free, begins = turn.free, inf
+    for end, milli in ends:
+        if free >= head.first:
+            break
+        free, begins = free + milli, end
+    if free < head.first:
+        return False
+    return job.longest <= begins or job.first <= free - head.first
+
+
+def _places(
+    waiting: Sequence[Waiting], held: dict[str, Reason], batch: Sequence[Busy], free: int
+) -> list[Place]:
+    queued = [job for job in waiting if job.id in held and not job.lasting and job.obstacle is None]
+    early = _starts(queued, batch, free, high=False)
+    late = _starts(queued, batch, free, high=True)
+    places, before = [], Counter[str]()
+    position = {job.id: number for number, job in enumerate(queued, start=1)}
+    for job in waiting:
+        if job.id not in held:
+            continue
+        if job.id not in position:
+            places.append(Place(id=job.id, reason=held[job.id]))
+            continue
+        places.append(
+            Place(
+                id=job.id,
+                reason=held[job.id],
+                position=position[job.id],
+                starts=_range(early[job.id], late[job.id]),
+                ahead=tuple(before.most_common(3)),
+            )
+        )
+        before[job.user] += 1
+    return places
+
+
+def _range(early: float, late: float) -> tuple[float, float] | None:
+    return None if early == inf else (early, late)
+
+
+def _starts(
+    queued: Sequence[Waiting], batch: Sequence[Busy], free: int, *, high: bool
+) -> dict[str, float]:
+    """Return when each starts, if each takes the cores that are free in its turn."""
+    ends = [
+        ((each.high if high else each.low) * 1000 / max(each.milli, 1), each.milli)
+        for each in batch
+    ]
+    heapq.heapify(ends)
+    now, starts = 0.0, {}
+    for job in queued:
+        while free < job.first and ends:
+            end, milli = heapq.heappop(ends)
+            now, free = max(now, end), free + milli
+        if free < job.first:
+            now = inf
+        starts[job.id] = now
+        free -= job.first
+        work = job.high if high else job.low
+        heapq.heappush(ends, (now + work * 1000 / max(job.first, 1), job.first))
+    return starts

@@ -1,0 +1,77 @@
+"""Whether a driver and its first executors fit on the nodes now, all of them together.
+
+Called by the Spark controller for each application that is to be let go, one after the other: what
+one takes, the next doesn't find. Judges what a pod asks for and the nodes' own rules (labels,
+taints, cordons), as `fairstow.cluster.rules` does for plans; not affinity between pods, spread and
+volumes, so that is best effort where applications use them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from fairstow.cluster.model import Node, Shape
+from fairstow.cluster.rules import deficits, node_refusals
+
+Amounts = Mapping[str, int]
+Demand = tuple[tuple[Shape, int], ...]
+"""Shapes, and how many pods of each."""
+
+
+class Room:
+    """What is free on each node, less what was taken.
+
+    Args:
+        free: what is left of each resource of a node now, by the node's name; None if unknown.
+    """
+
+    def __init__(self, nodes: Iterable[Node], free: Callable[[str], Amounts | None]) -> None:
+        self._nodes = {node.name: node for node in nodes}
+        self._source = free
+        self._free: dict[str, dict[str, int]] = {}
+        self._willing: dict[Shape, tuple[str, ...]] = {}
+
+    def take(self, demand: Demand) -> bool:
+        """Take room for all of these pods; nothing where they don't all fit."""
+        taken: list[tuple[str, Shape]] = []
+        for shape, count in demand:
+            for _ in range(count):
+                node = self._first(shape)
+                if node is None:
+                    for name, undone in taken:
+                        self._shift(name, undone, 1)
+                    return False
+                self._shift(node, shape, -1)
+                taken.append((node, shape))
+        return True
+
+    def ever(self, demand: Demand) -> bool:
+        """Whether each of these shapes would fit an empty node."""
+        return all(
+            any(not deficits(shape, self._nodes[name].allocatable) for name in self._places(shape))
+            for shape, count in demand
+            if count
+        )
+
+    def _first(self, shape: Shape) -> str | None:
+        for name in self._places(shape):
+            if not deficits(shape, self._left(name)):
+                return name
+        return None
+
+    def _places(self, shape: Shape) -> tuple[str, ...]:
+        if shape not in self._willing:
+            nodes = self._nodes.values()
+            found = (n.name for n in nodes if next(node_refusals(shape, n), None) is None)
+            self._willing[shape] = tuple(found)
+        return self._willing[shape]
+
+    def _left(self, name: str) -> dict[str, int]:
+        if name not in self._free:
+            self._free[name] = dict(self._source(name) or {})
+        return self._free[name]
+
+    def _shift(self, name: str, shape: Shape, sign: int) -> None:
+        left = self._left(name)
+        for resource, amount in shape.requests:
+            left[resource] = left.get(resource, 0) + sign * amount

@@ -1,0 +1,197 @@
+"""Who is let go now, and where the others stand: decisions of one queue, case by case.
+
+Covered: the order, the head and what may pass it, limits, holds, what never ends, borrowing,
+waiting too long, expected starts; on random queues that cores are never overdrawn and that none
+idle that the head could use. Not covered: the order itself (tests/spark, test_accounts.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairstow.api import Reason, SparkQueueSpec
+from fairstow.spark.admission import Busy, Decision, Waiting, decide
+
+
+def spec(cores: int = 10, **more: Any) -> SparkQueueSpec:
+    return SparkQueueSpec(cores=cores, **more)
+
+
+def job(name: str, cores: float = 2, user: str = "", **more: Any) -> Waiting:
+    known = {"low": 100.0, "high": 400.0} | more
+    return Waiting(id=name, user=user or name, first=int(cores * 1000), **known)
+
+
+def busy(name: str, cores: int, seconds: float = 100.0, **more: Any) -> Busy:
+    left = seconds * cores
+    return Busy(id=name, user=name, milli=cores * 1000, low=left, high=left, **more)
+
+
+def asked(
+    queue: SparkQueueSpec,
+    waiting: list[Waiting],
+    running: Sequence[Busy] = (),
+    **more: Any,
+) -> Decision:
+    return decide(queue, waiting, running, more.pop("fits", lambda _: True), **more)
+
+
+def released(decision: Decision) -> list[tuple[str, Reason]]:
+    return list(decision.release)
+
+
+def reason(decision: Decision, name: str) -> Reason:
+    return next(place.reason for place in decision.places if place.id == name)
+
+
+def test_those_that_are_due_first_are_let_go_while_there_are_cores() -> None:
+    decision = asked(spec(5), [job("a"), job("b"), job("c"), job("d")])
+    assert released(decision) == [("a", Reason.ITS_TURN), ("b", Reason.ITS_TURN)]
+    assert reason(decision, "c") is Reason.WAITS_FOR_CORES
+    assert reason(decision, "d") is Reason.BEHIND_OTHERS
+    assert [(p.position, p.ahead) for p in decision.places] == [(1, ()), (2, (("c", 1),))]
+
+
+def test_driver_and_first_executors_need_room_together() -> None:
+    """Four drivers, room for three drivers and no executor: none is let go to wait for ever."""
+    decision = asked(spec(100), [job(name) for name in "abcd"], fits=lambda _: False)
+    assert released(decision) == []
+    assert reason(decision, "a") is Reason.WAITS_FOR_ROOM
+
+
+def test_small_ones_pass_the_head_where_it_loses_nothing() -> None:
+    running = [busy("r", 8, seconds=300)]
+    head, short, long = job("head", 6), job("short", 2, high=500), job("long", 2, high=5000)
+    # Over by the time that the head gets its cores, or beside it then.
+    assert released(asked(spec(), [head, short], running)) == [("short", Reason.BACKFILLED)]
+    assert released(asked(spec(), [head, long], running)) == [("long", Reason.BACKFILLED)]
+    big = job("head", 10)
+    assert released(asked(spec(), [big, short], running)) == [("short", Reason.BACKFILLED)]
+    held = asked(spec(), [big, long], running)
+    assert released(held) == []
+    assert reason(held, "long") is Reason.BEHIND_OTHERS
+
+
+def test_the_head_may_wait_until_its_due() -> None:
+    running = [busy("r", 8, seconds=300)]
+    long = job("long", 2, high=5000)  # 2,500 s on its cores; the head takes 40 s
+    waits = job("head", 10, slack=2541.0)
+    assert released(asked(spec(), [waits, long], running)) == [("long", Reason.BACKFILLED)]
+    late = job("head", 10, slack=2539.0)
+    assert released(asked(spec(), [late, long], running)) == []
+
+
+def test_a_head_without_room_is_passed_only_by_what_ends_first() -> None:
+    def only(name: str) -> bool:
+        return name != "head"
+
+    running = [busy("r", 2, seconds=300)]
+    short, long = job("short", 2, high=500), job("long", 2, high=700)
+    decision = asked(spec(), [job("head"), short, long], running, fits=only)
+    assert released(decision) == [("short", Reason.BACKFILLED)]
+
+
+def test_one_that_no_node_could_take_keeps_nobody_waiting() -> None:
+    decision = asked(spec(), [job("huge"), job("b")], ever=lambda name: name != "huge")
+    assert reason(decision, "huge") is Reason.NEVER_FITS
+    assert released(decision) == [("b", Reason.ITS_TURN)]
+
+
+def test_a_user_at_their_limit_keeps_nobody_waiting() -> None:
+    waiting = [job("a1", 3, "ana"), job("a2", 3, "ana"), job("b", 3, "bob")]
+    decision = asked(spec(9, max_cores_per_user=5), waiting)
+    assert [name for name, _ in released(decision)] == ["a1", "b"]
+    assert reason(decision, "a2") is Reason.USER_AT_LIMIT
+
+
+@pytest.mark.parametrize("limit", ["max_cores_per_application", "max_cores_per_user"])
+def test_more_than_a_limit_is_said_and_never_let_go(limit: str) -> None:
+    decision = asked(spec(9, **{limit: 2}), [job("a", 3, waited=1e9), job("b", 2)])
+    assert reason(decision, "a") is Reason.EXCEEDS_LIMIT
+    assert released(decision) == [("b", Reason.ITS_TURN)]
+
+
+@pytest.mark.parametrize(
+    "obstacle", [Reason.HELD_BY_PERSON, Reason.SUSPENDED_BY_USER, Reason.NOT_PERMITTED]
+)
+def test_what_somebody_holds_waits_for_them_alone(obstacle: Reason) -> None:
+    decision = asked(spec(), [job("a", waited=1e9, obstacle=obstacle), job("b")])
+    assert reason(decision, "a") is obstacle
+    assert released(decision) == [("b", Reason.ITS_TURN)]
+    assert decision.places[0].position is None
+
+
+def test_a_held_queue_lets_nobody_go() -> None:
+    decision = asked(spec(hold=True), [job("a", waited=1e9)])
+    assert released(decision) == []
+    assert reason(decision, "a") is Reason.QUEUE_HELD
+
+
+def test_nobody_waits_longer_than_the_queue_says() -> None:
+    decision = asked(spec(2), [job("a"), job("b", waited=604_801)], [busy("r", 2)])
+    assert released(decision) == [("b", Reason.WAITED_TOO_LONG)]
+
+
+def test_what_never_ends_has_cores_of_its_own() -> None:
+    queue = spec(10, reserved_cores=4)
+    waiting = [job("stream", 3, lasting=True), job("second", 3, lasting=True), job("batch", 6)]
+    decision = asked(queue, waiting)
+    assert released(decision) == [("stream", Reason.ITS_TURN), ("batch", Reason.ITS_TURN)]
+    assert reason(decision, "second") is Reason.RESERVED_TAKEN
+    assert released(asked(queue, [job("batch", 7)])) == []
+
+
+def test_idle_cores_of_the_cohort_are_borrowed_up_to_a_limit() -> None:
+    queue = spec(4, cohort="all", borrowed_cores=2)
+    assert released(asked(queue, [job("a", 6)], lent=8000)) == [("a", Reason.ITS_TURN)]
+    assert released(asked(queue, [job("a", 6)], lent=1000)) == []
+    assert reason(asked(queue, [job("a", 7)], lent=8000), "a") is Reason.EXCEEDS_LIMIT
+    assert asked(queue, [], [busy("r", 6)]).borrowed == 2000
+
+
+def test_expected_starts_are_between_the_least_and_the_most_work() -> None:
+    running = [Busy(id="r", user="r", milli=2000, low=200, high=600)]
+    waiting = [job("a", 2, low=100, high=400), job("b", 2)]
+    decision = asked(spec(2), waiting, running)
+    assert [place.starts for place in decision.places] == [(100.0, 300.0), (150.0, 500.0)]
+    lasting = asked(spec(2), waiting, [Busy(id="r", user="r", milli=2000)])
+    assert lasting.places[0].starts == (0.0, inf)
+
+
+JOBS = st.lists(
+    st.tuples(st.integers(1, 6), st.integers(1, 100), st.sampled_from("abc"), st.booleans()),
+    max_size=12,
+)
+
+
+@given(JOBS, st.lists(st.integers(1, 4), max_size=3), st.integers(1, 12))
+def test_cores_are_never_overdrawn_nor_idle_for_the_head(
+    jobs: list[tuple[int, int, str, bool]], runs: list[int], cores: int
+) -> None:
+    waiting = [
+        job(f"j{n}", size, user, low=work, high=work, slack=float(work) if due else 0.0)
+        for n, (size, work, user, due) in enumerate(jobs)
+    ]
+    running = [busy(f"r{n}", size) for n, size in enumerate(runs)]
+    decision = asked(spec(cores), waiting, running)
+    gone = {name for name, _ in decision.release}
+    used = sum(each.milli for each in running) + sum(j.first for j in waiting if j.id in gone)
+    if gone:
+        assert used <= cores * 1000
+    places = {place.id: place for place in decision.places}
+    assert gone | places.keys() == {each.id for each in waiting}
+    assert sorted(p.position for p in places.values() if p.position) == list(
+        range(1, sum(p.position is not None for p in places.values()) + 1)
+    )
+    fits = [j for j in waiting if j.id not in gone and j.first <= cores * 1000]
+    if fits and places[fits[0].id].reason is Reason.WAITS_FOR_CORES:
+        # The head could be passed, but what passed it left no more than it lacks.
+        before = [j for j in waiting[: waiting.index(fits[0])] if j.id in gone]
+        taken = sum(each.milli for each in running) + sum(j.first for j in before)
+        assert taken + fits[0].first > cores * 1000
