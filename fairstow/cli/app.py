@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from fairstow.cli import caching, options, simulations, terminal, verbs
+from fairstow.cli import caching, options, simulations, spark_verbs, terminal, verbs
 from fairstow.cli.command import Command, Group
 from fairstow.cluster.errors import InputError
 
@@ -353,6 +353,7 @@ def snapshot(
 
 
 verbs.register(app)
+spark_verbs.register(app)
 app.add_typer(simulations.app, name="simulate", short_help="Simulate without a cluster.")
 app.add_typer(caching.app, name="cache", short_help="Try a semantic cache on your own questions.")
 

@@ -145,6 +145,27 @@ class Objects:
                     raise ConflictError(error.said) from error
                 raise
 
+    def patch_path(
+        self, path: str, what: str, content: Mapping[str, Any], *, dry_run: bool
+    ) -> None:
+        """Change an object of another group by merge patch; `what` names it.
+
+        Raises:
+            InputError: there is no such object.
+            ClusterError: as `get`.
+        """
+        from fairstow.kube.client import ApiError
+
+        try:
+            self.connection.patch(path, content, DRY_RUN if dry_run else None)
+        except InputError as error:
+            raise ClusterError(error) from error
+        except ApiError as error:
+            if error.status == 404:
+                raise InputError(what, "there is no such object") from error
+            said = f"the API server refuses it ({error.status}): {error.said}"
+            raise ClusterError(InputError(what, said)) from error
+
     def watch(
         self, resource: str, version: str, seconds: int, namespace: str | None = None
     ) -> Iterator[bytes]:

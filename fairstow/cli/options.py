@@ -113,6 +113,14 @@ class PictureOutput(StrEnum):
     SVG = "svg"
 
 
+class QueueOutput(StrEnum):
+    """`-o` of queue."""
+
+    TABLE = "table"
+    JSON = "json"
+    SVG = "svg"
+
+
 class Output(StrEnum):
     """`-o` of commands that answer in text or JSON."""
 

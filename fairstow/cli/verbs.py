@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command(cls=Command, short_help="List policies and what they last did.")(policies)
     app.command(cls=Command, short_help="Have a policy look for a better placement now.")(run)
     app.command(cls=Command, short_help="Stop a policy from acting.")(suspend)
-    app.command(cls=Command, short_help="Let a suspended policy act again.")(resume)
+    app.command(cls=Command, short_help="Let a policy, queue or job go on.")(resume)
     app.command(cls=Command, short_help="Have LLM engines hand their requests over.")(drain)
     app.command(cls=Command, short_help="List LLM requests that moved.")(migrations)
     app.command(cls=Command, short_help="Examine an installation of Fairstow.")(doctor)
@@ -238,21 +238,35 @@ def suspend(
 
 
 def resume(
-    what: options.WhatPolicy,
+    what: Annotated[
+        list[str],
+        typer.Argument(metavar="policy/NAME|queue/NAME|job/NAME", help="What is to go on."),
+    ],
+    namespace: Annotated[
+        str | None, typer.Option("-n", "--namespace", help="The job's.", show_default=False)
+    ] = None,
     dry_run: options.DryRun = False,
     context: options.Context = None,
     kubeconfig: options.Kubeconfig = None,
     debug: options.Debug = False,
 ) -> None:
-    """Let a suspended policy act again.
+    """Let a suspended policy act again, or end the hold of a Spark queue or application.
 
     Examples:
       # Go on
       {program} resume policy/nightly
-    """
-    from fairstow.cli import steering
 
-    steering.suspend(what, options.live(kubeconfig, context), on=False, dry_run=dry_run)
+      # Let applications go again
+      {program} resume queue/analytics
+    """
+    from fairstow.cli import holding, steering
+
+    live = options.live(kubeconfig, context)
+    if holding.is_spark(what):
+        holding.hold(what, live, namespace, on=False, dry_run=dry_run)
+        return
+    options.refuse("-n", "is for job/NAME", when=namespace is not None)
+    steering.suspend(what, live, on=False, dry_run=dry_run)
 
 
 def drain(
