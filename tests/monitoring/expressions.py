@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 from prometheus_client import REGISTRY
 
-import controllers.metrics  # noqa: F401 - importing it declares the operator's metrics
+import controllers.metrics
+import controllers.spark.metrics  # noqa: F401 - importing declares the operator's metrics
 from controllers.webhook import metrics as webhook
 from fairstow.cache_sidecar import metrics as cache
 from fairstow.gateway import metrics as gateway

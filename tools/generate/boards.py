@@ -710,4 +710,135 @@ CACHES = Board(
     ),
 )  # fmt: skip
 
-BOARDS = (PACKING, EXTENDER, WEBHOOK, SERVING, GATEWAYS, CACHES)
+_SPARK = '{queue=~"$queue"}'
+
+SPARK = Board(
+    uid="fairstow-spark",
+    title="Fairstow: Spark queues",
+    says="Who waits and who has cores in queues of Spark applications, and whether that is fair.",
+    variables=(("queue", "fairstow_spark_queue_applications"),),
+    rows=(
+        Row(
+            "Queues",
+            (
+                Panel(
+                    "Applications",
+                    "Those that wait, run, or were missed by the webhook.",
+                    "short",
+                    (
+                        Query(
+                            _most("fairstow_spark_queue_applications", "queue, state", _SPARK),
+                            "{{queue}} {{state}}",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "Cores",
+                    "In all, in use or kept for pods; of those reserved and borrowed.",
+                    "short",
+                    (
+                        Query(
+                            _most("fairstow_spark_queue_cores", "queue, state", _SPARK),
+                            "{{queue}} {{state}}",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "Let go, by reason",
+                    "WaitedTooLong should not occur: the queue was too full for spec.maxWait.",
+                    "short",
+                    (_increase("fairstow_spark_released_total", "queue, reason", _SPARK),),
+                    stacked=True,
+                ),
+                Panel(
+                    "Wait until let go",
+                    "Of applications that were let go.",
+                    "s",
+                    _quantiles("fairstow_spark_wait_seconds", "queue", _SPARK),
+                ),
+                Panel(
+                    "Longest wait now",
+                    "Of those that wait; what its user suspended isn't counted.",
+                    "s",
+                    (
+                        Query(
+                            _most("fairstow_spark_queue_longest_wait_seconds", "queue", _SPARK),
+                            "{{queue}}",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "Slowdown",
+                    "Time from creation to end over the time that it ran.",
+                    "short",
+                    _quantiles("fairstow_spark_slowdown_ratio", "queue", _SPARK),
+                ),
+            ),
+        ),
+        Row(
+            "Users",
+            (
+                Panel(
+                    "Share of the cores in use",
+                    "Compare with what weights entitle to; shares add up to 1 in each queue.",
+                    "percentunit",
+                    (
+                        Query(
+                            _most("fairstow_spark_user_share_ratio", "queue, user", _SPARK),
+                            "{{queue}} {{user}}",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "Entitled to",
+                    "By weight, among those who have applications here.",
+                    "percentunit",
+                    (
+                        Query(
+                            _most("fairstow_spark_user_entitled_ratio", "queue, user", _SPARK),
+                            "{{queue}} {{user}}",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "Ended late",
+                    "Applications that ended after their due, by user (deadline violations).",
+                    "short",
+                    (
+                        _increase(
+                            "fairstow_spark_due_total",
+                            "queue, user",
+                            '{queue=~"$queue",outcome="late"}',
+                        ),
+                    ),
+                    stacked=True,
+                ),
+            ),
+        ),
+        Row(
+            "Decisions",
+            (
+                Panel(
+                    "Real over expected work",
+                    "1 is right; an error is charged back to its user.",
+                    "short",
+                    _quantiles("fairstow_spark_estimate_ratio", "queue", _SPARK),
+                ),
+                Panel(
+                    "Time to decide",
+                    "For one queue.",
+                    "s",
+                    (
+                        Query(
+                            "histogram_quantile(0.99, sum by (le) "
+                            f"(rate(fairstow_spark_decision_seconds_bucket[{_EVERY}])))",
+                            "99 %",
+                        ),
+                    ),
+                ),
+            ),
+        ),
+    ),
+)
+
+BOARDS = (PACKING, EXTENDER, WEBHOOK, SERVING, GATEWAYS, CACHES, SPARK)
