@@ -59,7 +59,7 @@ def running(
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     main = loop.create_task(serve())
-    thread = threading.Thread(target=lambda: _drive(loop, main), daemon=True)
+    thread = threading.Thread(target=lambda: drive(loop, main), daemon=True)
     thread.start()
     try:
         assert ready.wait(60), "the controllers' watches aren't synced"
@@ -69,7 +69,8 @@ def running(
         thread.join(30)
 
 
-def _drive(loop: asyncio.AbstractEventLoop, main: asyncio.Task[None]) -> None:
+def drive(loop: asyncio.AbstractEventLoop, main: asyncio.Task[None]) -> None:
+    """Run a loop of its own thread until its main task ends, and close it."""
     try:
         loop.run_until_complete(main)
     except asyncio.CancelledError:

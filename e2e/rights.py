@@ -86,6 +86,17 @@ def scaling(namespace: str) -> list[dict[str, Any]]:
     ]
 
 
+def spark(namespace: str, operator: str) -> list[dict[str, Any]]:
+    """Return what the operator of namespace `operator` may do in one of spark.namespaces."""
+    rules = yaml.safe_load(chart_file())["spark"]
+    subject = {"kind": "ServiceAccount", "name": "fairstow-operator", "namespace": operator}
+    name = "fairstow-spark"
+    return [
+        {**_rbac("Role", name, namespace), "rules": rules},
+        {**_rbac("RoleBinding", name, namespace), **_to("Role", name, subject)},
+    ]
+
+
 @contextmanager
 def granted(cluster: Cluster, *objects: dict[str, Any]) -> Iterator[None]:
     """Have these roles and bindings meanwhile."""

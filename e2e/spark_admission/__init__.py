@@ -1,0 +1,1 @@
+"""Queues of Spark applications on a real API server."""
