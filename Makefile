@@ -35,7 +35,7 @@ test-fast: $(SYNCED) ## Run the tests that need no cluster.
 test-e2e: $(SYNCED) ## Run the tests on a real Kubernetes (builds it first, once).
 	@if [ "$$CI" = true ]; then $(PHASE) setup-system sh tools/setup_system.sh; fi
 	@$(PHASE) build-kubernetes $(PYTHON) -m tools.need_go
-	@$(PHASE) e2e-tests $(PYTHON) -m pytest e2e -n 2 --dist loadgroup
+	@$(PHASE) e2e-tests $(PYTHON) -m pytest e2e -n 2 --dist loadscope
 
 .PHONY: e2e-full
 e2e-full: $(SYNCED) ## Run the long tests on a real Kubernetes; docs/testing.md tells.

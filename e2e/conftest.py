@@ -16,7 +16,6 @@ from e2e.controlplane.build import DEFAULT, REAL_NODE, BuildError, Program, ensu
 from e2e.controlplane.cluster import LocalCluster
 from e2e.controlplane.kwok import gpu_node
 from e2e.controlplane.provider import (
-    KUBECONFIG_VARIABLE,
     Kind,
     UnavailableError,
     choose,
@@ -26,26 +25,21 @@ from e2e.controlplane.provider import (
 )
 from e2e.controlplane.realnode import product
 from e2e.own_webhook import Webhook, beside
+from e2e.workers import ByModule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from xdist.remote import Producer
+
     from e2e.controlplane.client import Cluster
     from e2e.controlplane.realnode.cluster import RealCluster
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Keep together what several workers (-n 2 --dist loadgroup) must not run side by side.
-
-    A module, whose fixtures are dear; all that needs the real node, of which a machine has one;
-    and everything where the cluster is given.
-    """
-    on_node = {item.path for item in items if "real_cluster" in getattr(item, "fixturenames", ())}
-    given = KUBECONFIG_VARIABLE in os.environ
-    for item in items:
-        group = "real node" if item.path in on_node else str(item.path)
-        item.add_marker(pytest.mark.xdist_group("given" if given else group))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByModule | None:
+    """Tell several workers what to keep together."""
+    return ByModule(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 def _build(pytestconfig: pytest.Config, programs: Sequence[Program]) -> None:
