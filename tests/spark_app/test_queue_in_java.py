@@ -1,19 +1,25 @@
-"""The plugin's fair queueing in Java, number by number against the reference in Python.
+"""Fair queueing in the plugin's Java and in the twin's one file, against the reference, by number.
 
-Covered: every call, on random traces of users, weights, wrong estimates, debt, idling and cores.
+Covered: every call, on random traces of users, weights, wrong estimates, debt, idling and cores;
+the twin's syntax for the oldest Python that it is for; its settings for partitioning.
 What the reference itself promises is tests/spark's; that Spark obeys the order, e2e/spark's.
 """
 
 from __future__ import annotations
 
+import ast
+import functools
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fairstow.spark import attach, partitioning
 from fairstow.spark.fair_queueing import FairQueue, Job
 from tools import spark_plugin
 
@@ -42,32 +48,55 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[
         running.stdin.close()
 
 
-class Both:
-    """The same calls to both; each answer of Java's is held against the reference."""
+Answer = tuple[float, dict[str, float]]
 
-    def __init__(self, java: subprocess.Popen[str], cores: float) -> None:
-        self.java = java
+
+def of_java(java: subprocess.Popen[str], call: str, *arguments: Any) -> Answer:
+    assert java.stdin is not None
+    assert java.stdout is not None
+    java.stdin.write(" ".join(map(str, (call, *arguments))) + "\n")
+    java.stdin.flush()
+    virtual, *order = java.stdout.readline().split()
+    return float(virtual), {
+        job: float(finish) for job, finish in (each.split("=") for each in order)
+    }
+
+
+class Twin:
+    """The twin's queue, called as Java's is."""
+
+    CALLS: ClassVar = {"served": "serve", "finish": "end"}
+
+    def __call__(self, call: str, *arguments: Any) -> Answer:
+        if call == "new":
+            now, cores = arguments
+            self.queue = attach.Queue(cores, now)
+        else:
+            getattr(self.queue, self.CALLS.get(call, call))(*arguments)
+        return self.queue.virtual, dict(self.queue.order())
+
+
+class Both:
+    """The same calls to both; each answer is held against the reference."""
+
+    def __init__(self, other: Callable[..., Answer], cores: float) -> None:
+        self.other = other
         self.reference = FairQueue(cores)
         self.now = 0.0
         self.jobs: dict[str, float] = {}
         self.number = 0
         self.tell("new", cores)
 
-    def tell(self, call: str, *arguments: object) -> None:
-        assert self.java.stdin is not None
-        assert self.java.stdout is not None
-        self.java.stdin.write(" ".join(map(str, (call, self.now, *arguments))) + "\n")
-        self.java.stdin.flush()
-        virtual, *order = self.java.stdout.readline().split()
-        assert float(virtual) == pytest.approx(self.reference.virtual, rel=1e-9, abs=1e-9)
-        found = {job: float(finish) for job, finish in (each.split("=") for each in order)}
+    def tell(self, call: str, *arguments: Any) -> None:
+        virtual, found = self.other(call, self.now, *arguments)
+        assert virtual == pytest.approx(self.reference.virtual, rel=1e-9, abs=1e-9)
         wanted = dict(self.reference.order())
         assert found == pytest.approx(wanted, rel=1e-9, abs=1e-9)
         assert list(found) == list(wanted)
 
-    def step(self, data: st.DataObject) -> None:
+    def step(self, data: st.DataObject, *, charge: bool) -> None:
         self.now += data.draw(st.sampled_from([0.0, 0.1, 1.0, 5.0]) | st.floats(0, 20))
-        calls = ["arrive", "arrive", "advance", "charge", "reweigh", "resize"]
+        calls = ["arrive", "arrive", "advance", "reweigh", "resize"] + ["charge"] * charge
         call = data.draw(st.sampled_from(calls + ["served", "finish", "revise"] * 2))
         getattr(self, call if self.jobs or call in calls else "arrive")(data)
 
@@ -120,6 +149,32 @@ class Both:
 @settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=200)
 @given(data=st.data())
 def test_java_decides_as_the_reference(java: subprocess.Popen[str], data: st.DataObject) -> None:
-    both = Both(java, data.draw(st.integers(1, 8)))
+    both = Both(functools.partial(of_java, java), data.draw(st.integers(1, 8)))
     for _ in range(data.draw(st.integers(1, 30))):
-        both.step(data)
+        both.step(data, charge=True)
+
+
+@settings(deadline=None, max_examples=200)
+@given(data=st.data())
+def test_the_twin_decides_as_the_reference(data: st.DataObject) -> None:
+    both = Both(Twin(), data.draw(st.integers(1, 8)))
+    for _ in range(data.draw(st.integers(1, 30))):
+        both.step(data, charge=False)
+
+
+def test_the_twin_is_for_old_pythons_and_needs_nothing() -> None:
+    text = Path(attach.__file__).read_text()
+    tree = ast.parse(text, feature_version=(3, 8))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = {
+        alias.name if isinstance(node, ast.Import) else str(node.module)
+        for node in imports
+        for alias in node.names
+    }
+    assert {name.split(".")[0] for name in modules} - set(sys.stdlib_module_names) == {"pyspark"}
+
+
+@given(work=WORK, scanned=st.integers(0, 2**40), shuffled=st.integers(0, 2**40))
+def test_the_twin_partitions_as_the_reference(work: float, scanned: int, shuffled: int) -> None:
+    found = attach.partition_settings(work, scanned, shuffled, 0.5)
+    assert found == partitioning.session_settings(work, scanned, shuffled, 0.5)

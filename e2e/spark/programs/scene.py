@@ -4,6 +4,7 @@ Imported by the programs beside it, in Spark's own Python. Every task says its j
 starts; two tasks hold both cores until the gate opens, when all jobs have arrived in a known order.
 """
 
+import importlib.util
 import json
 import os
 import sys
@@ -35,10 +36,19 @@ def until(true, what):
         time.sleep(0.02)
 
 
-class Scene:
-    """Jobs of users in threads of their own."""
+def load(path):
+    """Return the twin's module, from its one file."""
+    spec = importlib.util.spec_from_file_location("attach", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-    def __init__(self, spark, folder):
+
+class Scene:
+    """Jobs of users in threads of their own; `twin` is what the twin attached, if it did."""
+
+    def __init__(self, spark, folder, twin=None):
+        self.twin = twin
         self.spark = spark
         self.context = spark.sparkContext
         self.scheduler = self.context._jsc.sc().taskScheduler()
@@ -48,12 +58,17 @@ class Scene:
         self.threads = []
         self.problems = []
 
+    def reweigh(self, user, weight):
+        (self.twin or self.plugin).reweigh(user, weight)
+
     @property
     def plugin(self):
         return self.context._jvm.dev.fairstow.spark.FairSchedulingPlugin
 
     def explain(self):
-        """Jobs in the plugin's order, once it has heard of all that ended."""
+        """Jobs in the order decided, once all that ended was heard of."""
+        if self.twin:
+            return self.twin.explain()
         self.context._jsc.sc().listenerBus().waitUntilEmpty()
         return [line.split("\t") for line in self.plugin.explain()]
 

@@ -7,13 +7,16 @@ import json
 from pathlib import Path
 
 from pyspark.sql.functions import count, udf
-from scene import Scene, arguments, session, until
+from scene import Scene, arguments, load, session, until
 
 told = arguments()
 spark = session(told)
 jvm = spark.sparkContext._jvm
-scene = Scene(spark, told["folder"])
-ours = "spark.plugins" in told["conf"]
+twin = load(told["twin"]).attach(spark) if "twin" in told else None
+scene = Scene(spark, told["folder"], twin)
+ours = twin or (
+    "spark.plugins" in told["conf"] and jvm.dev.fairstow.spark.FairSchedulingPlugin.isActive()
+)
 
 GROUP = {"spark.jobGroup.id": "flood"}
 FLOOD = GROUP | {"fairstow.template": "flood"}
@@ -66,7 +69,7 @@ scene.query(query, **{"fairstow.user": "query"})
 waiting = scene.explain() if ours else []
 lighter = []
 if ours:
-    scene.plugin.reweigh("flood", 0.5)
+    scene.reweigh("flood", 0.5)
     lighter = scene.explain()
 scene.open()
 stream.stop()
@@ -74,11 +77,13 @@ result = {
     "started": scene.started(),
     "waiting": waiting,
     "lighter": lighter,
-    "after": scene.explain() if ours else [],
     "during": builder(),
-    "active": ours and scene.plugin.isActive(),
 }
+if ours:
+    until(lambda: not scene.explain(), "no job is kept")
+if twin:
+    twin.detach()
 spark.stop()
 result["restored"] = builder()
-result["left"] = ours and jvm.dev.fairstow.spark.FairSchedulingPlugin.isActive()
+result["left"] = bool(ours and not twin and scene.plugin.isActive())
 print(json.dumps(result))
