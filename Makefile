@@ -23,6 +23,10 @@ demo: $(SYNCED) ## Show the main job on a real Kubernetes on this machine.
 demo-serving: $(SYNCED) ## Drain an LLM engine under running requests (half a minute, no GPU).
 	@$(PYTHON) -m tools.demo_serving
 
+.PHONY: demo-spark
+demo-spark: $(SYNCED) ## Put a flood and small jobs into one real Spark (a minute; needs a JDK).
+	@$(PYTHON) -m tools.demo_spark
+
 .PHONY: test
 test: test-fast test-e2e ## Run all tests of the short suite.
 	@sh tools/phase.sh --summary

@@ -1,5 +1,6 @@
 package dev.fairstow.spark;
 
+import com.codahale.metrics.Timer;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -33,6 +34,7 @@ final class FairBuilder implements SchedulableBuilder {
     private final FairScheduler scheduler;
     private final Accounting accounting;
     private final Pool pool;
+    private final Timer decisions = new Timer();
     private volatile boolean failed;
 
     FairBuilder(
@@ -71,7 +73,7 @@ final class FairBuilder implements SchedulableBuilder {
             stock.addTaskSetManager(manager, properties);
         }
         if (ours) {
-            try {
+            try (Timer.Context timed = decisions.time()) {
                 admit((TaskSetManager) manager, properties == null ? new Properties() : properties);
                 write();
             } catch (Throwable problem) {
@@ -92,6 +94,11 @@ final class FairBuilder implements SchedulableBuilder {
                 giveUp(problem);
             }
         }
+    }
+
+    /** What each stage cost. */
+    Timer decisions() {
+        return decisions;
     }
 
     boolean hasFailed() {

@@ -2,6 +2,7 @@ package dev.fairstow.spark;
 
 import com.codahale.metrics.Gauge;
 import com.codahale.metrics.MetricRegistry;
+import com.codahale.metrics.Timer;
 import java.lang.reflect.Field;
 import java.util.Collections;
 import java.util.List;
@@ -62,6 +63,11 @@ public class FairSchedulingPlugin implements SparkPlugin {
     /** Jobs in the order in which they run: user, job, virtual finish from now, estimate, served. */
     public static List<String> explain() {
         return running().scheduler.explain();
+    }
+
+    /** How long this application's stages took to be ranked; also in Spark's metrics. */
+    public static Timer decisions() {
+        return running().builder.decisions();
     }
 
     /** True while this application's stages are ordered by Fairstow. */
@@ -133,6 +139,7 @@ public class FairSchedulingPlugin implements SparkPlugin {
         private void register(MetricRegistry metrics) {
             metrics.register("jobs", (Gauge<Integer>) scheduler::waiting);
             metrics.register("users", (Gauge<Integer>) scheduler::users);
+            metrics.register("decisions", builder.decisions());
             metrics.register("failedOpen", (Gauge<Integer>) () -> builder.hasFailed() ? 1 : 0);
         }
 

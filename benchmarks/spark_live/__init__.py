@@ -1,0 +1,1 @@
+"""Small users beside power users in one real Spark application, by who orders its stages."""

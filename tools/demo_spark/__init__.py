@@ -1,0 +1,1 @@
+"""Two users in one Spark application, as Spark orders them and as Fairstow does."""
