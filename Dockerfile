@@ -1,6 +1,7 @@
 # One image for every program of Fairstow: operator, webhook, extender and command line.
 #   docker build -t fairstow .
 #   docker run fairstow python operator/main.py | python -m scheduler_plugins | fairstow --help
+# Where `make spark-plugin` was run before, the plugin for Spark is in it, /app/dist/fairstow-spark.jar.
 # BASE is any Debian-like image with Python 3.11 or later and its venv module.
 ARG BASE=docker.io/library/python:3.13-slim
 

@@ -105,8 +105,9 @@ spark-plugin: $(SYNCED) ## Build the plugin for Spark, dist/fairstow-spark.jar (
 	@$(PHASE) spark-plugin $(PYTHON) -m tools.spark_plugin
 
 .PHONY: benchmark-spark
-benchmark-spark: $(SYNCED) ## Run Spark's benchmarks, the short way (two minutes).
+benchmark-spark: $(SYNCED) ## Run Spark's benchmarks, the short way (five minutes).
 	@$(PHASE) spark-simulator $(PYTHON) -m benchmarks.spark_simulator --quick
+	@$(PHASE) spark-live $(PYTHON) -m benchmarks.spark_live --quick
 
 .PHONY: cluster-up
 cluster-up: $(SYNCED) ## Start a local Kubernetes and say how to reach it.

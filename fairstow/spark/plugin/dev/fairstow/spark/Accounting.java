@@ -5,6 +5,7 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Properties;
 import org.apache.spark.executor.TaskMetrics;
 import org.apache.spark.scheduler.JobSucceeded$;
 import org.apache.spark.scheduler.SparkListener;
@@ -52,7 +53,8 @@ final class Accounting extends SparkListener {
 
     @Override
     public void onJobStart(SparkListenerJobStart event) {
-        actions.put(event.jobId(), Identity.job(event.properties(), event.jobId()));
+        Properties properties = event.properties() == null ? new Properties() : event.properties();
+        actions.put(event.jobId(), Identity.job(properties, event.jobId()));
     }
 
     @Override

@@ -73,12 +73,14 @@ final class FairBuilder implements SchedulableBuilder {
             stock.addTaskSetManager(manager, properties);
         }
         if (ours) {
-            try (Timer.Context timed = decisions.time()) {
+            Timer.Context timed = decisions.time();
+            try {
                 admit((TaskSetManager) manager, properties == null ? new Properties() : properties);
                 write();
             } catch (Throwable problem) {
                 giveUp(problem);
             }
+            timed.stop();
         }
     }
 

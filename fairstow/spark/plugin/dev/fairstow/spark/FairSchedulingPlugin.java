@@ -88,6 +88,7 @@ public class FairSchedulingPlugin implements SparkPlugin {
     private static final class Driver implements DriverPlugin {
         private final String fieldName;
         private SparkContext context;
+        private TaskSchedulerImpl spark;
         private Field field;
         private SchedulableBuilder stock;
         private FairScheduler scheduler;
@@ -119,7 +120,7 @@ public class FairSchedulingPlugin implements SparkPlugin {
         }
 
         private void take(SparkConf conf) throws ReflectiveOperationException {
-            TaskSchedulerImpl spark = (TaskSchedulerImpl) context.taskScheduler();
+            spark = (TaskSchedulerImpl) context.taskScheduler();
             field = TaskSchedulerImpl.class.getDeclaredField(fieldName);
             field.setAccessible(true);
             stock = (SchedulableBuilder) field.get(spark);
@@ -152,7 +153,7 @@ public class FairSchedulingPlugin implements SparkPlugin {
             context.removeSparkListener(accounting);
             builder.restore();
             try {
-                field.set(context.taskScheduler(), stock);
+                field.set(spark, stock);
             } catch (ReflectiveOperationException problem) {
                 LOG.warn("Fairstow couldn't put Spark's own builder of pools back.", problem);
             }
