@@ -3,8 +3,8 @@
 Covered, all in the full suite: Spark 3.5 and 4, with the plugin's one jar and with the Python twin;
 executors in processes of their own; users of a Connect server; a plugin that can't be had: Spark's
 own order and one warning; FAIR mode with the trap of stock pools (ties go by the pool's name, so
-that who comes last in the alphabet starves), users' own pools left alone. Not covered: YARN;
-Connect behind an authenticating proxy.
+that who comes last in the alphabet starves), users' own pools left alone; short tasks for a query
+that is known. Not covered: YARN; Connect behind an authenticating proxy.
 """
 
 from __future__ import annotations
@@ -102,3 +102,16 @@ def test_in_fair_mode_stages_without_a_pool_share_one(tmp_path: Path) -> None:
     ran = application.run("pools", tmp_path, conf=conf, pools=False, seconds=0.2)
     assert ran["started"].index("zoe1") < ran["started"].index("ann3")
     assert ran["pools"] == {"default": 0, "fairstow": 8, "own": 1}
+
+
+@pytest.mark.parametrize("twin", [False, True], ids=["plugin", "twin"])
+def test_a_known_query_is_cut_into_short_tasks(tmp_path: Path, twin: bool) -> None:
+    application.needed()
+    conf = {} if twin else application.with_plugin()
+    ran = application.run("partitions", tmp_path, conf=conf, attach=attach.__file__, twin=twin)
+    assert (ran["unknown"], ran["whole"]) == ({}, 1)
+    # Three seconds of sleep at the least, in tasks of half a second.
+    tasks = int(ran["settings"]["spark.sql.files.minPartitionNum"])
+    assert tasks >= 6
+    assert ran["parts"] in (tasks, tasks + 1)
+    assert ran["restored"]
