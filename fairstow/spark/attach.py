@@ -134,8 +134,10 @@ class Queue:
             self._activate(user)
             user.debt += excess
             self._chain(user, self.virtual)
-            if not job.active:
-                job.finish = self.virtual + user.debt / user.weight
+            paid = self.virtual + user.debt / user.weight
+            for late in self.jobs.values():
+                if late.user is user and not late.active:
+                    late.finish = max(late.finish, paid)
 
     def end(self, now: float, job_id: str, core_s: float) -> None:
         """Take out a job that is over."""
