@@ -2,10 +2,10 @@
 
 Covered: everything Ready under the *restricted* profile, a pod of an opted-in namespace scheduled
 by `fairstow` on a fake GPU node, LLM engines behind gateways, one of which goes while clients are
-served, approvals, `helm test`, an upgrade, a certificate renewed while it serves, rights by the
-audit log, and that uninstalling leaves nothing. Not covered: NetworkPolicies (nothing enforces
-them here), the official image of kube-scheduler (a build of its sources stands for it),
-cert-manager.
+served, semantic caches beside an application and in front of an engine, approvals, `helm test`, an
+upgrade, a certificate renewed while it serves, rights by the audit log, and that uninstalling
+leaves nothing. Not covered: NetworkPolicies (nothing enforces them here), the official image of
+kube-scheduler (a build of its sources stands for it), cert-manager.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import uuid
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
+import openai
 import pytest
 
+from e2e import caching
 from e2e.controlplane.client import KubectlError
 from e2e.helm import CHART, NAMESPACE
 from e2e.on_real_node import COMPONENTS, image
@@ -29,6 +31,7 @@ from e2e.serving.crowd import crowd
 from e2e.serving.scene import drain as instance_drain
 from e2e.serving.scene import pool as engine_pool
 from fairstow.kube.permissions import AUTHORITY_SECRET, LEAF_SECRETS, PROGRAMS, grants
+from fairstow.semantic_cache.injection import PORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +62,12 @@ def values(real_cluster: RealCluster) -> dict[str, Any]:
         "resources": serving_pods.SMALL,
         "image": image(real_cluster.node.load_scheduler()),
     }
-    return values_for(real_cluster, scheduler=scheduler, gateways=[serving_pods.gateway(CHAT)])
+    return values_for(
+        real_cluster,
+        scheduler=scheduler,
+        gateways=[serving_pods.gateway(CHAT)],
+        caches=caching.values(CHAT),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +203,43 @@ def test_streams_outlive_the_pod_of_their_engine(installed: RealCluster) -> None
     installed.kubectl("-n", CHAT, "delete", "deploy,spool", serving_pods.POOL)
 
 
+def test_repeated_questions_are_answered_from_memory(installed: RealCluster) -> None:
+    caching.start(installed, CHAT)
+    reset, like = "How do I reset my password?", "how do I reset my passwords"
+    (first, text), (again, same), (near, _) = caching.asked(installed, CHAT, reset, reset, like)
+    assert (first, again, near) == ("miss", "hit-exact", "hit-semantic")
+    assert text == same
+
+    # In front of the engine, by an unmodified client: keys never share.
+    with installed.forward(CHAT, "pod/engine", PORT) as url:
+
+        def ask(key: str) -> str:
+            with openai.OpenAI(base_url=f"{url}/v1", api_key=key) as it:
+                reply = it.chat.completions.with_raw_response.create(
+                    model="m", messages=[{"role": "user", "content": "Hello?"}],
+                    temperature=0, max_tokens=3,
+                )  # fmt: skip
+                return str(reply.headers["x-cache"])
+
+        said = [ask("sk-a"), ask("sk-a"), ask("sk-b"), ask("sk-b")]
+        assert [each.startswith("hit") for each in said] == [False, True, False, True]
+
+    def reported() -> bool:
+        client, server = (
+            caching.status(installed, CHAT, n) for n in (caching.CLIENT, caching.ENGINE)
+        )
+        counts = client.get("pods"), client.get("injected"), client.get("requests")
+        serving = [c["reason"] for c in server.get("conditions", ()) if c["type"] == "Serving"]
+        return counts == (2, 1, 3) and serving == ["CacheServing"]
+
+    installed.wait(reported, "the caches to be reported on")
+    (missed,) = caching.status(installed, CHAT, caching.CLIENT)["missedPods"]
+    assert missed == {"name": "early", "reason": "older than the cache"}
+    installed.kubectl("-n", CHAT, "delete", "pod", "early", "engine", "application")
+    installed.kubectl("-n", CHAT, "delete", "service", "engine")
+    installed.kubectl("-n", CHAT, "delete", "scache", "--all")
+
+
 @pytest.fixture
 def plan(installed: RealCluster, nodes: list[str]) -> Iterator[str]:
     name = f"e2e-{uuid.uuid4().hex[:8]}"
@@ -278,13 +323,14 @@ def test_rights_are_enough_and_hardly_more(
     uid = installed.get("-n", namespace, "pod", "audited")["metadata"]["uid"]
     drain = instance_drain(namespace, "audited", uid)
     drain["spec"]["pool"] = "audited"
-    installed.apply([drain])
+    installed.apply([drain, *caching.caches(CHAT)])
     cluster_wide = ("gpupool", "packingpolicy")
     namespaced = ("servingpool", "instancedrain")
 
     def reported() -> bool:
         found = [installed.get(kind, "audited") for kind in cluster_wide]
         found += [installed.get("-n", namespace, kind, "audited") for kind in namespaced]
+        found += [installed.get("-n", CHAT, "scache", caching.CLIENT)]
         return all("status" in each for each in found)
 
     installed.wait(reported, "pool and policy to be reported on", timeout=120)

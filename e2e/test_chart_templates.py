@@ -228,8 +228,9 @@ def test_with_cert_manager_the_operator_may_touch_no_secret_and_no_webhook() -> 
 def test_what_is_scraped_is_served_and_let_through() -> None:
     objects = rendered(VARIANTS["all more than once"])
     monitors = [
-        o for o in objects if o["kind"] == "PodMonitor" and "gateway" not in o["metadata"]["name"]
-    ]
+        o for o in objects
+        if o["kind"] == "PodMonitor" and o["metadata"]["namespace"] != "default"
+    ]  # fmt: skip
     assert len(monitors) == 4
     for monitor in monitors:
         name = monitor["metadata"]["name"]
@@ -254,7 +255,7 @@ def test_gateways_reach_engines_and_are_reached_by_the_operator() -> None:
     assert policy["spec"]["egress"][1:] == [{"to": [{"podSelector": {}}]}, collector]
     labels = policy["spec"]["podSelector"]["matchLabels"]
     operator = named(objects, "NetworkPolicy", "fairstow-operator")["spec"]["egress"]
-    (way,) = [rule for rule in operator if "to" in rule]
+    (way, _sidecars) = [rule for rule in operator if "to" in rule]
     assert way["to"][0]["podSelector"]["matchLabels"].items() <= labels.items()
     assert way["to"][0]["namespaceSelector"] == {}
 
@@ -282,7 +283,7 @@ def test_webhooks_touch_nothing_but_what_they_are_for() -> None:
     webhooks = [
         w for o in objects if o["kind"].endswith("WebhookConfiguration") for w in o["webhooks"]
     ]
-    chosen: list[str] = []
+    chosen: dict[str, set[str]] = {}
     for webhook in webhooks:
         assert webhook["timeoutSeconds"] <= 5
         decisive = webhook["failurePolicy"] == "Fail"
@@ -290,14 +291,22 @@ def test_webhooks_touch_nothing_but_what_they_are_for() -> None:
         for rule in webhook["rules"]:
             if rule["apiGroups"] != ["fairstow.dev"]:
                 selector = webhook["namespaceSelector"]
-                if rule["resources"] == ["pods"]:
-                    ((label, enabled),) = selector["matchLabels"].items()
-                    assert enabled == "enabled"
-                    chosen.append(label)
-                assert rule["resources"] in (["pods"], ["pods/eviction"])
-                (excluded,) = selector["matchExpressions"]
+                wanted, excluded = (
+                    selector["matchExpressions"][:-1],
+                    selector["matchExpressions"][-1],
+                )
                 assert excluded["values"] == ["kube-system", "gpu"]
-    assert chosen == ["fairstow.dev/scheduler", "fairstow.dev/drain", "fairstow.dev/cache"]
+                if rule["resources"] != ["pods/eviction"]:
+                    labels = selector.get("matchLabels", {})
+                    assert set(labels.values()) <= {"enabled"}
+                    (label,) = (*labels, *(each["key"] for each in wanted))
+                    chosen.setdefault(label, set()).update(rule["resources"])
+    assert chosen == {
+        "fairstow.dev/scheduler": {"pods"},
+        "fairstow.dev/drain": {"pods"},
+        "fairstow.dev/cache": {"pods"},
+        "fairstow.dev/spark-queue": {"pods", "sparkapplications", "scheduledsparkapplications"},
+    }
 
 
 def test_no_pod_gets_a_cache_where_init_containers_cant_stay() -> None:

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 CACHE = own_kind(SemanticCache)
 _LOOP = "semantic-cache"
 _LEAST = 1.0
-_EVERY = 10
+_EVERY = 5
 """Seconds between turns; a status is written when it changed."""
 
 
