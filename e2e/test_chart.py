@@ -32,6 +32,7 @@ from e2e.serving.scene import drain as instance_drain
 from e2e.serving.scene import pool as engine_pool
 from fairstow.kube.permissions import AUTHORITY_SECRET, LEAF_SECRETS, PROGRAMS, grants
 from fairstow.semantic_cache.injection import PORT
+from tests.cli.program import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -209,6 +210,16 @@ def test_repeated_questions_are_answered_from_memory(installed: RealCluster) -> 
     (first, text), (again, same), (near, _) = caching.asked(installed, CHAT, reset, reset, like)
     assert (first, again, near) == ("miss", "hit-exact", "hit-semantic")
     assert text == same
+
+    # What its owner asks.
+    cache = (caching.CLIENT, "-n", CHAT, "--kubeconfig", str(installed.kubeconfig))
+    why = json.loads(run("cache", "explain", *cache, "-o", "json", like).stdout)
+    assert why["verdict"]["outcome"] == "hit-semantic"
+    assert run("cache", "feedback", *cache, why["verdict"]["entry"]).returncode == 0
+    assert (
+        run("cache", "purge", *cache, "--all", "--yes").stdout
+        == "0 entries of 1 sidecar would be removed.\n"
+    )
 
     # In front of the engine, by an unmodified client: keys never share.
     with installed.forward(CHAT, "pod/engine", PORT) as url:

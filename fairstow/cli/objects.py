@@ -27,6 +27,7 @@ GROUP = "fairstow.dev"
 ROOT = f"/apis/{GROUP}/v1alpha1"
 PLANS, POLICIES, POOLS = "packingplans", "packingpolicies", "gpupools"
 SERVING_POOLS, DRAINS = "servingpools", "instancedrains"
+CACHES = "semanticcaches"
 
 _PAGE = "100"
 T = TypeVar("T", bound=View)

@@ -66,6 +66,11 @@ class Connection:
         return host
 
     @property
+    def api(self) -> ApiClient:
+        """The official client, for what only it can do."""
+        return self._api
+
+    @property
     def date(self) -> str:
         """The Date header of the last reply, empty if there was none."""
         return self._date
