@@ -41,10 +41,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.real_node
 
-# Carrying plans out is e2e/execution's; evictions are e2e/serving's.
+# Carrying plans out is e2e/execution's; evictions are e2e/serving's; Spark e2e/spark_admission's.
 NOT_USED_HERE = {
     ("fairstow-operator", "", "pods/eviction"),
+    ("fairstow-operator", "fairstow.dev", "sparkadmissions/status"),
+    ("fairstow-operator", "fairstow.dev", "sparkqueues/status"),
     ("fairstow-webhook", "", "pods"),
+    ("fairstow-webhook", "sparkoperator.k8s.io", "sparkapplications"),
+    ("fairstow-webhook", "sparkoperator.k8s.io", "scheduledsparkapplications"),
 }
 CHAT = "chat"
 """The namespace of the pool of LLM engines."""

@@ -62,7 +62,7 @@ class Account:
             standing, weight = self.fair.standing(user), self.weights.get(user)
             if standing is not None and weight is not None and standing.weight != weight:
                 self.fair.reweigh(now, user, weight)
-        for app in sorted(apps.values(), key=lambda each: (each.created, each.id)):
+        for app in sorted(apps.values(), key=lambda each: (each.created, each.name, each.id)):
             if app.missed or app.lasting:
                 self._charge(now, app, usage.of(app.id))
             elif app.id in self.fair:
