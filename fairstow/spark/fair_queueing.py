@@ -55,25 +55,30 @@ Invariants (tests/spark): V never falls; Dg_i ≤ the V at which i leaves the fl
 estimates are right; served work of users that always wait is in the ratio of their weights within
 a job each; a job split in parts finishes its last part no earlier against others.
 
-Cost: `arrive`, `revise` O(jobs of that user), others O(log n); `order` O(n log n) with n jobs.
+Cost: a chain is computed when somebody asks for it, as it was when it was made, so many arrivals in
+a row cost one: `order` is O(n log n), all else O(log n) and moving one entry of a sorted list.
 Nothing reads a clock: `now` is in seconds, and one that goes back is taken to stand still.
 """
 
 from __future__ import annotations
 
 import heapq
-from bisect import insort
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isfinite
 from operator import attrgetter
 from typing import Any, Final
+
+from fairstow.spark.fluid_user import FluidJob, FluidUser
 
 GRACE_S: Final = 3.0
 """How long a user may be idle between two parts of one job without losing its place."""
 
 _ROUNDING: Final = 1e-9
 """What of a job's work is taken for an error of rounding."""
+
+_KEPT = ("id", "user", "work", "served", "deadline", "finish", "active", "over")
+"""What the state has of a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,50 +100,6 @@ class Standing:
     debt: float
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
-    """A job that isn't over, or isn't drained. deadline is Du, finish Dg; over: really finished."""
-
-    id: str
-    user: str
-    work: float
-    deadline: float
-    number: int
-    served: float = 0.0
-    finish: float = 0.0
-    active: bool = True
-    over: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _User:
-    """A user.
-
-    Attributes:
-        jobs: active ones, in the order of their user deadlines.
-        late: those that left the fluid system and aren't over.
-        seen: the V to which attained (v_k) and debt are brought.
-        left: the V at which it was last active.
-        departure: the number of its next departure in the heap.
-    """
-
-    name: str
-    weight: float
-    seen: float
-    attained: float = 0.0
-    debt: float = 0.0
-    left: float = float("-inf")
-    active: bool = False
-    jobs: list[_Job] = field(default_factory=list)
-    late: dict[str, _Job] = field(default_factory=dict)
-    unfinished: int = 0
-    departure: int = 0
-
-
-def _by_deadline(job: _Job) -> tuple[float, int]:
-    return job.deadline, job.number
-
-
 class FairQueue:
     """The fluid system and the order that follows from it; every method is told the time."""
 
@@ -149,8 +110,8 @@ class FairQueue:
         self._weights = 0.0
         self._active = 0
         self._number = 0
-        self._jobs: dict[str, _Job] = {}
-        self._users: dict[str, _User] = {}
+        self._jobs: dict[str, FluidJob] = {}
+        self._users: dict[str, FluidUser] = {}
         self._scheduled = 0
         self._departures: list[tuple[float, int, str]] = []
 
@@ -197,10 +158,10 @@ class FairQueue:
         user = self._user(job.user, weight)
         self._activate(user)
         self._number += 1
-        added = _Job(job.id, job.user, work, user.attained + work, self._number)
+        added = FluidJob(job.id, job.user, work, user.attained + work, self._number)
         self._jobs[job.id] = added
         user.unfinished += 1
-        insort(user.jobs, added, key=_by_deadline)
+        user.put(added)
         self._chain(user, self._virtual)
 
     def revise(self, now: float, job_id: str, work: float) -> None:
@@ -224,7 +185,7 @@ class FairQueue:
             del user.late[job_id]
             job.active, job.deadline = True, user.attained + work - job.work
         job.work = work
-        insort(user.jobs, job, key=_by_deadline)
+        user.put(job)
         self._chain(user, base)
 
     def served(self, now: float, job_id: str, core_s: float) -> bool:
@@ -248,10 +209,8 @@ class FairQueue:
         user.unfinished -= 1
         given_back = min(job.work - job.served, job.deadline - user.attained)
         if job.active and given_back > _ROUNDING * job.work:
-            user.jobs.remove(job)
-            job.deadline -= given_back
-            insort(user.jobs, job, key=_by_deadline)
-            self._chain(user, self._virtual, earlier_only=True)
+            user.give_back(job, given_back, self._virtual)
+            self._schedule(user)
         if not job.active:
             del self._jobs[job_id]
             del user.late[job_id]
@@ -260,9 +219,8 @@ class FairQueue:
     def charge(self, now: float, user: str, core_s: float, weight: float = 1.0) -> None:
         """Charge a user for what it got past this queue, such as a service that never ends."""
         self.advance(now)
-        core_s = _number("core_s", core_s)
-        self._indebt(self._user(user, weight), core_s)
-        self._forget(self._users[user])
+        if _number("core_s", core_s):
+            self._indebt(self._user(user, weight), core_s)
 
     def reweigh(self, now: float, user: str, weight: float) -> None:
         """Change a user's weight; one that is unknown brings its weight when it arrives."""
@@ -280,13 +238,17 @@ class FairQueue:
 
     def order(self) -> list[tuple[str, float]]:
         """Return (id, virtual finish) of all jobs that aren't over, the first to run first."""
+        for user in self._users.values():
+            user.compute()
         jobs = [job for job in self._jobs.values() if not job.over]
         jobs.sort(key=attrgetter("finish"))  # stable: of equals, who arrived first
         return [(job.id, job.finish) for job in jobs]
 
     def virtual_finish(self, job_id: str) -> float:
         """Return a job's Dg."""
-        return self._jobs[job_id].finish
+        job = self._jobs[job_id]
+        self._users[job.user].compute()
+        return job.finish
 
     def work(self, job_id: str) -> float:
         """Return a job's estimated core-s as it is known now."""
@@ -306,8 +268,9 @@ class FairQueue:
 
     def state(self) -> dict[str, Any]:
         """Return all of it as plain data, for `restored`."""
-        for user in self._users:
-            self._settled(user)
+        for each in self._users.values():
+            each.settle(self._virtual)
+            each.compute()
         return {
             "now": self._now,
             "virtual": self._virtual,
@@ -323,16 +286,7 @@ class FairQueue:
                 for user in self._users.values()
             },
             "jobs": [
-                {
-                    "id": job.id,
-                    "user": job.user,
-                    "work": job.work,
-                    "served": job.served,
-                    "deadline": job.deadline,
-                    "finish": job.finish,
-                    "active": job.active,
-                    "over": job.over,
-                }
+                {name: getattr(job, name) for name in _KEPT}
                 for job in sorted(self._jobs.values(), key=lambda job: job.number)
             ],
         }
@@ -344,92 +298,76 @@ class FairQueue:
         queue._virtual = state["virtual"]
         for name, known in state["users"].items():
             left = float("-inf") if known["left"] is None else known["left"]
-            user = _User(name, known["weight"], queue._virtual, known["attained"], known["debt"])
+            user = FluidUser(
+                name, known["weight"], queue._virtual, known["attained"], known["debt"]
+            )
             user.left = left
             queue._users[name] = user
             if known["active"]:
                 queue._activate(user)
         for number, known in enumerate(state["jobs"], start=1):
-            job = _Job(number=number, **known)
+            job = FluidJob(number=number, **known)
             queue._number = number
             queue._jobs[job.id] = job
             user = queue._users[job.user]
             user.unfinished += not job.over
             if job.active:
-                insort(user.jobs, job, key=_by_deadline)
+                user.put(job)
             else:
                 user.late[job.id] = job
         for user in queue._users.values():
             queue._schedule(user)
         return queue
 
-    def _unfinished(self, job_id: str) -> _Job:
+    def _unfinished(self, job_id: str) -> FluidJob:
         if job_id not in self:
             raise KeyError(job_id)
         return self._jobs[job_id]
 
-    def _user(self, name: str, weight: float) -> _User:
+    def _user(self, name: str, weight: float) -> FluidUser:
         """Return a user, known or new, with this weight."""
         _positive(weight)
-        known = self._users.setdefault(name, _User(name, weight, self._virtual))
-        self._settle(known)
+        known = self._users.setdefault(name, FluidUser(name, weight, self._virtual))
+        known.settle(self._virtual)
         self._set_weight(known, weight)
         return known
 
-    def _settled(self, name: str) -> _User:
-        return self._settle(self._users[name])
-
-    def _settle(self, user: _User) -> _User:
-        """Bring a user's debt and attained work to V."""
-        service = (self._virtual - user.seen) * user.weight
-        user.seen = self._virtual
-        if user.active and service > 0:
-            paid = min(user.debt, service)
-            user.debt -= paid
-            if user.jobs:
-                # Rounding mustn't carry it past a departure, which is an event of its own.
-                reached = user.attained + (service - paid) / len(user.jobs)
-                user.attained = min(reached, user.jobs[0].deadline)
+    def _settled(self, name: str) -> FluidUser:
+        user = self._users[name]
+        user.settle(self._virtual)
         return user
 
-    def _set_weight(self, user: _User, weight: float) -> None:
+    def _set_weight(self, user: FluidUser, weight: float) -> None:
         if user.active:
             self._weights += weight - user.weight
         user.weight = weight
 
-    def _activate(self, user: _User) -> None:
+    def _activate(self, user: FluidUser) -> None:
         if not user.active:
             user.active = True
             self._active += 1
             self._weights = self._weights + user.weight if self._active > 1 else user.weight
 
-    def _indebt(self, user: _User, core_s: float) -> None:
-        self._settle(user)
-        if core_s > 0:
-            self._activate(user)
-            user.debt += core_s
-            self._chain(user, self._virtual)
-            paid = self._virtual + user.debt / user.weight
-            for job in user.late.values():
-                job.finish = max(job.finish, paid)
+    def _indebt(self, user: FluidUser, core_s: float) -> None:
+        user.settle(self._virtual)
+        self._activate(user)
+        user.debt += core_s
+        self._chain(user, self._virtual)
+        paid = self._virtual + user.debt / user.weight
+        for job in user.late.values():
+            job.finish = max(job.finish, paid)
 
-    def _chain(self, user: _User, base: float, *, earlier_only: bool = False) -> None:
-        """Give the user's active jobs their virtual finish, and say when the first leaves."""
-        ahead, weight, attained = user.debt, user.weight, user.attained
-        for job in user.jobs:
-            ahead += job.deadline - attained
-            finish = base + ahead / weight
-            job.finish = min(job.finish, finish) if earlier_only else finish
+    def _chain(self, user: FluidUser, base: float) -> None:
+        """Chain the user's active jobs anew from here, and say when the first leaves."""
+        user.chain(base)
         self._schedule(user)
 
-    def _schedule(self, user: _User) -> None:
+    def _schedule(self, user: FluidUser) -> None:
         if not user.active:
             return
-        first = (user.jobs[0].deadline - user.attained) * len(user.jobs) if user.jobs else 0.0
         self._scheduled += 1
         user.departure = self._scheduled
-        at = user.seen + (user.debt + max(first, 0.0)) / user.weight
-        heapq.heappush(self._departures, (at, user.departure, user.name))
+        heapq.heappush(self._departures, (user.next_departure(), user.departure, user.name))
         if len(self._departures) > 64 + 4 * len(self._users):
             self._departures = [each for each in self._departures if self._is_next(each)]
             heapq.heapify(self._departures)
@@ -439,21 +377,17 @@ class FairQueue:
         user = self._users.get(name)
         return user is not None and user.active and user.departure == number
 
-    def _next_departure(self) -> tuple[float, _User]:
+    def _next_departure(self) -> tuple[float, FluidUser]:
         while not self._is_next(self._departures[0]):
             heapq.heappop(self._departures)
         at, _, name = self._departures[0]
         return at, self._users[name]
 
-    def _depart(self, user: _User) -> None:
+    def _depart(self, user: FluidUser) -> None:
         """Let the jobs go whose user deadline is reached, and the user with its last one."""
-        self._settle(user)
-        user.debt = 0.0
-        if user.jobs:
-            user.attained = user.jobs[0].deadline
-        while user.jobs and user.jobs[0].deadline <= user.attained:
-            job = user.jobs.pop(0)
-            job.active = False
+        user.settle(self._virtual)
+        user.compute()
+        for job in user.leaving():
             if job.over:
                 del self._jobs[job.id]
             else:
@@ -466,7 +400,7 @@ class FairQueue:
         self._weights = self._weights - user.weight if self._active else 0.0
         self._forget(user)
 
-    def _forget(self, user: _User) -> None:
+    def _forget(self, user: FluidUser) -> None:
         if not user.active and not user.unfinished:
             del self._users[user.name]
 

@@ -210,13 +210,13 @@ final class FairQueue {
     /** Charges a user for what it got past its jobs, such as by tasks that outlived theirs. */
     void charge(double at, String name, double coreSeconds, double weight) {
         advance(at);
+        if (positive("charge", coreSeconds) == 0) {
+            return;
+        }
         User user = users.computeIfAbsent(name, any -> new User(any, weight, virtual));
         settle(user);
         weigh(user, weight);
-        if (positive("charge", coreSeconds) > 0) {
-            indebt(user, coreSeconds);
-        }
-        forget(user);
+        indebt(user, coreSeconds);
     }
 
     void reweigh(double at, String name, double weight) {
