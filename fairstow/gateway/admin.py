@@ -137,9 +137,11 @@ class Admin:
         return Ledger(self._name, self._pool, instances, everything, asking=asking, hops=hops)
 
     def loads(self) -> Loads:
-        """Return what this gateway has on each engine."""
-        there = self._gateway.fleet.instances.values()
-        return Loads(self._name, [Load(each.name, *each.place.ours()) for each in there])
+        """Return what this gateway has on each engine, and of each tenant with limits."""
+        gateway = self._gateway
+        there = gateway.fleet.instances.values()
+        loads = [Load(each.name, *each.place.ours()) for each in there]
+        return Loads(self._name, loads, gateway.usage.told(gateway.tenants))
 
     def _of(self, view: RequestView) -> Instance | None:
         for each in self._gateway.fleet.instances.values():

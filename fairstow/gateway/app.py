@@ -36,6 +36,7 @@ from fairstow.gateway.streams import Pool, Stream
 from fairstow.gateway.tenants import LimitError, Tenant, Tenants
 from fairstow.gateway.tracing import NO_TRACES, Traces
 from fairstow.gateway.urgency import Urgency, urgency
+from fairstow.gateway.usage import SharedUsage
 from fairstow.serving import prefixes
 from fairstow.serving.model import RequestView
 from fairstow.serving.requests import Asked, Endpoint, Refusal, read
@@ -82,6 +83,7 @@ class Gateway:
     Attributes:
         streams: movable requests, by id; `pinned` the others.
         asking: requests that wait for an engine to tell their tokens.
+        usage: what tenants use here and at the pool's other gateways.
         ending: no new requests are taken.
     """
 
@@ -96,6 +98,7 @@ class Gateway:
         self.pool = pool
         self.fleet, self.dispatcher = pool.fleet, pool.dispatcher
         self.tenants = tenants
+        self.usage = SharedUsage(secret)
         self.limits = limits
         self.traces = traces
         self._routes = self._routed()

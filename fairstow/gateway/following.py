@@ -215,4 +215,4 @@ def _peers(
     if followed.token is None:
         return None
     pool = followed.namespace, followed.pool
-    return Peers(api, session, gateway.pool, pool=pool, name=followed.name, token=followed.token)
+    return Peers(api, session, gateway, pool=pool, name=followed.name, token=followed.token)

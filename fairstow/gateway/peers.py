@@ -1,9 +1,10 @@
-"""What the gateways of a pool tell each other: how much each has on every engine.
+"""What the gateways of a pool tell each other: how much each has on every engine, and of tenants.
 
 Started by the gateway where it serves a pool of a cluster. Each asks the others several times a
 second, and what they answer counts in the views by which it dispatches, as its own requests do.
 What a peer has sent in between nobody knows: `dispatching` allows for it. One that doesn't answer
-for a second counts no longer; engines' own counts tell then what it has there.
+for a second counts no longer; engines' own counts tell then what it has there. What tenants use at
+others counts against their limits here (`usage`).
 
 Peers are found by the EndpointSlices of the pool's Service, which whoever may make such objects in
 the namespace can forge: so answers are bounded, and the token that peers are shown, made by the
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -24,8 +25,8 @@ import msgspec
 import structlog
 
 from fairstow.cluster.errors import InputError
+from fairstow.gateway.app import Gateway
 from fairstow.gateway.ledger import Others
-from fairstow.gateway.streams import Pool
 from fairstow.kube.aio.api import Api
 from fairstow.kube.problems import ApiError
 from fairstow.serving.replicas import POOL_LABEL, Replica, replicas
@@ -46,7 +47,7 @@ class Peers:
     """See the module.
 
     Args:
-        shared: the queue and the engines.
+        gateway: whose queue, engines and tenants they are.
         pool: its namespace and name.
         name: our own.
         token: the file that holds what peers are shown.
@@ -56,17 +57,18 @@ class Peers:
         self,
         api: Api,
         session: aiohttp.ClientSession,
-        shared: Pool,
+        gateway: Gateway,
         *,
         pool: tuple[str, str],
         name: str,
         token: Path,
     ) -> None:
         self._api, self._session = api, session
-        self._dispatcher, self._fleet = shared.dispatcher, shared.fleet
+        self._gateway = gateway
+        self._dispatcher, self._fleet = gateway.dispatcher, gateway.fleet
         self._pool, self._name, self._file = pool, name, token
         self._token, self._read = "", float("-inf")
-        self._there: tuple[Replica, ...] = ()
+        self._there: tuple[Replica, ...] | None = None
         self._found = float("-inf")
         self._heard: dict[str, tuple[float, Loads]] = {}
         self._silent: set[str] = set()
@@ -75,8 +77,9 @@ class Peers:
         """Ask until cancelled."""
         while True:
             await self._find()
-            await asyncio.gather(*(self._ask(each) for each in self._there))
-            self._share()
+            if self._there is not None:
+                await asyncio.gather(*(self._ask(each) for each in self._there))
+                self._share(self._there)
             await asyncio.sleep(PAUSE_SECONDS if self._there else FIND_SECONDS)
 
     async def _find(self) -> None:
@@ -128,17 +131,19 @@ class Peers:
             self._token, self._read = self._file.read_text().strip(), now
         return self._token
 
-    def _share(self) -> None:
+    def _share(self, peers: Sequence[Replica]) -> None:
         """Let dispatch see what peers have; those that are gone or silent have nothing."""
-        now, there = time.monotonic(), {each.name for each in self._there}
+        now, there = time.monotonic(), {each.name for each in peers}
         for name, (heard, _) in list(self._heard.items()):
             if name not in there or now - heard > FORGET_SECONDS:
                 del self._heard[name]
         everywhere = summed(load for _, said in self._heard.values() for load in said.instances)
         for instance in self._fleet.instances.values():
-            peers = everywhere.get(instance.name, Others())
-            if peers != instance.place.peers:
-                instance.place.share(peers)
+            others = everywhere.get(instance.name, Others())
+            if others != instance.place.peers:
+                instance.place.share(others)
+        usages = {name: said.tenants for name, (_, said) in self._heard.items()}
+        self._gateway.usage.heard(self._gateway.tenants, usages, len(there) + 1)
         self._dispatcher.peers = len(self._heard)
         self._dispatcher.look()
 

@@ -13,7 +13,8 @@ A YAML list, usually a Secret that is mounted as a file:
       deadlines: true           # its requests may name deadlines; left out: no
 
 A bucket of b tokens that fills at r a second holds min(b, level + r·dt); a request is let in while
-its level is positive, so that one may go over by one request's tokens and pays it back.
+its level is positive, so that one may go over by one request's tokens and pays it back. Each of n
+gateways has 1/n of the limits, until they hear what is used at each other (`usage`).
 """
 
 from __future__ import annotations
@@ -52,16 +53,33 @@ class Entry(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class Bucket:
-    """So much a minute."""
+    """So much a minute.
 
-    def __init__(self, per_minute: float, clock: Callable[[], float]) -> None:
-        self._most = self._level = float(per_minute)
-        self._rate = per_minute / 60
-        self._clock = clock
+    Attributes:
+        used: all that was taken by this gateway's requests.
+        share: of the limit, that is this gateway's.
+    """
+
+    def __init__(self, per_minute: float, clock: Callable[[], float], share: float) -> None:
+        self._per_minute, self._clock = float(per_minute), clock
+        self.share = share
+        self.used = 0
+        self._level = self._most
         self._at = clock()
 
-    def take(self, amount: float) -> None:
-        """Count what was used."""
+    @property
+    def left(self) -> float:
+        """The part of the limit that may be used at once."""
+        self._fill()
+        return self._level / self._most
+
+    def take(self, amount: int) -> None:
+        """Count what was used here."""
+        self.used += amount
+        self.elsewhere(amount)
+
+    def elsewhere(self, amount: int) -> None:
+        """Count what was used at another gateway."""
         self._fill()
         self._level -= amount
 
@@ -69,6 +87,25 @@ class Bucket:
         """Return the seconds until so much may be used; 0 is now."""
         self._fill()
         return max(0.0, (amount - self._level) / self._rate)
+
+    def begin(self, left: float) -> None:
+        """Go on from what others say is left, less what was used here meanwhile."""
+        self._fill()
+        self._level = left * self._most - self.used
+
+    def cut(self, share: float) -> None:
+        """Let so much of the limit be this gateway's."""
+        self._fill()
+        self.share = share
+        self._level = min(self._level, self._most)
+
+    @property
+    def _most(self) -> float:
+        return self._per_minute * self.share
+
+    @property
+    def _rate(self) -> float:
+        return self._most / 60
 
     def _fill(self) -> None:
         now = self._clock()
@@ -80,19 +117,32 @@ class Tenant:
     """One of them.
 
     Attributes:
-        running: its requests now.
+        running: its requests now; `elsewhere` those at other gateways, as far as they are heard.
+        requests, tokens: its limits a minute, None where it has none.
     """
 
-    def __init__(self, entry: Entry, clock: Callable[[], float], replicas: int) -> None:
+    def __init__(self, entry: Entry, clock: Callable[[], float], share: float) -> None:
         self.name = entry.name
         self.weight = entry.weight
         self.priorities = entry.priorities
         self.deadlines = entry.deadlines
-        self.running = 0
-        self._concurrent = _share(entry.concurrent, replicas)
+        self.running = self.elsewhere = 0
+        self._concurrent, self._share = entry.concurrent, share
         requests, tokens = entry.requests_per_minute, entry.tokens_per_minute
-        self._requests = Bucket(requests / replicas, clock) if requests else None
-        self._tokens = Bucket(tokens / replicas, clock) if tokens else None
+        self.requests = Bucket(requests, clock, share) if requests else None
+        self.tokens = Bucket(tokens, clock, share) if tokens else None
+
+    @property
+    def limited(self) -> bool:
+        """Whether it has a limit."""
+        return self._concurrent is not None or bool(self.requests or self.tokens)
+
+    def shared(self, share: float, elsewhere: int) -> None:
+        """Let so much of its limits be this gateway's, with so many requests at the others."""
+        self._share, self.elsewhere = share, elsewhere
+        for bucket in (self.requests, self.tokens):
+            if bucket is not None and bucket.share != share:
+                bucket.cut(share)
 
     def priority(self, wanted: str | None) -> int:
         """Return the priority of a request that names one, or none."""
@@ -107,21 +157,23 @@ class Tenant:
 
     def enter(self) -> None:
         """Count a request in. Raises ApiError at a limit."""
-        if self._concurrent is not None and self.running >= self._concurrent:
-            raise _limited("concurrent", f"{self._concurrent} requests run already.", 1.0)
-        if self._tokens is not None and (wait := self._tokens.wait(1)):
+        if self._concurrent is not None:
+            most = max(1, int(self._concurrent * self._share))
+            if self.running + self.elsewhere >= most:
+                raise _limited("concurrent", f"{most} requests run already.", 1.0)
+        if self.tokens is not None and (wait := self.tokens.wait(1)):
             raise _limited("tokens", "The limit of tokens per minute is reached.", wait)
-        if self._requests is not None:
-            if wait := self._requests.wait(1):
+        if self.requests is not None:
+            if wait := self.requests.wait(1):
                 raise _limited("requests", "The limit of requests per minute is reached.", wait)
-            self._requests.take(1)
+            self.requests.take(1)
         self.running += 1
 
     def leave(self, tokens: int) -> None:
         """Count a request out, and what it used."""
         self.running -= 1
-        if self._tokens is not None:
-            self._tokens.take(tokens)
+        if self.tokens is not None:
+            self.tokens.take(tokens)
 
 
 class LimitError(ApiError):
@@ -139,7 +191,11 @@ class Accounts(Protocol):
 
 
 class Tenants:
-    """All of them, by key and by ServiceAccount."""
+    """All of them, by key and by ServiceAccount.
+
+    Args:
+        replicas: gateways that each have their part of the limits, until they hear each other.
+    """
 
     def __init__(
         self,
@@ -152,8 +208,8 @@ class Tenants:
         self._by_account: dict[str, Tenant] = {}
         self._accounts = accounts
         self._anybody: Tenant | None = None
-        for entry in entries:
-            tenant = Tenant(entry, clock, replicas)
+        self.all = [Tenant(entry, clock, 1 / replicas) for entry in entries]
+        for entry, tenant in zip(entries, self.all, strict=True):
             for key in entry.keys:
                 self._by_key[_digest(key)] = tenant
             for account in entry.service_accounts:
@@ -164,7 +220,7 @@ class Tenants:
         """Return what lets everybody in, for a port that only this machine reaches."""
         tenants = cls((), clock)
         entry = Entry("local", [], priorities=("normal", "high", "low"), deadlines=True)
-        tenants._anybody = Tenant(entry, clock, 1)
+        tenants._anybody = Tenant(entry, clock, 1.0)
         return tenants
 
     async def find(self, authorization: str) -> Tenant:
@@ -241,10 +297,6 @@ def _check(source: str, entry: Entry) -> None:
     numbers = (entry.weight, entry.requests_per_minute, entry.tokens_per_minute, entry.concurrent)
     if any(number is not None and not 0 < number < 1e12 for number in numbers):
         raise InputError(where, "weight and limits are over 0", "Leave a limit out to have none.")
-
-
-def _share(limit: int | None, replicas: int) -> int | None:
-    return None if limit is None else max(1, limit // replicas)
 
 
 def _digest(key: str) -> bytes:

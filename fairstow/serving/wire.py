@@ -144,11 +144,30 @@ class Load(msgspec.Struct, frozen=True, omit_defaults=True):
     demand: int = 0
 
 
-class Loads(msgspec.Struct, frozen=True):
-    """What one gateway has on each instance. Attributes: gateway: its name."""
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a tenant with limits does at one gateway.
+
+    Attributes:
+        tenant: what only the pool's gateways know it by.
+        running: its requests now.
+        requests, tokens: used since the gateway began to count.
+        requests_left, tokens_left: the part of its limits that it may use at once.
+    """
+
+    tenant: str
+    running: int = 0
+    requests: int = 0
+    tokens: int = 0
+    requests_left: float = 1.0
+    tokens_left: float = 1.0
+
+
+class Loads(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one gateway has on each instance, and of each tenant. Attributes: gateway: its name."""
 
     gateway: str
     instances: Sequence[Load]
+    tenants: Sequence[Usage] = ()
 
 
 class Move(msgspec.Struct, frozen=True):
