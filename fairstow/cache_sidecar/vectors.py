@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+import numpy as np
 import structlog
 
 from fairstow.cache_sidecar.embedding import Embedder, EmbeddingError, Vector
 
 MOST_WAITING = 64
 _BATCH = 16
+_UNIT = 0.01
 
 log = structlog.get_logger(__name__)
 
@@ -95,10 +97,18 @@ class Vectors:
                 self._waiting.pop(text, None)
         for future, vector in zip(batch.values(), found, strict=True):
             if not future.done():
-                future.set_result(vector)
+                future.set_result(vector if _usable(vector) else None)
 
     def close(self) -> None:
         """End the thread when its batch is done."""
         for future in self._waiting.values():
             future.cancel()
         self._thread.shutdown(wait=False)
+
+
+def _usable(vector: Vector | None) -> bool:
+    """Whether it is of unit length, which one that holds no numbers isn't."""
+    if vector is None:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        return abs(float(np.linalg.norm(vector)) - 1) < _UNIT
