@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cache
@@ -70,9 +69,9 @@ class Embedder:
     def __init__(self, *, threads: int = 1, memo: int = _MEMO) -> None:
         if importlib.util.find_spec("onnxruntime") is None:
             raise EmbeddingError(f"onnxruntime isn't installed. {_INSTALL}")
-        # Before it is loaded: it would report to its maker, and keep an id under the home folder.
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         from onnxruntime import InferenceSession, SessionOptions
+
+        import fairstow.cache_sidecar.native  # noqa: F401 - what has to come before
 
         options = SessionOptions()
         options.intra_op_num_threads = threads

@@ -2,9 +2,10 @@
 
     similarity(a, b) = a · b for unit vectors; kept as float16, compared as float32
 
-The *tail* is searched exactly. Beyond `MOST_EXACT` vectors the tail moves into a graph (usearch,
+The *tail* is searched exactly (usearch: 0.12 ms of one core for 1,000 on float16, where numpy
+takes 0.4). Beyond `MOST_EXACT` vectors the tail moves into a graph (usearch,
 HNSW, float16), a few with each that comes, so that nothing ever waits for a graph to be built; a
-search asks both, and what the graph finds is scored again from its float16 vectors. Called by
+search asks both, and what they find is scored again from the float16 vectors. Called by
 `index`, from one thread at a time.
 """
 
@@ -17,14 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from fairstow.cache_sidecar.embedding import DIMENSION, Vector
+from fairstow.cache_sidecar.native import Graph, nearest
 
 Half = npt.NDArray[np.float16]
 
-MOST_EXACT = 5_000
+MOST_EXACT = 1_000
 _MOVED = 4
 """From the tail to the graph with each that comes."""
 _FIRST = 4
 _EXPLORED = 64
+_BY_HAND = 32
 
 
 class Partition:
@@ -78,14 +81,19 @@ class Partition:
         size = len(self._names)
         if not size:
             return []
-        near = self._tail[:size].astype(np.float32) @ vector
-        chosen = np.argpartition(-near, most - 1)[:most] if size > most else np.arange(size)
-        return [(self._names[at], float(near[at])) for at in chosen]
+        chosen = list(range(size))
+        if size > _BY_HAND:
+            half, tail = vector.astype(np.float16), self._tail[:size]
+            found = nearest(tail, half, most, metric="ip", exact=True, threads=1)
+            chosen = [int(key) for key in found.keys]
+        near = self._tail[chosen].astype(np.float32) @ vector
+        return [(self._names[at], float(near[row])) for row, at in enumerate(chosen)]
 
     def _in_graph(self, vector: Vector, most: int) -> list[tuple[str, float]]:
         if not self._keys:
             return []
-        matches = self._graph.search(vector.astype(np.float16), min(most, len(self._keys)))
+        half = vector.astype(np.float16)
+        matches = self._graph.search(half, min(most, len(self._keys)), threads=1)
         keys = [int(key) for key in matches.keys if int(key) in self._entries]
         return [(self._entries[key], self._similarity(key, vector)) for key in keys]
 
@@ -106,9 +114,7 @@ class Partition:
     def _move(self, many: int) -> None:
         """Move the tail's last vectors into the graph."""
         if self._graph is None:
-            from usearch.index import Index
-
-            self._graph = Index(
+            self._graph = Graph(
                 ndim=DIMENSION, metric="ip", dtype="f16", expansion_search=_EXPLORED
             )
         names = self._names[-many:]

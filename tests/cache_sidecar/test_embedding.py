@@ -95,3 +95,12 @@ def test_the_runtime_reports_to_nobody(tmp_path: Path) -> None:
     home = os.environ | {"HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], env=home, check=True)
     assert not list(tmp_path.rglob("*"))
+
+
+def test_the_index_may_be_loaded_before_the_model() -> None:
+    code = (
+        "import fairstow.cache_sidecar.partition\n"
+        "from fairstow.cache_sidecar.embedding import Embedder\n"
+        "Embedder()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
