@@ -1,0 +1,1 @@
+"""How fast the semantic cache looks up, and what it takes for that, beside its peers."""
