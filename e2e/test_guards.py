@@ -1,6 +1,6 @@
 """The chart's admission policies on a real API server: what RBAC can't say.
 
-Covered: who may use the PriorityClass, what the operator may change of nodes and of pods, which
+Covered: who may use the PriorityClass, what the operator may change of nodes and pods, which
 Leases the extender may write, by their own rights.
 Not covered: API servers before 1.30, which have no such policies; the chart then leaves them out.
 """
@@ -15,7 +15,7 @@ import pytest
 from e2e.controlplane.build import BuildError
 from e2e.controlplane.client import KubectlError
 from e2e.helm import helm, rendered
-from e2e.rights import bind, scaling
+from e2e.rights import bind, scaling, spark
 from fairstow.kube.permissions import EXTENDER, OPERATOR, OPERATOR_LEASE
 
 if TYPE_CHECKING:
@@ -119,6 +119,29 @@ def test_the_operator_says_which_pod_goes_first_and_changes_nothing_else(
         assert said in patched(metadata={field: {"a": "b"}})
     marks = {"controller.kubernetes.io/pod-deletion-cost": "-1", "fairstow.dev/scale-in": ""}
     assert patched(metadata={"annotations": marks}) == ""
+
+
+def test_the_operator_takes_its_own_gate_off_pods_and_no_other(
+    cluster: Cluster, guarded: str
+) -> None:
+    gated = json.loads(pod(guarded, ""))
+    ours, another = {"name": "fairstow.dev/spark-queue"}, {"name": "example.com/another"}
+    gated["spec"]["schedulingGates"] = [another, ours]
+    cluster.apply([*spark(guarded, guarded), gated])
+    operator = f"--as=system:serviceaccount:{guarded}:fairstow-operator"
+
+    def patched(**fields: Any) -> str:
+        patch = ("patch", "pod/one", operator, "--type=merge", "-p", json.dumps({"spec": fields}))
+        return refused(cluster, "-n", guarded, *patch)
+
+    cluster.wait(
+        lambda: "change nothing else" in patched(schedulingGates=[ours]),
+        "the policy to be in force",
+    )
+    assert "change nothing else" in patched(schedulingGates=[])
+    elsewhere = {"kubernetes.io/hostname": "mine"}
+    assert "change nothing else" in patched(schedulingGates=[another], nodeSelector=elsewhere)
+    assert patched(schedulingGates=[another]) == ""
 
 
 def test_the_extender_writes_its_own_leases_and_no_others(cluster: Cluster, guarded: str) -> None:

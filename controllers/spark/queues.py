@@ -110,15 +110,19 @@ class SparkLoop:
             self._accounts = await self._keeper.load()
             for known in self._objects.admissions.values():
                 self._usage.resume(known.application, known.status.served_core_seconds)
-        apps, queues = self._objects.applications(), self._objects.queues()
-        self._usage.look(now, apps)
-        self._forget(apps)
+        with self._pace.work():
+            apps, queues = self._objects.applications(), self._objects.queues()
+            self._usage.look(now, apps)
+            self._forget(apps)
         by_queue: dict[str, list[Application]] = defaultdict(list)
         for app in apps:
             by_queue[app.queue].append(app)
         # 2. Who is due, in each queue.
-        seen = [await self._look(name, queues.get(name), by_queue.get(name, []), now)
-                for name in sorted({*queues, *by_queue})]  # fmt: skip
+        with self._pace.work():
+            seen = [
+                await self._look(name, queues.get(name), by_queue.get(name, []), now)
+                for name in sorted({*queues, *by_queue})
+            ]
         # 3. Who goes now: one after the other, each finding the room that others left.
         room = self._room(seen)
         for each in seen:

@@ -11,7 +11,7 @@ import json
 import threading
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +29,17 @@ from fairstow.kube.aio.reflector import Reflector
 from fairstow.spark.names import ADMITTED, GATE, OPERATOR_GROUP, QUEUE, USER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from e2e.controlplane.client import Cluster
 
 Json = dict[str, Any]
+
+
+class CrashError(BaseException):
+    """The controller is no more."""
+
+
 ANA, BOB, ROBOT, NOBODY = "ana@example.com", "bob@example.com", "airflow", "nobody@example.com"
 RBAC = "rbac.authorization.k8s.io"
 
@@ -225,22 +231,28 @@ class Scene:
         self.cluster.kubectl("patch", f"sparkqueue/{self.queue}", *patch)
 
     @contextmanager
-    def controller(self, **changes: Any) -> Iterator[None]:
-        """Run the Spark controller with the operator's rights, as the operator does."""
+    def controller(self, through: Callable[[Api], Any] = lambda api: api) -> Iterator[None]:
+        """Run the Spark controller with the operator's rights, as the operator does.
+
+        Args:
+            through: what it is given to write with, instead of the connection.
+        """
         started, loop = threading.Event(), asyncio.new_event_loop()
 
         async def serve() -> None:
             async with Api.connect(str(self.operator.kubeconfig)) as api:
                 cluster, objects = LiveCluster(), SparkObjects(api)
                 recorder = Recorder(api, "fairstow.dev/operator", "e2e")
+                writing = through(api)
                 spark = SparkLoop(
-                    api,
+                    writing,
                     cluster,
                     objects,
-                    Keeper(api, self.namespace),
+                    Keeper(writing, self.namespace),
                     recorder=recorder,
                     turns=Turns(),
-                    **{"fresh": lambda: True, "clock": time.time} | changes,
+                    fresh=lambda: True,
+                    clock=time.time,
                 )
                 watches = [Reflector(api, kind, cluster) for kind in (NODE, POD)]
                 fed = [each.run for each in (*watches, *objects.reflectors)]
@@ -248,7 +260,11 @@ class Scene:
                     for each in (*watches, *objects.reflectors):
                         await each.synced.wait()
                     started.set()
-                    await spark.run()
+                    try:
+                        await spark.run()
+                    except BaseExceptionGroup as group:
+                        if group.split(CrashError)[1] is not None:
+                            raise
 
         main = loop.create_task(serve())
         thread = threading.Thread(target=lambda: drive(loop, main), daemon=True)
@@ -257,7 +273,8 @@ class Scene:
             assert started.wait(60), "the controller's watches aren't synced"
             yield
         finally:
-            loop.call_soon_threadsafe(main.cancel)
+            with suppress(RuntimeError):  # it has crashed, and its loop is closed
+                loop.call_soon_threadsafe(main.cancel)
             thread.join(30)
 
 

@@ -20,6 +20,7 @@ milli-CPU, work in core-seconds, times in seconds from now.
 
    h may wait for room though there are cores: nobody knows then when a node's room comes, but not
    before the first of ours ends, so T_h is that and nothing is spare.
+   Only so many behind the head are looked at (MOST_LOOKED_AT), those that are due first.
 4. Nothing waits longer than maxWait, but for what somebody holds and what exceeds a limit.
 
 Expected starts: all who wait take the free cores in their order, as if every running and earlier
@@ -39,6 +40,8 @@ from fairstow.api.fields import duration_milliseconds
 
 MOST_AT_ONCE = 20
 """Applications let go in one turn: the next turn sees what became of them."""
+MOST_LOOKED_AT = 200
+"""Applications behind the head that may pass it, and those whose predecessors are told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +118,8 @@ class _Turn:
     free: int
     reserved: int
     of_user: Counter[str]
+    max_wait: float
+    looked_at: int = 0
     release: list[tuple[str, Reason]] = field(default_factory=list)
     held: dict[str, Reason] = field(default_factory=dict)
 
@@ -145,18 +150,19 @@ def decide(
         free=capacity + min(lent, spec.borrowed_cores * 1000) - used,
         reserved=spec.reserved_cores * 1000 - sum(each.milli for each in busy if each.lasting),
         of_user=Counter(),
+        max_wait=duration_milliseconds(spec.max_wait) / 1000,
     )
+    ends = sorted((each.low * 1000 / max(each.milli, 1), each.milli) for each in batch)
     for each in busy:
         turn.of_user[each.user] += each.milli
     head: Waiting | None = None
     for job in waiting:
-        reason = _obstacle(spec, job, turn, ever)
-        if reason is None and len(turn.release) < MOST_AT_ONCE:
-            reason = _try(spec, job, turn, fits, head, batch)
+        reason = _obstacle(spec, job, turn)
         if reason is None:
-            reason = Reason.BEHIND_OTHERS
-        if reason in (Reason.ITS_TURN, Reason.BACKFILLED, Reason.WAITED_TOO_LONG):
+            reason = _try(job, turn, fits, ever, head, ends)
+        if reason in _GOES:
             turn.release.append((job.id, reason))
+            _take(turn, job)
             continue
         turn.held[job.id] = reason
         stands = reason in (Reason.WAITS_FOR_CORES, Reason.WAITS_FOR_ROOM)
@@ -169,9 +175,10 @@ def decide(
     )
 
 
-def _obstacle(
-    spec: SparkQueueSpec, job: Waiting, turn: _Turn, ever: Callable[[str], bool]
-) -> Reason | None:
+_GOES = (Reason.ITS_TURN, Reason.BACKFILLED, Reason.WAITED_TOO_LONG)
+
+
+def _obstacle(spec: SparkQueueSpec, job: Waiting, turn: _Turn) -> Reason | None:
     """Return what keeps a job from being let go whoever else waits."""
     if job.obstacle is not None:
         return job.obstacle
@@ -182,43 +189,40 @@ def _obstacle(
         return Reason.EXCEEDS_LIMIT
     if spec.hold:
         return Reason.QUEUE_HELD
-    if not ever(job.id):
-        return Reason.NEVER_FITS
-    if (
-        spec.max_cores_per_user is not None
-        and turn.of_user[job.user] + job.first > spec.max_cores_per_user * 1000
-    ):
+    limit = spec.max_cores_per_user
+    if limit is not None and turn.of_user[job.user] + job.first > limit * 1000:
         return Reason.USER_AT_LIMIT
     return None
 
 
 def _try(
-    spec: SparkQueueSpec,
     job: Waiting,
     turn: _Turn,
     fits: Callable[[str], bool],
+    ever: Callable[[str], bool],
     head: Waiting | None,
-    batch: Sequence[Busy],
+    ends: Sequence[tuple[float, int]],
 ) -> Reason:
-    """Let a job go if it may, and say why or why not."""
-    if job.waited * 1000 > duration_milliseconds(spec.max_wait):
-        _take(turn, job)
+    """Say why a job goes now, or why not."""
+    if len(turn.release) >= MOST_AT_ONCE:
+        return Reason.BEHIND_OTHERS
+    if job.waited > turn.max_wait:
         return Reason.WAITED_TOO_LONG
     if job.lasting:
         if job.first > turn.reserved:
             return Reason.RESERVED_TAKEN
-        if not fits(job.id):
-            return Reason.WAITS_FOR_ROOM
-        _take(turn, job)
-        return Reason.ITS_TURN
-    if head is not None and not _harmless(job, head, turn, batch):
+        return Reason.ITS_TURN if fits(job.id) else Reason.WAITS_FOR_ROOM
+    if head is None:
+        if job.first > turn.free:
+            return Reason.WAITS_FOR_CORES if ever(job.id) else Reason.NEVER_FITS
+        if fits(job.id):
+            return Reason.ITS_TURN
+        return Reason.WAITS_FOR_ROOM if ever(job.id) else Reason.NEVER_FITS
+    turn.looked_at += 1
+    if turn.looked_at > MOST_LOOKED_AT or job.first > turn.free:
         return Reason.BEHIND_OTHERS
-    if job.first > turn.free:
-        return Reason.WAITS_FOR_CORES if head is None else Reason.BEHIND_OTHERS
-    if not fits(job.id):
-        return Reason.WAITS_FOR_ROOM if head is None else Reason.BEHIND_OTHERS
-    _take(turn, job)
-    return Reason.ITS_TURN if head is None else Reason.BACKFILLED
+    passes = _harmless(job, head, turn, ends) and fits(job.id)
+    return Reason.BACKFILLED if passes else Reason.BEHIND_OTHERS
 
 
 def _take(turn: _Turn, job: Waiting) -> None:
@@ -229,11 +233,10 @@ def _take(turn: _Turn, job: Waiting) -> None:
         turn.free -= job.first
 
 
-def _harmless(job: Waiting, head: Waiting, turn: _Turn, batch: Sequence[Busy]) -> bool:
-    """Whether a job that starts now leaves the head its place."""
+def _harmless(job: Waiting, head: Waiting, turn: _Turn, ends: Sequence[tuple[float, int]]) -> bool:
+    """Whether a job that starts now leaves the head its place. Args: ends: of those that run."""
     if job.longest + head.longest <= head.slack:
         return True
-    ends = sorted((each.low * 1000 / max(each.milli, 1), each.milli) for each in batch)
     if turn.held.get(head.id) is Reason.WAITS_FOR_ROOM:
         first_end = ends[0][0] if ends else 0.0
         return job.longest <= first_end
@@ -267,10 +270,11 @@ def _places(
                 reason=held[job.id],
                 position=position[job.id],
                 starts=_range(early[job.id], late[job.id]),
-                ahead=tuple(before.most_common(3)),
+                ahead=tuple(before.most_common(3)) if len(places) < MOST_LOOKED_AT else (),
             )
         )
-        before[job.user] += 1
+        if len(places) < MOST_LOOKED_AT:
+            before[job.user] += 1
     return places
 
 

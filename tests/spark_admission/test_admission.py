@@ -98,7 +98,10 @@ def test_a_head_without_room_is_passed_only_by_what_ends_first() -> None:
 
 
 def test_one_that_no_node_could_take_keeps_nobody_waiting() -> None:
-    decision = asked(spec(), [job("huge"), job("b")], ever=lambda name: name != "huge")
+    def others(name: str) -> bool:
+        return name != "huge"
+
+    decision = asked(spec(), [job("huge"), job("b")], fits=others, ever=others)
     assert reason(decision, "huge") is Reason.NEVER_FITS
     assert released(decision) == [("b", Reason.ITS_TURN)]
 
