@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import ast
 import functools
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,42 +20,19 @@ from hypothesis import strategies as st
 
 from fairstow.spark import attach, partitioning
 from fairstow.spark.fair_queueing import FairQueue, Job
-from tools import spark_plugin
 
-QUEUE = spark_plugin.SOURCES / "dev" / "fairstow" / "spark" / "FairQueue.java"
+Asked = Callable[[str], str]
 USERS = ("ann", "bob", "eve")
 WORK = st.sampled_from([0.0, 0.5, 1.0, 3.0, 8.0]) | st.floats(0, 50)
 WEIGHT = st.sampled_from([1.0, 2.0, 0.5]) | st.floats(0.1, 10)
 FACTOR = st.sampled_from([0.0, 0.25, 1.0, 4.0]) | st.floats(0, 4)
 
 
-@pytest.fixture(scope="module")
-def java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
-    try:
-        home = spark_plugin.jdk()
-    except spark_plugin.NoJdkError as error:
-        pytest.skip(str(error))
-    classes = tmp_path_factory.mktemp("classes")
-    play = Path(__file__).with_name("Play.java")
-    spark_plugin.compile_java([QUEUE, play], str(classes), classes)
-    program = [str(home / "bin" / "java"), "-cp", str(classes), "dev.fairstow.spark.Play"]
-    with subprocess.Popen(
-        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as running:
-        yield running
-        assert running.stdin is not None
-        running.stdin.close()
-
-
 Answer = tuple[float, dict[str, float]]
 
 
-def of_java(java: subprocess.Popen[str], call: str, *arguments: Any) -> Answer:
-    assert java.stdin is not None
-    assert java.stdout is not None
-    java.stdin.write(" ".join(map(str, (call, *arguments))) + "\n")
-    java.stdin.flush()
-    virtual, *order = java.stdout.readline().split()
+def of_java(ask: Asked, call: str, *arguments: Any) -> Answer:
+    virtual, *order = ask(" ".join(map(str, (call, *arguments)))).split()
     return float(virtual), {
         job: float(finish) for job, finish in (each.split("=") for each in order)
     }
@@ -146,10 +122,15 @@ class Both:
         self.tell("revise", job, work)
 
 
+@pytest.fixture(scope="module")
+def play(java: Callable[[str], Asked]) -> Asked:
+    return java("Play")
+
+
 @settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=200)
 @given(data=st.data())
-def test_java_decides_as_the_reference(java: subprocess.Popen[str], data: st.DataObject) -> None:
-    both = Both(functools.partial(of_java, java), data.draw(st.integers(1, 8)))
+def test_java_decides_as_the_reference(play: Asked, data: st.DataObject) -> None:
+    both = Both(functools.partial(of_java, play), data.draw(st.integers(1, 8)))
     for _ in range(data.draw(st.integers(1, 30))):
         both.step(data, charge=True)
 
