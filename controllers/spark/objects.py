@@ -132,6 +132,10 @@ class SparkObjects:
         for each in self.reflectors:
             await each.synced.wait()
 
+    def fresh(self) -> bool:
+        """Whether all of it is known as it is now."""
+        return all(each.synced.is_set() and not each.problem for each in self.reflectors)
+
     async def changes(self, told: Callable[[], None]) -> None:
         """Tell of every change, until cancelled."""
         while True:

@@ -196,7 +196,7 @@ class SparkLoop:
         rest = sorted((by_id[each] for each in waits - ordered), key=lambda app: app.created)
         waiting = [self._waiting(seen, app, now) for app in (*order, *rest)]
         busy = [self._busy(seen, by_id[app_id], cores) for app_id, cores in seen.cores.items()]
-        if seen.queue is None or not self._fresh():
+        if seen.queue is None or not (self._fresh() and self._objects.fresh()):
             return decide(_CLOSED, waiting, busy, lambda _: False)
         known = self._sizes.known
 

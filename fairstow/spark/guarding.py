@@ -11,7 +11,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fairstow.cluster.review import Reply, Request, User
-from fairstow.spark.names import APPLICATION, FIXED, OWN_SUSPEND, QUEUE, ROLE, SUBMITTER, USER
+from fairstow.spark.names import (
+    ADMITTED,
+    APPLICATION,
+    FIXED,
+    OWN_SUSPEND,
+    QUEUE,
+    ROLE,
+    SUBMITTER,
+    USER,
+)
 from fairstow.spark.submitted import Submitted, submitted
 
 USE, SUBMIT_AS, RELEASE = "use", "submit-as", "release"
@@ -67,7 +76,9 @@ def _lets_go(request: Request, new: Submitted) -> bool:
     resumes = marks == ("true", "false") and new.waits
     suspends = marks == ("false", "true") and new.waits and not old.waits
     marked = marks[0] != marks[1] and not resumes and not suspends
-    return (old.waits and not new.waits) or marked
+    # Since then room is kept for its pods.
+    admitted = _annotation(old, ADMITTED) != _annotation(new, ADMITTED)
+    return (old.waits and not new.waits) or marked or admitted
 
 
 def _changes(old: Submitted, new: Submitted) -> Iterable[str]:

@@ -24,6 +24,7 @@ from fairstow.api import SparkQueue
 from fairstow.cluster.review import Json, Reply, Request
 from fairstow.spark.limits import application_caps, driver_caps
 from fairstow.spark.names import (
+    ADMITTED,
     APPLICATION,
     DRIVER,
     GATE,
@@ -72,7 +73,8 @@ def queue_up(
         recorded[OWN_SUSPEND] = "true" if new.spec.suspend else "false"
     claimed = {key: new.metadata.annotations.get(key) for key in RECORDED}
     forged = [key for key, value in claimed.items() if value not in (None, recorded.get(key))]
-    kept = {k: v for k, v in new.metadata.annotations.items() if k not in (*RECORDED, OWN_SUSPEND)}
+    ours = (*RECORDED, OWN_SUSPEND, ADMITTED)
+    kept = {key: value for key, value in new.metadata.annotations.items() if key not in ours}
     patch: list[Json] = [
         {"op": "add", "path": "/metadata/annotations", "value": kept | recorded},
         *_waiting(request.object or {}, new, owner, (queues or {}).get(queue)),

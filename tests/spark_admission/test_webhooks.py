@@ -195,6 +195,15 @@ def test_what_was_recorded_never_changes(key: str) -> None:
     assert f"fairstow.dev/{key} is recorded" in said
 
 
+def test_nobody_says_when_they_were_let_go() -> None:
+    held = queued(driver(spark_admitted_at="2999-01-01T00:00:00Z"))
+    assert "fairstow.dev/spark-admitted-at" not in notes(held)
+    claims = dict(notes(held)) | {"fairstow.dev/spark-admitted-at": "2999-01-01T00:00:00Z"}
+    new = held | {"metadata": held["metadata"] | {"annotations": claims}}
+    assert "may not let" in guarded(review(new, old=held), "use").denied
+    assert not guarded(review(new, old=held), "release").denied
+
+
 def test_a_driver_stays_a_driver() -> None:
     held = queued(driver())
     labels = dict(held["metadata"]["labels"]) | {"spark-role": "no-more"}
