@@ -27,6 +27,10 @@ demo-serving: $(SYNCED) ## Drain an LLM engine under running requests (half a mi
 demo-spark: $(SYNCED) ## Put a flood and small jobs into one real Spark (a minute; needs a JDK).
 	@$(PYTHON) -m tools.demo_spark
 
+.PHONY: demo-cache
+demo-cache: $(SYNCED) ## Answer repeated questions from memory, and not a trap (half a minute, no GPU).
+	@$(PYTHON) -m tools.demo_cache
+
 .PHONY: test
 test: test-fast test-e2e ## Run all tests of the short suite.
 	@sh tools/phase.sh --summary

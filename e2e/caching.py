@@ -108,7 +108,10 @@ def engine(cluster: RealCluster, namespace: str) -> list[dict[str, Any]]:
         },
     }
     args = (*server, "--host=0.0.0.0", f"--model={MODEL}", "--speed=10")
-    return [service, pod(cluster, namespace, "engine", ENGINE, *args)]
+    made = pod(cluster, namespace, "engine", ENGINE, *args)
+    probe = {"httpGet": {"path": "/health", "port": _ENGINE_PORT}, "periodSeconds": 1}
+    made["spec"]["containers"][0]["readinessProbe"] = probe
+    return [service, made]
 
 
 def start(cluster: RealCluster, namespace: str) -> None:
@@ -130,6 +133,8 @@ def start(cluster: RealCluster, namespace: str) -> None:
     cluster.kubectl(
         "-n", namespace, *ready, "pod/engine", "pod/application", "--timeout=55s", timeout=60
     )
+    # Its Service leads there a moment after it is ready.
+    cluster.wait(lambda: asked(cluster, namespace, "Are you there?"), "the engine's Service")
 
 
 def asked(cluster: RealCluster, namespace: str, *questions: str) -> list[tuple[str, str]]:

@@ -243,9 +243,9 @@ def test_repeated_questions_are_answered_from_memory(installed: RealCluster) -> 
         client, server = (
             caching.status(installed, CHAT, n) for n in (caching.CLIENT, caching.ENGINE)
         )
-        counts = client.get("pods"), client.get("injected"), client.get("requests")
+        counts = client.get("pods"), client.get("injected"), client.get("requests", 0) > 3
         serving = [c["reason"] for c in server.get("conditions", ()) if c["type"] == "Serving"]
-        return counts == (2, 1, 3) and serving == ["CacheServing"]
+        return counts == (2, 1, True) and serving == ["CacheServing"]
 
     installed.wait(reported, "the caches to be reported on")
     (missed,) = caching.status(installed, CHAT, caching.CLIENT)["missedPods"]

@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import openai
 
 from fairstow.gateway.cost_model import text
 from tools.demo_serving.drawing import Heard, Line, page
+from tools.programs import free_ports, program, title
 
 OUT = Path("demo-out")
 ENGINES = ("engine-a", "engine-b")
@@ -53,17 +53,17 @@ def main() -> int:
 
 async def demo() -> int:
     """Play it; return 0 if every answer was whole."""
-    ports = _free_ports(len(ENGINES) + 2)
+    ports = free_ports(len(ENGINES) + 2)
     clients, admin = ports[-2:]
     async with AsyncExitStack() as stack:
-        _title("Two engines and a gateway, as programs on this machine")
+        title("Two engines and a gateway, as programs on this machine")
         for name, port in zip(ENGINES, ports, strict=False):
             await stack.enter_async_context(
-                _program(name, "fairstow.gateway.cost_model_server", "--port", str(port))
+                program(name, "fairstow.gateway.cost_model_server", "--port", str(port))
             )
         named = [f"--engine={n}=http://127.0.0.1:{p}" for n, p in zip(ENGINES, ports, strict=False)]
         await stack.enter_async_context(
-            _program(
+            program(
                 *("gateway", "fairstow.gateway", *named, "--engine-priorities"),
                 *("--listen", f"127.0.0.1:{clients}", "--admin-listen", f"127.0.0.1:{admin}"),
                 *("--log-level", "warning"),
@@ -76,7 +76,7 @@ async def demo() -> int:
 
 
 async def _drain_under_load(ask: Asking) -> int:
-    _title(f"{CLIENTS} clients stream, with OpenAI's own package")
+    title(f"{CLIENTS} clients stream, with OpenAI's own package")
     began = time.monotonic()
     prompts = [f"Tell story number {number}. " * (1 + 4 * number) for number in range(CLIENTS)]
     lines = [Line(f"client {number + 1}") for number in range(CLIENTS)]
@@ -86,7 +86,7 @@ async def _drain_under_load(ask: Asking) -> int:
     ]
     watching = asyncio.create_task(ask.watch(lines, began))
     await ask.wait(lambda ledger: _generated(ledger) > CLIENTS * TOKENS // 4)
-    _title(f"{ENGINES[0]} is drained under them")
+    title(f"{ENGINES[0]} is drained under them")
     print(f'$ curl -X PUT …/drains -d \'{{"instances": ["{ENGINES[0]}"]}}\'')
     drained_at = time.monotonic() - began
     await ask.drain(ENGINES[0])
@@ -95,7 +95,7 @@ async def _drain_under_load(ask: Asking) -> int:
     print(f"Nothing is on it any more, {empty_at - drained_at:.2f} s later. It can go.")
     heard = await asyncio.gather(*answers)
     watching.cancel()
-    _title("What the clients heard")
+    title("What the clients heard")
     wrong = [
         line.name
         for line, prompt, said in zip(lines, prompts, heard, strict=True)
@@ -112,7 +112,7 @@ async def _drain_under_load(ask: Asking) -> int:
     print(f"{copied} requests moved with their KV cache, {recomputed} were recomputed.")
     picture = OUT / "serving.html"
     picture.write_text(page(lines, ENGINES, drained_at, empty_at))
-    _title("Look around")
+    title("Look around")
     print(f"  The picture, client by client:   {picture.resolve().as_uri()}")
     print("  On engines of yours:             python -m fairstow.gateway --help")
     return 1 if wrong else 0
@@ -196,32 +196,6 @@ def _generated(ledger: Ledger) -> int:
 def _expected(prompt: str) -> str:
     ids = text.render_chat([{"role": "user", "content": prompt}])
     return text.decode(text.expected("1", ids, TOKENS))
-
-
-@asynccontextmanager
-async def _program(name: str, module: str, *arguments: str) -> AsyncIterator[None]:
-    print(f"$ python -m {module} {' '.join(arguments)} &", flush=True)
-    program = await asyncio.create_subprocess_exec(sys.executable, "-m", module, *arguments)
-    try:
-        yield
-        if program.returncode is not None:
-            raise OSError(f"{name} ended by itself with exit code {program.returncode}")
-    finally:
-        if program.returncode is None:
-            program.terminate()
-        await program.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def _title(said: str) -> None:
-    print(f"\n\033[1m── {said}\033[0m" if sys.stdout.isatty() else f"\n── {said}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The demo of the semantic cache: `make demo-cache`."""
