@@ -105,6 +105,7 @@ def _where(options: argparse.Namespace, workload: Workload | None) -> Where:
         redis=redis,
         prefix=f"{options.store_prefix}:{mine[:32] if mine else 'shared'}",
         seal=Seal(keys),
+        most=options.data_bytes,
     )
 
 
@@ -141,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--upstream", required=True, metavar="URL", help="the one server that requests go to")
     add("--config", type=Path, required=True, metavar="FILE", help="categories; docs/cache.md")
     add("--data", type=Path, metavar="FOLDER", help="keeps answers over restarts; else in memory")
+    add("--data-bytes", type=int, metavar="N", help="most of it; what doesn't fit isn't kept")
     add("--store", metavar="URL", help="answers go to Redis, shared with other sidecars")
     add("--store-user", metavar="NAME", help="of Redis' access control list")
     add("--store-password-file", type=Path, metavar="FILE", help="read at every connection")

@@ -47,13 +47,15 @@ class Where:
     Attributes:
         folder: of SQLite; None: in memory. redis: instead of it.
         prefix: of the keys in Redis, which one cache has for itself.
-        keys: closes what is kept.
+        seal: closes what is kept.
+        most: bytes in the folder; None: as many as fit on its disk.
     """
 
     folder: Path | None = None
     redis: Address | None = None
     prefix: str = "fairstow-cache"
     seal: Seal = field(default_factory=Seal)
+    most: int | None = None
 
 
 async def remember(
@@ -115,7 +117,7 @@ async def _reached(store: RedisStore, rules: Rules) -> tuple[bytes, Index, list[
 def _opened(where: Where, rules: Rules) -> tuple[SqliteStore, Index, list[Label]]:
     """Open the store and load what it kept; one that can't be had is made in memory."""
     try:
-        store = SqliteStore(where.folder, where.seal)
+        store = SqliteStore(where.folder, where.seal, where.most)
     except OSError as error:
         log.error("answers won't survive a restart", problem=str(error))
         store = SqliteStore(None, where.seal)

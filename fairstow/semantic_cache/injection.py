@@ -267,7 +267,9 @@ def _kept(cache: SemanticCache, namespace: str) -> list[str]:
     store = cache.spec.store
     keys = [f"--encryption-keys-file={_GIVEN}/{_KEYS}"] if store.encryption_keys else []
     if (redis := store.redis) is None:
-        return [f"--data={_DATA}", *keys]
+        # Over the volume's limit, the kubelet would evict the pod.
+        most = _bytes(cache.spec.resources.storage) * 3 // 4
+        return [f"--data={_DATA}", f"--data-bytes={most}", *keys]
     said = [
         f"--store={redis.url}",
         f"--store-prefix=fairstow-cache:{namespace}:{cache.metadata.name}",
@@ -279,6 +281,10 @@ def _kept(cache: SemanticCache, namespace: str) -> list[str]:
     if redis.ca is not None:
         said.append(f"--store-ca-file={_GIVEN}/{_STORE_CA}")
     return said + keys
+
+
+def _bytes(quantity: str) -> int:
+    return int(quantity[:-2]) << {"Mi": 20, "Gi": 30}[quantity[-2:]]
 
 
 def _volumes(cache: SemanticCache) -> list[Json]:

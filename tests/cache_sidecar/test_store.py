@@ -23,6 +23,7 @@ from fairstow.cache_sidecar.answers import Answer, Form
 from fairstow.cache_sidecar.asked import Asked
 from fairstow.cache_sidecar.index import Index
 from fairstow.cache_sidecar.memory import Found, Memory
+from fairstow.cache_sidecar.stores.records import Head, StoreError
 from fairstow.cache_sidecar.stores.sqlite import SqliteStore
 from fairstow.cache_sidecar.vectors import Vectors
 from fairstow.semantic_cache.decision import Outcome
@@ -128,6 +129,31 @@ def test_killed_while_writing_nothing_is_torn(tmp_path: Path, delay: float) -> N
         await store.close()
 
     asyncio.run(check())
+
+
+def test_a_store_keeps_within_its_bytes_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    most = 400_000
+    store = SqliteStore(tmp_path, None, most)
+
+    async def fill() -> None:
+        kept: list[Head] = []
+
+        async def keep() -> None:
+            while len(kept) < 1_000:
+                one = head(f"entry {len(kept)}", VECTORS[len(kept) % 100])
+                await store.put(one, answer("x" * 2_000))
+                kept.append(one)
+
+        with pytest.raises(StoreError, match="full"):
+            await keep()
+        assert 50 < len(kept) < 400
+        await store.delete([each.id for each in kept[:20]])
+        await store.put(head("another", VECTORS[0]), answer("x" * 2_000))
+        assert await store.answer(kept[-1].id) is not None
+        await store.close()
+
+    asyncio.run(fill())
+    assert (tmp_path / "cache.db").stat().st_size <= most
 
 
 ASKS = st.lists(

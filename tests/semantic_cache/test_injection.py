@@ -167,7 +167,7 @@ def test_every_mount_has_its_volume_and_nothing_of_other_caches() -> None:
         "ca.crt": ("configMap", "authorities", "ca.pem"),
     }
     assert files(found) <= given(made).keys()
-    assert "--data=/cache/data" in found["args"]
+    assert {"--data=/cache/data", f"--data-bytes={3 << 28}"} <= set(found["args"])
     assert "volumeMounts" not in made["spec"]["containers"][0]
 
 

@@ -101,6 +101,7 @@ async def _play(cache: Cache, config: Path) -> int:
         would = await cache.would(question)
         asked = await cache.ask(what, question)
         print(_line(asked, would))
+        await asyncio.sleep(0.2)  # answers are kept behind the client's back
     title("Its owner tries the threshold on questions of their own, signs it, and sets Enforce")
     print("$ fairstow cache calibrate --pairs questions.jsonl")
     config.write_text(_configuration("Enforce"))

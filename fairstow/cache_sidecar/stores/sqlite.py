@@ -41,9 +41,21 @@ log = structlog.get_logger(__name__)
 
 
 class SqliteStore:
-    """Args: folder: of the file; None keeps everything in memory. Raises InputError, OSError."""
+    """Answers, and labels of them.
 
-    def __init__(self, folder: Path | None, seal: Seal | None = None) -> None:
+    Args:
+        folder: of the file; None keeps everything in memory.
+        seal: closes what is kept.
+        most: bytes of the file, beside a few MB of its log; what doesn't fit isn't kept.
+
+    Raises:
+        InputError, OSError: the file can't be had.
+    """
+
+    def __init__(
+        self, folder: Path | None, seal: Seal | None = None, most: int | None = None
+    ) -> None:
+        self._most = most
         self._seal = seal or Seal()
         self._lock = _lock(folder) if folder else None
         self._path = str(folder / "cache.db") if folder else ":memory:"
@@ -118,7 +130,7 @@ class SqliteStore:
 
     def _opened(self) -> sqlite3.Connection:
         try:
-            return _open(self._path)
+            return _open(self._path, self._most)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise OSError(f"{self._path} can't be opened: {error}") from error
@@ -126,7 +138,7 @@ class SqliteStore:
         for suffix in ("", "-wal", "-shm"):
             if os.path.exists(self._path + suffix):
                 os.replace(self._path + suffix, f"{self._path}.damaged{suffix}")
-        return _open(self._path)
+        return _open(self._path, self._most)
 
     def _heads(self, after: str) -> list[tuple[str, bytes]]:
         query = "SELECT id, head FROM heads WHERE id > ? ORDER BY id LIMIT ?"
@@ -158,11 +170,14 @@ class SqliteStore:
             self._base.executemany("DELETE FROM answers WHERE id = ?", rows)
 
 
-def _open(path: str) -> sqlite3.Connection:
+def _open(path: str, most: int | None) -> sqlite3.Connection:
     base = sqlite3.connect(path, timeout=_WAITS, check_same_thread=True)
     try:
         base.execute("PRAGMA journal_mode=WAL")
         base.execute("PRAGMA synchronous=NORMAL")
+        if most is not None:
+            (size,) = base.execute("PRAGMA page_size").fetchone()
+            base.execute(f"PRAGMA max_page_count={max(1, most // size)}")
         base.execute("PRAGMA secure_delete=ON")  # what was purged isn't on the disk either
         with closing(base.execute("PRAGMA quick_check(1)")) as checked:
             said = checked.fetchone()[0]
