@@ -200,9 +200,13 @@ class FairQueue:
         self._indebt(self._users[job.user], excess)
         return True
 
-    def finish(self, now: float, job_id: str, core_s: float) -> None:
-        """Take out a job that ended with so much really served; 0 for one that never ran."""
-        self.served(now, job_id, core_s)
+    def finish(self, now: float, job_id: str, core_s: float) -> bool:
+        """Take out a job that ended with so much really served; 0 for one that never ran.
+
+        Returns:
+            Whether the order of the others changed.
+        """
+        changed = self.served(now, job_id, core_s)
         job = self._jobs[job_id]
         user = self._settled(job.user)
         job.over = True
@@ -211,10 +215,12 @@ class FairQueue:
         if job.active and given_back > _ROUNDING * job.work:
             user.give_back(job, given_back, self._virtual)
             self._schedule(user)
+            changed = True
         if not job.active:
             del self._jobs[job_id]
             del user.late[job_id]
             self._forget(user)
+        return changed
 
     def charge(self, now: float, user: str, core_s: float, weight: float = 1.0) -> None:
         """Charge a user for what it got past this queue, such as a service that never ends."""

@@ -37,9 +37,10 @@ class _Remembering:
         del now, job_id, core_s
         return False
 
-    def finish(self, now: float, job_id: str, core_s: float) -> None:
+    def finish(self, now: float, job_id: str, core_s: float) -> bool:
         del now, core_s
         del self._jobs[job_id]
+        return False
 
 
 class Fifo(_Remembering):

@@ -24,7 +24,12 @@ class Load:
 
 
 class Policy(Protocol):
-    """An order of jobs. Attributes: by_load: whether ranks follow from what runs at the moment."""
+    """An order of jobs.
+
+    Attributes:
+        by_load: whether ranks follow from what runs at the moment. Of one user's jobs with equally
+            many running tasks the first to arrive then has the least rank.
+    """
 
     by_load: bool
 
@@ -36,8 +41,8 @@ class Policy(Protocol):
         """Hear what a job got so far in all; answer whether ranks changed."""
         ...
 
-    def finish(self, now: float, job_id: str, core_s: float) -> None:
-        """Hear of a job's end and what it got in all."""
+    def finish(self, now: float, job_id: str, core_s: float) -> bool:
+        """Hear of a job's end and what it got in all; answer whether ranks changed."""
         ...
 
     def rank(self, job_id: str, load: Load) -> Rank:

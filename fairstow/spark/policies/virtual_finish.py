@@ -28,9 +28,9 @@ class UserWeightedFairQueueing:
         """Charge a job."""
         return self.queue.served(now, job_id, core_s)
 
-    def finish(self, now: float, job_id: str, core_s: float) -> None:
+    def finish(self, now: float, job_id: str, core_s: float) -> bool:
         """Take a job out."""
-        self.queue.finish(now, job_id, core_s)
+        return self.queue.finish(now, job_id, core_s)
 
     def rank(self, job_id: str, load: Load) -> Rank:
         """Rank by virtual finish."""

@@ -13,7 +13,7 @@ from fairstow.cluster.errors import InputError, printable
 from fairstow.spark.workload import Work, even
 
 COLUMNS = ("submit_s", "user", "weight", "core_s", "tasks")
-MOST_JOBS = 100_000
+MOST_JOBS = 20_000
 MOST_TASKS = 2_000_000
 _HINT = f"The first line names the columns: {','.join(COLUMNS)}"
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fairstow.spark.fair_queueing import Job
 from fairstow.spark.policies import Load, Policy
+from fairstow.spark.simulator.ready import Loaded, Ranked, Running
 from fairstow.spark.workload import Work
 
 
@@ -37,26 +38,6 @@ class Result:
     spans: list[Span]
 
 
-@dataclass(slots=True, eq=False)
-class _Running:
-    """A job that has arrived. Attributes: waiting: tasks of this stage, the next one last."""
-
-    work: Work
-    waiting: list[float] = field(default_factory=list)
-    stage: int = -1
-    running: int = 0
-    served: float = 0.0
-
-    def begin_stage(self) -> bool:
-        """Go on to the next stage that has tasks; False if there is none."""
-        while self.stage + 1 < len(self.work.stages):
-            self.stage += 1
-            self.waiting = list(reversed(self.work.stages[self.stage]))
-            if self.waiting:
-                return True
-        return False
-
-
 class Simulation:
     """One run."""
 
@@ -74,13 +55,12 @@ class Simulation:
         self._free = cores
         self._policy = policy
         self._keep = spans
-        self._ready: list[_Running] = []
-        self._sorted = True
-        self._tasks: list[tuple[float, int, float, _Running]] = []
+        self._tasks: list[tuple[float, int, float, Running]] = []
         self._begun = 0
         self._of_job: dict[str, int] = {}
         self._of_user: dict[str, int] = {}
-        self._load = Load(self._of_job, self._of_user)
+        load = Load(self._of_job, self._of_user)
+        self._ready = Loaded(policy, load) if policy.by_load else Ranked(policy, load)
         self._result = Result({}, {}, {}, [])
 
     def run(self) -> Result:
@@ -97,12 +77,12 @@ class Simulation:
     def _arrive(self, now: float, work: Work) -> None:
         self._result.submits[work.id] = now
         self._policy.arrive(now, Job(work.id, work.user, work.core_s * work.declared), work.weight)
-        job = _Running(work)
+        self._ready.changed()
+        job = Running(work, len(self._result.submits))
         if job.begin_stage():
-            self._ready.append(job)
+            self._ready.add(job)
         else:
             self._over(now, job)
-        self._sorted = False
 
     def _end(self, now: float) -> None:
         _, _, took, job = heapq.heappop(self._tasks)
@@ -112,16 +92,18 @@ class Simulation:
         self._of_job[job.work.id] -= 1
         self._of_user[job.work.user] -= 1
         if self._policy.served(now, job.work.id, job.served):
-            self._sorted = False
-        if not job.running and not job.waiting:
+            self._ready.changed()
+        if job.waiting:
+            self._ready.moved(job)
+        elif not job.running:
             if job.begin_stage():
-                self._ready.append(job)
+                self._ready.add(job)
             else:
                 self._over(now, job)
-            self._sorted = False
 
-    def _over(self, now: float, job: _Running) -> None:
-        self._policy.finish(now, job.work.id, job.served)
+    def _over(self, now: float, job: Running) -> None:
+        if self._policy.finish(now, job.work.id, job.served):
+            self._ready.changed()
         self._of_job.pop(job.work.id, None)
         self._result.starts.setdefault(job.work.id, now)
         self._result.ends[job.work.id] = now
@@ -129,22 +111,11 @@ class Simulation:
             heapq.heappush(self._coming, (now + work.submit, number, work))
 
     def _dispatch(self, now: float) -> None:
-        while self._free and self._ready:
-            job = self._first()
+        while self._free and (job := self._ready.first()) is not None:
             self._start(now, job)
-            if not job.waiting:
-                self._ready.remove(job)
+            self._ready.moved(job)
 
-    def _first(self) -> _Running:
-        rank, load = self._policy.rank, self._load
-        if self._policy.by_load:
-            return min(self._ready, key=lambda job: rank(job.work.id, load))
-        if not self._sorted:
-            self._ready.sort(key=lambda job: rank(job.work.id, load))
-            self._sorted = True
-        return self._ready[0]
-
-    def _start(self, now: float, job: _Running) -> None:
+    def _start(self, now: float, job: Running) -> None:
         took, name, user = job.waiting.pop(), job.work.id, job.work.user
         self._free -= 1
         self._begun += 1
