@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 import time
 import uuid
@@ -229,6 +230,12 @@ class Scene:
     def set_queue(self, **spec: Any) -> None:
         patch = ("--type=merge", "-p", json.dumps({"spec": spec}))
         self.cluster.kubectl("patch", f"sparkqueue/{self.queue}", *patch)
+
+    def fairstow(self, *words: str) -> str:
+        """Run the program as its user does, and return what it prints."""
+        command = (sys.executable, "-m", "fairstow.cli")
+        config = ("--kubeconfig", str(self.cluster.kubeconfig))
+        return self.cluster.run("fairstow", command, (*words, *config), timeout=60)
 
     @contextmanager
     def controller(self, through: Callable[[Api], Any] = lambda api: api) -> Iterator[None]:

@@ -2,7 +2,8 @@
 
 Covered: the webhook as the chart sets it up, the controller with the operator's rights; order by
 user, whatever was submitted first; a SparkAdmission for each; a forged user, a foreign queue,
-letting oneself go, submitting for others. Not covered: Spark itself.
+letting oneself go, submitting for others; the commands queue, why, hold and resume. Not covered:
+Spark itself.
 """
 
 from __future__ import annotations
@@ -102,8 +103,15 @@ def test_an_application_of_the_spark_operator(scene: Scene) -> None:
     resume = ("patch", "sparkapplication/etl", "--type=merge", "-p", '{"spec":{"suspend":false}}')
     with pytest.raises(KubectlError, match="may not let an application go"):
         scene.kubectl(*resume, f"--as={ANA}")
-    scene.set_queue(hold=False)
+    here = ("-n", scene.namespace)
     with scene.controller():
+        scene.cluster.wait(lambda: scene.standing("etl").get("reason") == "QueueHeld", "its place")
+        assert "QueueHeld" in scene.fairstow("queue", scene.queue, *here)
+        scene.fairstow("hold", "job/etl", *here)
+        scene.fairstow("resume", f"queue/{scene.queue}")
+        scene.cluster.wait(lambda: scene.standing("etl").get("reason") == "HeldByPerson", "a hold")
+        assert "Somebody holds the application" in scene.fairstow("why", "job/etl", *here)
+        scene.fairstow("resume", "job/etl", *here)
         scene.cluster.wait(lambda: found()["spec"]["suspend"] is False, "the end of its wait")
         done = {"status": {"applicationState": {"state": "COMPLETED"}}}
         patch = ("--subresource=status", "--type=merge", "-p", json.dumps(done))

@@ -168,7 +168,13 @@ def decide(
         stands = reason in (Reason.WAITS_FOR_CORES, Reason.WAITS_FOR_ROOM)
         if head is None and stands and not job.lasting:
             head = job
-    places = _places(waiting, turn.held, batch, max(capacity - used, turn.free))
+    going = {job_id for job_id, _ in turn.release}
+    begun = [
+        Busy(id=job.id, user=job.user, milli=job.first, low=job.low, high=job.high)
+        for job in waiting
+        if job.id in going and not job.lasting
+    ]
+    places = _places(waiting, turn.held, [*batch, *begun], turn.free)
     borrowed = max(0, used - capacity)
     return Decision(
         release=tuple(turn.release), places=tuple(places), free=turn.free, borrowed=borrowed

@@ -163,6 +163,8 @@ def test_expected_starts_are_between_the_least_and_the_most_work() -> None:
     waiting = [job("a", 2, low=100, high=400), job("b", 2)]
     decision = asked(spec(2), waiting, running)
     assert [place.starts for place in decision.places] == [(100.0, 300.0), (150.0, 500.0)]
+    (place,) = asked(spec(2), waiting).places
+    assert place.starts == (50.0, 200.0), "a begins now, so b waits for it"
     lasting = asked(spec(2), waiting, [Busy(id="r", user="r", milli=2000)])
     assert lasting.places[0].starts == (0.0, inf)
 
