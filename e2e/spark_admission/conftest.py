@@ -32,3 +32,5 @@ def scene(
     for each in made:
         if each["kind"].startswith("Cluster"):
             cluster.kubectl("delete", each["kind"], each["metadata"]["name"])
+    bindings = [f"{namespace}-{part}-submitter" for part in ("submitters", "users")]
+    cluster.kubectl("delete", "clusterrolebinding", "--ignore-not-found", *bindings)
