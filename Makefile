@@ -98,11 +98,14 @@ benchmark-serving: $(SYNCED) ## Run the serving benchmarks, the short way (five 
 	@$(PHASE) downtime $(PYTHON) -m benchmarks.downtime --quick
 
 .PHONY: benchmark-cache
-benchmark-cache: $(SYNCED) ## Run the semantic cache's benchmarks, the short way (five minutes).
+benchmark-cache: $(SYNCED) ## Run the semantic cache's benchmarks, the short way (ten minutes).
 	@if [ -n "$$FAIRSTOW_DATA" ]; then \
-	  $(PHASE) cache-safety $(PYTHON) -m benchmarks.cache_safety --quora 1000; \
-	else echo "== cache-safety: skipped, FAIRSTOW_DATA names no folder with question pairs"; fi
+	  $(PHASE) cache-safety $(PYTHON) -m benchmarks.cache_safety --quora 1000 && \
+	  $(PHASE) cache-load $(PYTHON) -m benchmarks.cache_load --seeds 3; \
+	else echo "== cache-safety, cache-load: skipped, FAIRSTOW_DATA names no folder with pairs"; fi
 	@$(PHASE) cache-budget $(PYTHON) -m benchmarks.cache_budget --seeds 200
+	@$(PHASE) cache-categories $(PYTHON) -m benchmarks.cache_categories --seeds 3
+	@$(PHASE) cache-lookup $(PYTHON) -m benchmarks.cache_lookup --entries 5000 --rounds 50
 
 .PHONY: spark-plugin
 spark-plugin: $(SYNCED) ## Build the plugin for Spark, dist/fairstow-spark.jar (needs a JDK).
