@@ -16,7 +16,7 @@ from fairstow.cache_sidecar.answers import Form
 from fairstow.cache_sidecar.configuration import Rules
 from fairstow.semantic_cache.canonical import Canonical, canonical
 from fairstow.semantic_cache.categories import choose
-from fairstow.semantic_cache.decision import Policy
+from fairstow.semantic_cache.decision import Policy, tightened
 from fairstow.semantic_cache.eligibility import Control, Eligibility, control, eligibility
 from fairstow.semantic_cache.identity import Caller, namespace
 from fairstow.serving.requests import Endpoint
@@ -100,9 +100,14 @@ def read(
         request.question or "",
         rules.categories,
         mapped=_mapped(rules, header),
-        claimed=header(b"x-cache-category"),
         tools=bool(body.get("tools")),
     )
+    policy = rules.policies[choice.category]
+    own = _threshold(header(b"x-cache-threshold"))
+    claimed = rules.policies.get(header(b"x-cache-category") or "")
+    if claimed is not None and claimed is not policy:
+        policy = tightened(policy, claimed)
+        own = max(own or 0.0, policy.threshold)
     said = control(header(b"cache-control"))
     since = repeats.since(entry) if repeats is not None else None
     return Asked(
@@ -112,12 +117,12 @@ def read(
         namespace=where,
         tenant=tenant,
         entry=entry,
-        policy=rules.policies[choice.category],
+        policy=policy,
         eligibility=eligibility(request, body, said, rules.limits, seconds_since_same=since),
         said=said,
         by=choice.by,
         trusted=trusted,
-        client_threshold=_threshold(header(b"x-cache-threshold")),
+        client_threshold=own,
     )
 
 

@@ -16,7 +16,7 @@ from fairstow.semantic_cache.identity import Caller, Key, Workload
 TRUSTED = 300.0
 """Seconds."""
 _MOST = 65_536
-_SHOWN = (b"authorization", b"api-key", b"x-api-key", b"openai-organization", b"openai-project")
+SHOWN = (b"authorization", b"api-key", b"x-api-key", b"openai-organization", b"openai-project")
 _REFUSED = frozenset({401, 403})
 
 
@@ -40,8 +40,8 @@ class Callers:
         """Return who asks; None: nobody that is known."""
         if self._workload is not None:
             return self._workload
-        shown = [(name, value) for name, value in headers if name in _SHOWN]
-        if not any(name in _SHOWN[:3] for name, _ in shown):
+        shown = [(name, value) for name, value in headers if name in SHOWN]
+        if not any(name in SHOWN[:3] for name, _ in shown):
             return None
         lines = sorted(
             name + b":" + str(len(value)).encode() + b":" + value for name, value in shown

@@ -1,6 +1,7 @@
 """What a look-up needs of all entries, in memory: which there are, and which are near.
 
-Vectors are apart by namespace and fingerprint (`partition`): what may not be compared isn't found.
+Vectors are apart by namespace, fingerprint and category (`partition`): what may not be compared
+isn't found.
 Quotas are by tenant and category, whatever users a client makes up. A full one loses the least
 valuable of a random sample (`quotas`), so that a put never reads all of it; the total is bounded
 the same way, at the expense of whoever has most. Expiry is by the clock that is passed in. Called
@@ -30,6 +31,7 @@ NEAR = 8
 _SAMPLE = 48
 
 Bucket = tuple[str, str]
+At = tuple[str, str, str]
 
 
 class Row(msgspec.Struct):
@@ -66,7 +68,7 @@ class Index:
     def __init__(self, *, most: int, seed: int | None = None) -> None:
         self.rows: dict[str, Row] = {}
         self.most = most
-        self._partitions: dict[tuple[str, str], Partition] = {}
+        self._partitions: dict[At, Partition] = {}
         self._buckets: dict[Bucket, dict[str, None]] = {}
         self._expiring: list[tuple[float, str]] = []
         self._random = random.Random(seed)  # noqa: S311 - a sample, no secret
@@ -84,10 +86,16 @@ class Index:
         return ((bucket, len(held)) for bucket, held in self._buckets.items())
 
     def near(
-        self, namespace: str, fingerprint: str, vector: Vector, form: int, most: int = NEAR
+        self,
+        namespace: str,
+        fingerprint: str,
+        category: str,
+        vector: Vector,
+        form: int,
+        most: int = NEAR,
     ) -> tuple[Candidate, ...]:
         """Return the nearest entries that can be told in that form."""
-        partition = self._partitions.get((namespace, fingerprint))
+        partition = self._partitions.get((namespace, fingerprint, category))
         if partition is None:
             return ()
         found = [(self.rows[entry], near) for entry, near in partition.search(vector, most)]
@@ -112,11 +120,11 @@ class Index:
 
     def load(self, heads: Iterable[Head], priorities: Mapping[str, int]) -> None:
         """Add what a store had kept; before the first look-up. Priorities are by category."""
-        vectors: dict[tuple[str, str], list[Head]] = {}
+        vectors: dict[At, list[Head]] = {}
         for head in heads:
-            self._place(head, priorities.get(head.category, 0))
+            row = self._place(head, priorities.get(head.category, 0))
             if _vector(head) is not None:
-                vectors.setdefault((head.namespace, head.fingerprint), []).append(head)
+                vectors.setdefault(_at(row), []).append(head)
         for together in vectors.values():
             raw = b"".join(head.vector for head in together)
             matrix = np.frombuffer(raw, np.float16).reshape(-1, DIMENSION)
@@ -132,7 +140,7 @@ class Index:
         del held[entry]
         if not held:
             del self._buckets[row.bucket]
-        at = (row.namespace, row.fingerprint)
+        at = _at(row)
         if (partition := self._partitions.get(at)) is not None:
             partition.remove(entry)
             if not len(partition):
@@ -174,7 +182,7 @@ class Index:
         return row
 
     def _partition(self, row: Row) -> Partition:
-        return self._partitions.setdefault((row.namespace, row.fingerprint), Partition())
+        return self._partitions.setdefault(_at(row), Partition())
 
     def _least(self, held: dict[str, None], threshold: float, now: float) -> list[str]:
         """Return the least valuable of a sample, and all that has expired there."""
@@ -187,6 +195,10 @@ class Index:
             Held(row.id, row.priority, row.stored, row.expires, row.hits, row.saved) for row in rows
         ]
         return list(evicted(sample, len(sample) - 1, now=now, threshold=threshold))
+
+
+def _at(row: Row) -> At:
+    return row.namespace, row.fingerprint, row.bucket[1]
 
 
 def _vector(head: Head) -> Half | None:

@@ -272,7 +272,8 @@ class Memory:
 
     async def _late_vector(self, asked: Asked) -> Vector | None:
         """Return a vector for who has time, outside of what look-ups are measured by."""
-        if asked.request.question is None or asked.eligibility.tier < Tier.SEMANTIC:
+        farthest = min(asked.eligibility.tier, asked.policy.caching)
+        if asked.request.question is None or farthest < Tier.SEMANTIC:
             return None
         try:
             return await self._vectors.of(asked.request.question)
@@ -286,7 +287,11 @@ class Memory:
         if vector is not None:
             with self.measured.stage("search"):
                 near = self.index.near(
-                    asked.namespace, asked.request.fingerprint, vector, asked.form
+                    asked.namespace,
+                    asked.request.fingerprint,
+                    asked.policy.category,
+                    vector,
+                    asked.form,
                 )
         at, spent = self.labelling.allowed(asked.policy.category, self.rules)
         return Lookup(
@@ -307,7 +312,7 @@ class Memory:
 
     def _decide(self, asked: Asked, lookup: Lookup, without: str) -> Verdict:
         if not asked.trusted:
-            verdict = Verdict(Outcome.BYPASS, asked.policy.category, store=asked.eligibility.store)
+            verdict = Verdict(Outcome.BYPASS, asked.policy.category, store=_kept(asked))
             why = Reason("identity", "the upstream hasn't accepted this key lately")
             return msgspec.structs.replace(verdict, reasons=(why,))
         with self.measured.stage("decide"):
@@ -340,12 +345,11 @@ class Memory:
 
     def _open(self, asked: Asked, reason: str, detail: str) -> Found:
         metrics.FAILED_OPEN.labels(reason).inc()
-        store = asked.eligibility.store and asked.policy.caching is not Tier.BYPASS
         return Found(
             Verdict(
                 Outcome.MISS,
                 asked.policy.category,
-                store=store,
+                store=_kept(asked),
                 reasons=(Reason("fail open", detail),),
             )
         )
@@ -396,3 +400,10 @@ class Memory:
     def states(self) -> dict[str, economics.Economics]:
         """Return each category's economics."""
         return {name: self.measured.economy(name) for name in self.rules.policies}
+
+
+def _kept(asked: Asked) -> bool:
+    """Whether its answer may be kept where no decision says so."""
+    policy = asked.policy
+    off = policy.mode is Mode.OFF or policy.caching is Tier.BYPASS
+    return asked.eligibility.store and not off

@@ -16,6 +16,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from fairstow.cache_sidecar.callers import SHOWN
 from fairstow.cache_sidecar.flights import Reply
 from fairstow.cluster.errors import InputError
 
@@ -120,6 +121,9 @@ def base(url: str) -> str:
 
 
 def _named(headers: list[tuple[bytes, bytes]]) -> frozenset[bytes]:
-    """Return the headers that Connection names as those of one hop."""
+    """Return the headers that Connection names as those of one hop.
+
+    What callers are known by is none of them: the upstream has to see who asks.
+    """
     said = b",".join(value for name, value in headers if name == b"connection")
-    return frozenset(name.strip().lower() for name in said.split(b",") if name.strip())
+    return frozenset(name.strip().lower() for name in said.split(b",")) - {b"", *SHOWN}

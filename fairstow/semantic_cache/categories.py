@@ -1,6 +1,6 @@
 """Which category a request is of: the first that says so decides, and in doubt the strictest.
 
-    1  the owner's mapping of a header to a category; a client's word only ever tightens
+    1  the owner's mapping of a header to a category
     2  structure: code fences, tools
     3  keywords of the SemanticCache
     4  the vector: similarity-weighted vote of the k nearest labelled examples, kept only above a
@@ -8,8 +8,8 @@
        92–94 %: never a single centroid)
     5  the strictest category
 
-A client that names a category gets it only if its threshold is no lower than that of the category
-that 2–5 find. Called by `decision`'s callers, before the look-up.
+A client's word changes nothing here; it tightens the policy (`decision.tightened`). Called by
+`decision`'s callers, before the look-up.
 """
 
 from __future__ import annotations
@@ -72,7 +72,6 @@ def choose(
     categories: Mapping[str, Category],
     *,
     mapped: str | None = None,
-    claimed: str | None = None,
     tools: bool = False,
     examples: Examples | None = None,
     vector: npt.NDArray[np.float32] | None = None,
@@ -83,27 +82,12 @@ def choose(
         question: the last user text.
         categories: all there are, by name; at least one.
         mapped: what the owner's mapping says.
-        claimed: what the client says.
         tools: whether the request has tools.
         examples: labelled vectors, if there are any.
         vector: the question's, if it is embedded.
     """
     if mapped is not None and mapped in categories:
         return Choice(mapped, "mapping")
-    found = _found(question, categories, tools, examples, vector)
-    if claimed is None or claimed not in categories or claimed == found.category:
-        return found
-    tightens = categories[claimed].threshold >= categories[found.category].threshold
-    return Choice(claimed, "client") if tightens else found
-
-
-def _found(
-    question: str,
-    categories: Mapping[str, Category],
-    tools: bool,
-    examples: Examples | None,
-    vector: npt.NDArray[np.float32] | None,
-) -> Choice:
     if tools or _FENCE in question:
         for name, category in categories.items():
             if category.code:

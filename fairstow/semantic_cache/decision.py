@@ -55,6 +55,26 @@ class Policy(msgspec.Struct, frozen=True):
     budget_signed: bool = False
 
 
+def tightened(policy: Policy, other: Policy) -> Policy:
+    """Return a category's policy where the client says that another one would fit, too.
+
+    It is the stricter of both in everything, and stays the category's: so do quota and labels.
+    """
+    relax = min(policy.adaptation.relax, other.adaptation.relax)
+    factor = min(policy.adaptation.ttl_factor, other.adaptation.ttl_factor)
+    return msgspec.structs.replace(
+        policy,
+        mode=min(policy.mode, other.mode, key=list(Mode).index),
+        caching=min(policy.caching, other.caching),
+        threshold=max(policy.threshold, other.threshold),
+        floor=max(policy.floor, other.floor),
+        ttl=min(policy.ttl, other.ttl),
+        ttl_max=min(policy.ttl_max, other.ttl_max),
+        adaptation=Adaptation(relax, factor),
+        budget_signed=policy.budget_signed and other.budget_signed,
+    )
+
+
 class Candidate(msgspec.Struct, frozen=True):
     """An entry that was found; `similarity` is None for one with the same key.
 

@@ -96,7 +96,7 @@ def test_an_entry_put_again_replaces_itself() -> None:
     index = Index(most=10)
     put(index, head("a", VECTORS[0]))
     put(index, head("a", VECTORS[1]))
-    (found,) = index.near("n", "f", VECTORS[1], 1)
+    (found,) = index.near("n", "f", "c", VECTORS[1], 1)
     assert (found.similarity or 0) > 0.99
     assert index.vectors() == len(index) == 1
 
@@ -114,7 +114,7 @@ def test_nothing_of_another_namespace_or_context_is_found(
     for owner, context, at in entries:
         name = f"{owner}{context}{at}"
         put(index, head(name, VECTORS[at], namespace=owner, fingerprint=context, tenant=owner))
-    found = index.near(namespace, fingerprint, VECTORS[0], 1, most=100)
+    found = index.near(namespace, fingerprint, "c", VECTORS[0], 1, most=100)
     assert all(each.namespace == namespace for each in found)
     assert all(each.fingerprint == fingerprint for each in found)
     mine = {at for owner, context, at in entries if (owner, context) == (namespace, fingerprint)}
@@ -175,4 +175,4 @@ def test_vectors_of_another_model_or_damaged_are_not_compared() -> None:
     index.load([head("other model 2", VECTORS[0], model="other")], {})
     assert len(index) == 3
     assert index.vectors() == 0
-    assert index.near("n", "f", VECTORS[0], 1) == ()
+    assert index.near("n", "f", "c", VECTORS[0], 1) == ()

@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from fairstow.semantic_cache.decision import Candidate, Lookup, Mode, Outcome, Policy, decide
+from fairstow.semantic_cache.decision import (
+    Candidate,
+    Lookup,
+    Mode,
+    Outcome,
+    Policy,
+    decide,
+    tightened,
+)
 from fairstow.semantic_cache.eligibility import Eligibility, Tier
 from fairstow.semantic_cache.thresholds import Adaptation
 
@@ -149,3 +157,12 @@ def test_nothing_of_another_namespace_or_context_is_served(
         assert found[int(verdict.entry)][:2] == ("a", "x")
     told = {reason.entry for reason in verdict.reasons}
     assert not told & {str(at) for at, each in enumerate(found) if each[0] == "b"}
+
+
+def test_a_second_category_tightens_in_everything_and_loosens_in_nothing() -> None:
+    adaptive = Adaptation(0.1, 4.0)
+    mine = policy(threshold=0.8, ttl=60.0, ttl_max=90.0, adaptation=adaptive, budget_signed=False)
+    other = Policy("law", Mode.SHADOW, Tier.EXACT, 0.95, 0.9, 3_600.0, 80.0, budget_signed=True)
+    expected = Policy("docs", Mode.SHADOW, Tier.EXACT, 0.95, 0.9, 60.0, 80.0)
+    assert tightened(mine, other) == expected
+    assert tightened(mine, mine) == mine

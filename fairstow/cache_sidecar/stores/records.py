@@ -99,7 +99,7 @@ class Seal:
             return None
         try:
             return msgspec.msgpack.decode(data, type=kind)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             return None  # whole, but of another version
 
     def shut(self, name: bytes, data: bytes) -> bytes:

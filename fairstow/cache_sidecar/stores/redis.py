@@ -140,7 +140,7 @@ class RedisStore:
                 self._labelled = at.decode()
                 try:
                     found.append(msgspec.msgpack.decode(event.get(b"label", b""), type=Label))
-                except msgspec.MsgspecError:
+                except (msgspec.MsgspecError, UnicodeDecodeError):
                     log.warning("a label can't be read")
         return found
 
