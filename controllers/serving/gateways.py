@@ -1,4 +1,4 @@
-"""Speaks with the gateways of serving pools: reads their ledgers, proposes moves.
+"""Speaks with the gateways of serving pools: finds them, reads their ledgers, proposes moves.
 
 Gateways are found by EndpointSlices (`fairstow.serving.replicas`). Whoever may make pods in the
 pool's namespace could pose as a gateway, so none is shown a token that is good for anything else:
@@ -11,8 +11,9 @@ Rights used: endpointslices (list), and serviceaccounts/token of the operator's 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import aiohttp
@@ -25,6 +26,7 @@ from fairstow.kube.problems import ApiError
 from fairstow.serving.replicas import POOL_LABEL, Pool, Replica, replicas
 from fairstow.serving.wire import Ledger, Moves, Taken, audience
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ANSWER_SECONDS = 3.0
@@ -32,6 +34,7 @@ TOKEN_SECONDS = 600
 LONGEST_ANSWER = 32 << 20
 """Bytes: some 100,000 requests. A pod that only poses as a gateway may say anything."""
 _RENEW_AFTER = 300.0
+_FIND_SECONDS = 2.0
 _ACCOUNT = "system:serviceaccount:"
 
 
@@ -47,22 +50,37 @@ class Gateways:
     ) -> None:
         self._api, self._identity, self._clock = api, identity, clock
         self._tokens: dict[str, tuple[float, str]] = {}
+        self._there: Mapping[Pool, tuple[Replica, ...]] = {}
+        self._found = float("-inf")
+        self._finding = asyncio.Lock()
+        self._said = ""
         self._session: aiohttp.ClientSession | None = None
 
-    async def find(self) -> Mapping[Pool, tuple[Replica, ...]]:
-        """Return the replicas of each pool, by its namespace and name."""
-        path = "/apis/discovery.k8s.io/v1/endpointslices"
-        slices, _ = await self._api.list(path, {"labelSelector": POOL_LABEL})
-        return replicas(slices)
+    async def of(self, pool: ServingPool) -> tuple[Replica, ...]:
+        """Return a pool's replicas; those of a moment ago are good enough."""
+        async with self._finding:
+            now = self._clock()
+            if now - self._found >= _FIND_SECONDS:
+                path = "/apis/discovery.k8s.io/v1/endpointslices"
+                slices, _ = await self._api.list(path, {"labelSelector": POOL_LABEL})
+                self._there, self._found = replicas(slices), now
+        return self._there.get((pool.metadata.namespace or "", pool.metadata.name), ())
 
-    async def ledgers(
-        self, pool: ServingPool, gateways: Iterable[Replica]
-    ) -> dict[str, Ledger | None]:
+    async def ledgers(self, pool: ServingPool) -> dict[str, Ledger | None]:
         """Return what each replica knows, None of one that doesn't answer.
 
         One whose port is closed has ended, and its streams with it: it is left out.
         """
-        there = tuple(gateways)
+        there = await self.of(pool)
+        if there:
+            try:
+                await self._token(pool)
+            except InputError as error:
+                if str(error) != self._said:
+                    self._said = str(error)
+                    logger.warning("%s", error)
+                return {gateway.name: None for gateway in there}
+            self._said = ""
         asked = (self._ask(pool, each, "GET", "/ledger", Ledger) for each in there)
         answers = await asyncio.gather(*asked, return_exceptions=True)
         found: dict[str, Ledger | None] = {}
@@ -78,12 +96,15 @@ class Gateways:
                     raise answer
         return found
 
-    async def propose(self, pool: ServingPool, gateway: Replica, moves: Moves) -> Taken:
+    async def propose(self, pool: ServingPool, name: str, moves: Moves) -> Taken:
         """Propose moves to one replica.
 
         Raises:
-            InputError, OSError: it doesn't answer, or not as a gateway does.
+            InputError, OSError: it doesn't answer, not as a gateway does, or has gone.
         """
+        gateway = next((each for each in await self.of(pool) if each.name == name), None)
+        if gateway is None:
+            raise InputError(f"gateway {name}", "has gone")
         return await self._ask(pool, gateway, "POST", "/moves", Taken, msgspec.json.encode(moves))
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from controllers import metrics
 from controllers.health import Turns
@@ -32,8 +32,6 @@ from fairstow.kube.problems import ApiError
 from fairstow.serving.drains import Seen, decide, ended
 from fairstow.serving.instances import of_pool
 from fairstow.serving.pool_status import pool_status
-from fairstow.serving.replicas import Replica
-from fairstow.serving.wire import Ledger
 from fairstow.serving.workloads import MARK, EnginePod, place
 
 logger = logging.getLogger(__name__)
@@ -70,7 +68,7 @@ class ServingLoop:
         self.clock, self.turns = clock, turns
         self._api, self._cluster = api, cluster
         self._objects, self._gateways = objects, gateways
-        self._scaler = Scaler(api, recorder, self._create, self._remove)
+        self._scaler = Scaler(api, recorder, self._create, self._remove, clock)
         self._pace = Pace(self, _LEAST)
         cluster.listeners.append(self._changed)
 
@@ -89,20 +87,18 @@ class ServingLoop:
         metrics.forget_serving_pools({_ref(pool) for pool in pools})
         if not pools:
             return None
-        there = await self._gateways.find()
         hurried = False
         for pool in pools:
-            gateways = there.get((pool.metadata.namespace or "", pool.metadata.name), ())
-            hurried = await self._guarded(pool, gateways) or hurried
+            hurried = await self._guarded(pool) or hurried
         return int(self.clock()) + (_HURRIED if hurried else _IDLE)
 
-    async def _guarded(self, pool: ServingPool, gateways: Iterable[Replica]) -> bool:
+    async def _guarded(self, pool: ServingPool) -> bool:
         """See to a pool; what fails for one is tried again soon and keeps nobody else waiting.
 
         A server that can't be reached is the matter of the whole loop.
         """
         try:
-            return await self._see_to(pool, gateways)
+            return await self._see_to(pool)
         except ApiError as error:
             logger.warning("%s: %s", _ref(pool), error)
         except InputError:
@@ -112,14 +108,14 @@ class ServingLoop:
         metrics.TURN_FAILURES.labels(_LOOP).inc()
         return False
 
-    async def _see_to(self, pool: ServingPool, gateways: Iterable[Replica]) -> bool:
+    async def _see_to(self, pool: ServingPool) -> bool:
         """See to one pool; return whether it changes."""
         # 1. Its pods, its drains and what its gateways know.
         seen = Seen(
             pool=pool,
             pods=self._pods(pool),
             drains=of_pool(self._objects.drains, pool),
-            ledgers=await self._ledgers(pool, gateways),
+            ledgers=await self._gateways.ledgers(pool),
             now=int(self.clock()),
         )
         # 2. Drains: those that begin, those that are over, how far the others are.
@@ -140,15 +136,6 @@ class ServingLoop:
         if status != pool.status:
             await self._report(pool, status)
         return bool(decision.report) or (scaling is not None and scaling.reason in _CHANGING)
-
-    async def _ledgers(
-        self, pool: ServingPool, gateways: Iterable[Replica]
-    ) -> dict[str, Ledger | None]:
-        try:
-            return await self._gateways.ledgers(pool, gateways)
-        except InputError as error:  # no token to ask with
-            logger.warning("%s: %s", _ref(pool), error)
-            return {gateway.name: None for gateway in gateways}
 
     def _pods(self, pool: ServingPool) -> tuple[EnginePod, ...]:
         wanted = selector(pool.spec.engines.selector)

@@ -33,10 +33,18 @@ class Scaler:
     Args:
         recorder: None: nobody is told by Events.
         make, remove: of drains; `remove` returns whether there was one.
+        clock: seconds since 1970.
     """
 
-    def __init__(self, api: Api, recorder: Recorder | None, make: Make, remove: Remove) -> None:
-        self._workloads = Workloads(api)
+    def __init__(
+        self,
+        api: Api,
+        recorder: Recorder | None,
+        make: Make,
+        remove: Remove,
+        clock: Callable[[], float],
+    ) -> None:
+        self._workloads = Workloads(api, clock)
         self._recorder = recorder
         self._make, self._remove = make, remove
 

@@ -1,7 +1,7 @@
 """The workloads of serving pools: their scales, who else scales them, and marks on their pods.
 
-Called by `scaling`. Nothing is remembered: whatever is written was read a moment before and is
-refused where it changed since.
+Called by `scaling`. Whatever is written was read a moment before and is refused where it changed
+since; who else scales is remembered for a while, in which an autoscaler wouldn't have acted either.
 
 Rights used, in the namespaces of pools that are scaled: the scale of deployments, statefulsets and
 leaderworkersets (get, update), horizontalpodautoscalers and scaledobjects (list), pods (get,
@@ -29,6 +29,8 @@ API_VERSIONS = {
     "StatefulSet": "apps/v1",
     "LeaderWorkerSet": "leaderworkerset.x-k8s.io/v1",
 }
+RIVALS_SECONDS = 10.0
+"""Less than the 15 s after which a new HorizontalPodAutoscaler first acts."""
 _SCALERS = (
     ("autoscaling/v2", "HorizontalPodAutoscaler"),
     ("keda.sh/v1alpha1", "ScaledObject"),
@@ -37,10 +39,11 @@ _ROLE = "the chart grants that where the pool's entry of gateways[] has scaling:
 
 
 class Workloads:
-    """See the module."""
+    """See the module. Args: clock: seconds since 1970."""
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
+    def __init__(self, api: Api, clock: Callable[[], float]) -> None:
+        self._api, self._clock = api, clock
+        self._scalers: dict[str, tuple[float, dict[tuple[str, str], str]]] = {}
 
     async def read(self, pool: ServingPool) -> Workload | Obstacle | None:
         """Return what a pool's workload has for its scale; None where the pool isn't scaled."""
@@ -61,6 +64,15 @@ class Workloads:
 
     async def _rival(self, namespace: str, target: ScaleTarget) -> str:
         """Return who else scales it, "" if nobody does."""
+        now = self._clock()
+        read, found = self._scalers.get(namespace, (float("-inf"), {}))
+        if not 0 <= now - read < RIVALS_SECONDS:
+            self._scalers[namespace] = now, (found := await self._listed(namespace))
+        return found.get((target.kind, target.name), "")
+
+    async def _listed(self, namespace: str) -> dict[tuple[str, str], str]:
+        """Return who scales what in a namespace."""
+        scaled: dict[tuple[str, str], str] = {}
         for version, kind in _SCALERS:
             try:
                 found, _ = await self._api.list(path_of(version, kind, namespace=namespace))
@@ -71,9 +83,9 @@ class Workloads:
             for each in found:
                 ref = each["spec"].get("scaleTargetRef") or {}
                 # KEDA's default is a Deployment.
-                if (ref.get("kind") or "Deployment", ref.get("name")) == (target.kind, target.name):
-                    return f"{kind} {each['metadata']['name']}"
-        return ""
+                what = ref.get("kind") or "Deployment", ref.get("name") or ""
+                scaled.setdefault(what, f"{kind} {each['metadata']['name']}")
+        return scaled
 
     async def scale(self, pool: ServingPool, was: Workload, replicas: int) -> bool:
         """Set the number of replicas; return False where it isn't what it was any more."""

@@ -39,9 +39,6 @@ class Server:
             here, LiveCluster(), objects, here, clock=lambda: NOW, turns=Turns()
         )
 
-    async def find(self) -> Json:
-        return {}
-
     async def ledgers(self, *_: object) -> Json:
         return {}
 
