@@ -52,6 +52,7 @@ class ReschedulingLoop:
 
     async def run(self) -> None:
         """Take turns until cancelled."""
+        await self._objects.synced()  # gateways that nobody speaks to lead themselves
         await self._pace.run("rescheduling", self.turn)
 
     async def turn(self) -> int:
