@@ -143,7 +143,7 @@ def site() -> Iterator[Site]:
 
 
 @CLIENTS.parametrize()
-@settings(max_examples=50, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 def test_no_request_is_an_error_of_ours(case: schemathesis.Case[Any], site: Site) -> None:
     _check(case.call(base_url=site.base, timeout=60))
 

@@ -7,6 +7,7 @@ told. Not covered: how it is told (e2e/serving/test_gateways.py).
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from fairstow.gateway.tenants import Entry, LimitError, Tenant, Tenants
@@ -53,7 +54,12 @@ class Gateway:
 
 def hear(*gateways: Gateway, there: int | None = None) -> None:
     """Let all of them hear each other once."""
-    told = {each.name: each.usage.told(each.tenants) for each in gateways}
+    told = {
+        each.name: msgspec.json.decode(
+            msgspec.json.encode(each.usage.told(each.tenants)), type=list[Usage]
+        )
+        for each in gateways
+    }
     for each in gateways:
         others = {name: usages for name, usages in told.items() if name != each.name}
         each.usage.heard(each.tenants, others, there or len(gateways))
