@@ -89,9 +89,11 @@ class Bucket:
         return max(0.0, (amount - self._level) / self._rate)
 
     def begin(self, left: float) -> None:
-        """Go on from what others say is left, less what was used here meanwhile."""
+        """Have all of the limit, of which so much is left elsewhere, less what is used up here."""
         self._fill()
-        self._level = left * self._most - self.used
+        used_up = self._most - self._level
+        self.share = 1.0
+        self._level = left * self._most - used_up
 
     def cut(self, share: float) -> None:
         """Let so much of the limit be this gateway's."""

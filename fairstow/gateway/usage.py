@@ -54,14 +54,14 @@ class SharedUsage:
         running: Counter[str] = Counter()
         for (_, name), usage in now.items():
             running[name] += usage.running
-        for name, tenant in known.items():
-            tenant.shared(1.0 if whole else 1 / gateways, running[name] if whole else 0)
-        if self._new and whole and now:
+        if whole and self._new:
             self._begin(known, now.values())
             self._new = False
         elif whole and self._whole:
             for key, usage in now.items():
                 _take(known[key[1]], self._before.get(key, usage), usage)
+        for name, tenant in known.items():
+            tenant.shared(1.0 if whole else 1 / gateways, running[name] if whole else 0)
         self._before, self._whole = now, whole
 
     def _begin(self, known: Mapping[str, Tenant], usages: Iterable[Usage]) -> None:

@@ -147,6 +147,24 @@ def test_a_new_one_learns_what_is_left() -> None:
     assert began_anew.ask(100) == b.ask(100) == 0
 
 
+def test_one_that_was_alone_for_long_goes_on_when_another_comes() -> None:
+    clock = Clock()
+    a = Gateway("a", clock, 1)
+    hear(a)
+    for _ in range(10):
+        assert a.ask(100) == 60
+        clock.now += 60
+        hear(a)
+    assert a.ask(10) == 10
+    b = Gateway("b", clock, 2)
+    hear(a, b)
+    assert b.ask(100) == 50
+    hear(a, b)
+    assert a.ask(100) == 0
+    clock.now += 60
+    assert a.ask(100) == 60
+
+
 def test_one_with_other_tenants_or_another_secret_counts_as_not_heard() -> None:
     clock = Clock()
     a, b = Gateway("a", clock, 2), Gateway("b", clock, 2)
