@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from e2e.controlplane.client import KubectlError
 from e2e.serving.pods import SMALL
 from fairstow.semantic_cache.injection import PORT, SIDECAR
 from tests.gateway.gateways import MODEL
@@ -130,9 +131,14 @@ def start(cluster: RealCluster, namespace: str) -> None:
     ready = ("wait", "--for=condition=Ready")
     cluster.kubectl("-n", namespace, *ready, "scache", ENGINE, CLIENT, "--timeout=30s")
     cluster.apply([*engine(cluster, namespace), application(cluster, namespace, "application")])
-    cluster.kubectl(
-        "-n", namespace, *ready, "pod/engine", "pod/application", "--timeout=55s", timeout=60
-    )
+    wait = (*ready, "pod/engine", "pod/application", "--timeout=85s")
+    try:
+        cluster.kubectl("-n", namespace, *wait, timeout=90)
+    except KubectlError as error:
+        said = [cluster.kubectl("-n", namespace, "describe", "pod", "engine", "application")]
+        logs = ("logs", "engine", "--all-containers", "--tail=20", "--prefix")
+        said.append(cluster.kubectl("-n", namespace, *logs))
+        raise AssertionError("\n".join(said)) from error
     # Its Service leads there a moment after it is ready.
     cluster.wait(lambda: asked(cluster, namespace, "Are you there?"), "the engine's Service")
 

@@ -1,7 +1,8 @@
 """What the cache controller reads and keeps, against a server that answers from memory.
 
-Covered: selectors as queries, Services that lead past sidecars, tokens made once and kept, rights
-that are missing, sidecars that don't answer as they should. Not covered: what is decided
+Covered: a turn (the status before the eviction, one cache's fault is no other's), selectors as
+queries, Services that lead past sidecars, tokens made once and kept, missing rights, sidecars
+that don't answer as they should. Not covered: what is decided
 (tests/semantic_cache/test_cache_status.py), a real API server (e2e/test_chart.py).
 """
 
@@ -11,14 +12,19 @@ import asyncio
 from base64 import b64encode
 from typing import Any, cast
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from controllers import metrics
+from controllers.health import Turns
 from controllers.semantic_cache import cluster
+from controllers.semantic_cache.caches import CACHE, CacheLoop
 from controllers.semantic_cache.cluster import NotKeptError, label_query, read_pod
 from controllers.semantic_cache.sidecars import Sidecars
 from fairstow.api import LabelSelector, SemanticCache
+from fairstow.kube.aio.api import Eviction, Outcome
 from fairstow.kube.aio.connection import Json
 from fairstow.kube.problems import ApiError
 from fairstow.semantic_cache.injection import SIDECAR
@@ -39,7 +45,8 @@ class Server:
         self.applied: list[Json] = []
         self.services: list[Json] = []
 
-    async def apply(self, obj: Json, _manager: str) -> Json:
+    async def apply(self, obj: Json, _manager: str, *, subresource: str = "") -> Json:
+        assert not subresource
         if self.refuses:
             raise ApiError(403, "no")
         self.applied.append(obj)
@@ -55,8 +62,79 @@ class Server:
         self.secret = {**obj, "data": data}
         return self.secret
 
-    async def list(self, _path: str) -> tuple[list[Json], str]:
+    async def list(self, _path: str, _query: Json | None = None) -> tuple[list[Json], str]:
         return self.services, "1"
+
+
+NOW = 1_767_225_600.0
+
+
+class Cluster(Server):
+    """A namespace with caches `a` and `b`, and a missed pod of each.
+
+    Attributes:
+        did: what the loop wrote, in order. fails: a cache whose status can't be written.
+    """
+
+    def __init__(self, fails: str = "") -> None:
+        super().__init__()
+        self.fails = fails
+        self.did: list[str] = []
+        here = cast(Any, self)
+        self.loop = CacheLoop(here, clock=lambda: NOW, turns=Turns())
+        for name in ("a", "b"):
+            condition = {
+                "type": "Ready", "status": "True", "lastTransitionTime": "2025-12-31T00:00:00Z",
+                "reason": "CacheReady", "message": "",
+            }  # fmt: skip
+            one = cache(upstream="http://llm/v1", recreateMissed=True).to_object()
+            one["metadata"] |= {"name": name}
+            one["status"] = {"conditions": [condition]}
+            store = self.loop._store
+            store.upsert(CACHE, msgspec.Raw(msgspec.json.encode(one)))
+
+    async def get(self, path: str) -> Json:
+        if path == "/version":
+            return {"major": "1", "minor": "33+"}
+        if path == "/api/v1/namespaces/shop":
+            return {"metadata": {"labels": {"fairstow.dev/cache": "enabled"}}}
+        return await super().get(path)
+
+    async def list(self, path: str, query: Json | None = None) -> tuple[list[Json], str]:
+        if not path.endswith("/pods"):
+            return await super().list(path)
+        assert query is not None
+        assert query["labelSelector"] == "app=web"
+        missed = pod(injected=False)
+        missed["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "controller": True}]
+        return [missed], "1"
+
+    async def apply(self, obj: Json, manager: str, *, subresource: str = "") -> Json:
+        if not subresource:
+            return await super().apply(obj, manager)
+        name = obj["metadata"]["name"]
+        if name == self.fails:
+            raise ApiError(500, "no")
+        self.did.append(f"status {name}")
+        return {**cache(upstream="http://llm/v1").to_object(), **obj}
+
+    async def evict(self, namespace: str, name: str, uid: str) -> Eviction:
+        self.did.append(f"evict {namespace}/{name} {uid}")
+        return Eviction(Outcome.REFUSED, "a budget")
+
+
+def test_the_status_says_when_a_pod_goes_before_it_goes() -> None:
+    at = Cluster()
+    assert asyncio.run(at.loop.turn()) is not None
+    assert at.did == ["status a", "evict shop/a u", "status b", "evict shop/a u"]
+
+
+def test_what_fails_for_one_cache_is_no_others_and_evicts_nothing() -> None:
+    at = Cluster(fails="a")
+    before = metrics.TURN_FAILURES.labels("semantic-cache")._value.get()
+    asyncio.run(at.loop.turn())
+    assert at.did == ["status b", "evict shop/a u"]
+    assert metrics.TURN_FAILURES.labels("semantic-cache")._value.get() == before + 1
 
 
 def keep(server: Server) -> str:
