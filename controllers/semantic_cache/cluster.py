@@ -30,6 +30,8 @@ from fairstow.semantic_cache.sidecar_file import (
 MANAGER = "fairstow-semantic-cache"
 ENABLED = "fairstow.dev/cache"
 """Label of a namespace: `enabled` where the webhook may give pods a sidecar."""
+LONGEST_REASON = 200
+"""Characters: anybody who may make a pod writes its annotations."""
 _ALIVE = "status.phase!=Succeeded,status.phase!=Failed"
 
 
@@ -137,7 +139,7 @@ def read_pod(raw: Json) -> CachePod:
         uid=meta["uid"],
         created=seconds(meta.get("creationTimestamp") or "") or 0,
         injected=any(each["name"] == SIDECAR for each in spec.get("initContainers") or ()),
-        refused=(meta.get("annotations") or {}).get(REFUSED, ""),
+        refused=str((meta.get("annotations") or {}).get(REFUSED, ""))[:LONGEST_REASON],
         owner=next((str(each["kind"]) for each in owners), ""),
         ready=conditions.get("Ready") == "True",
         terminating="deletionTimestamp" in meta,

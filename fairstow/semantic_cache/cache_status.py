@@ -39,6 +39,7 @@ READY, INJECTED, SERVING = "Ready", "Injected", "Serving"
 OLDEST_KUBERNETES = (1, 29)
 PAUSE = 15
 """Seconds between two evictions."""
+_MOST = 2**31 - 1
 QUIET = 300
 """Seconds after which a sidecar without requests is remarkable."""
 MADE_ANEW = frozenset({"ReplicaSet", "StatefulSet", "DaemonSet", "ReplicationController"})
@@ -117,7 +118,7 @@ def decide(seen: Seen) -> Decision:
             message=message[:1024],
         )
         conditions = with_condition(conditions, new)
-    share = hits / requests if requests else None
+    share = min(1.0, hits / requests) if requests else None
     status = SemanticCacheStatus(
         pods=len(seen.pods),
         injected=len(seen.pods) - len(missed),
@@ -240,10 +241,10 @@ def _category(category: Category, cache: SemanticCache, told: Iterable[Stats]) -
             "message": message,
             "entries": _entries(cache, [each.entries for each in found]),
             "quota_entries": category.quota_entries,
-            "fullest_tenant": max((each.fullest_tenant for each in found), default=0),
+            "fullest_tenant": _count(max((each.fullest_tenant for each in found), default=0)),
             "lookups": round(lookups),
-            "labels": round(sum(each.labels for each in found)),
-            "wrong": round(sum(each.wrong for each in found)),
+            "labels": _count(sum(each.labels for each in found)),
+            "wrong": _count(sum(each.wrong for each in found)),
             "budget": max(found, key=lambda each: each.labels).budget[:256] if found else "",
             "hit_permille": None if rate is None else round(1_000 * rate),
             "break_even_permille": None if at is None else round(1_000 * min(at, 1)),
@@ -254,7 +255,12 @@ def _category(category: Category, cache: SemanticCache, told: Iterable[Stats]) -
 
 def _entries(cache: SemanticCache, found: Sequence[int]) -> int:
     """Return how many there are: of a shared store each sidecar knows all of its workload's."""
-    return max(found, default=0) if cache.spec.store.redis else sum(found)
+    return _count(max(found, default=0) if cache.spec.store.redis else sum(found))
+
+
+def _count(number: float) -> int:
+    """Return a count that a status has room for."""
+    return min(round(number), _MOST)
 
 
 def _semantic(

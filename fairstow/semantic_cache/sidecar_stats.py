@@ -6,7 +6,13 @@ pass over fields that they don't know.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+"""Both are judged on reading: a pod that only poses as a sidecar may say anything."""
 
 
 class _Part(msgspec.Struct, frozen=True, rename="camel"):
@@ -27,26 +33,26 @@ class CategoryStats(_Part, frozen=True):
     """
 
     mode: str
-    entries: int
-    fullest_tenant: int
-    quota: int
-    lookups: float
-    hit_rate: float
-    break_even: float | None
+    entries: Count
+    fullest_tenant: Count
+    quota: Count
+    lookups: Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+    hit_rate: Share
+    break_even: Share | None
     semantic: str
-    requests: int = 0
-    hits: int = 0
-    threshold: float | None = None
-    labels: int = 0
-    wrong: int = 0
-    wrong_at_most: float = 1.0
+    requests: Count = 0
+    hits: Count = 0
+    threshold: Annotated[float, msgspec.Meta(ge=-1, le=1)] | None = None
+    labels: Count = 0
+    wrong: Count = 0
+    wrong_at_most: Share = 1.0
     budget: str = ""
 
 
 class Stats(_Part, frozen=True):
     """All of it."""
 
-    entries: int
-    vectors: int
+    entries: Count
+    vectors: Count
     load: float
     categories: dict[str, CategoryStats]

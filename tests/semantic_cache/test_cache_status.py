@@ -206,6 +206,23 @@ def test_it_pauses_between_two_and_ends_where_it_mends_nothing() -> None:
     assert "made anew and has none either" in said
 
 
+@pytest.mark.parametrize(
+    "lie", [{"entries": -1}, {"hit_rate": 7.0}, {"requests": 10**18}, {"threshold": 2.0}], ids=str
+)
+def test_who_only_poses_as_a_sidecar_is_not_believed(lie: dict[str, Any]) -> None:
+    told = msgspec.json.encode(stats(**lie))
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(told, type=Stats)
+
+
+def test_the_most_that_sidecars_can_say_fits_into_a_status() -> None:
+    most = 2**40
+    each = stats(entries=most, fullest_tenant=most, requests=most, hits=most, labels=most)
+    reports = {str(number): msgspec.structs.replace(each, entries=most) for number in range(50)}
+    said = decided(*map(pod, reports), reports=reports).status
+    assert said.entries == said.categories[0].labels == 2**31 - 1
+
+
 def test_a_sidecar_of_another_version_is_understood() -> None:
     told = msgspec.json.decode(msgspec.json.encode(stats()))
     told["news"] = 1
