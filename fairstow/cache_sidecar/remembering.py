@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 import structlog
 
 from fairstow.cache_sidecar import configuration
@@ -123,7 +122,7 @@ def _opened(where: Where, rules: Rules) -> tuple[SqliteStore, Index, list[Label]
         store = SqliteStore(None, where.seal)
     try:
         return store, _index(store.heads(), rules), store.labels()
-    except (sqlite3.Error, msgspec.MsgspecError) as error:
+    except sqlite3.Error as error:
         log.error("what was kept can't be read", problem=str(error))
         return store, Index(most=rules.said.most_entries), []
 

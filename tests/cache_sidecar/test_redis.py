@@ -20,8 +20,9 @@ import pytest
 
 from fairstow.cache_sidecar.__main__ import main
 from fairstow.cache_sidecar.remembering import Where
-from fairstow.cache_sidecar.stores.connection import Address, check
+from fairstow.cache_sidecar.stores.connection import Address, check, client
 from fairstow.cache_sidecar.stores.records import Seal, read_keys
+from fairstow.cache_sidecar.stores.redis import RedisStore
 from fairstow.cluster.errors import InputError
 from tests.cache_sidecar.redis_servers import Server, free_port, needed, running, until
 from tests.cache_sidecar.sidecars import CATEGORY, Site, run
@@ -93,6 +94,24 @@ def test_what_one_sidecar_was_told_another_serves_and_forgets(
     run(test, tmp_path)
 
 
+def test_callers_keep_their_names_over_a_change_of_keys(redis: Server) -> None:
+    async def secret(*keys: str) -> bytes:
+        seal = Seal({key: key.encode() * 32 for key in keys})
+        address = Address(url=f"redis://127.0.0.1:{redis.port}")
+        store = RedisStore(client(address), seal, "cache", most=10)
+        found = await store.secret()
+        await store.close()
+        return found
+
+    async def test() -> None:
+        first = await secret("a")
+        assert await secret("b", "a") == first
+        assert await secret("b") == first
+        assert await secret("c") != first
+
+    asyncio.run(test())
+
+
 def test_labels_are_shared(tmp_path: Path, redis: Server) -> None:
     config = PATIENT | {"reask": {"permille": 1000}}
 
@@ -149,6 +168,12 @@ def test_encrypted_nothing_is_read_and_keys_are_changed(tmp_path: Path, redis: S
         assert "answer 1" not in said
         await site.start(config=PATIENT, where=where(redis, keys=new | old))
         assert await site.ask("a question about unicorns") == ("hit-exact", "answer 1")
+        await site.ask("another question")
+        await site.stored(2)
+        await site.stop.aclose()
+        await site.start(config=PATIENT, where=where(redis, keys=new))
+        await site.stored(1)
+        assert await site.ask("another question") == ("hit-exact", "answer 2")
 
     run(test, tmp_path)
 

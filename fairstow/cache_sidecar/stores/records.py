@@ -102,6 +102,18 @@ class Seal:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return None  # whole, but of another version
 
+    def close_label(self, label: Label) -> bytes:
+        """Return what is written of a label."""
+        return self.shut(b"label", msgspec.msgpack.encode(label))
+
+    def label(self, sealed: bytes) -> Label | None:
+        """Return the label that was written, None if it isn't that any more."""
+        data = self.opened(b"label", sealed)
+        try:
+            return None if data is None else msgspec.msgpack.decode(data, type=Label)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+
     def shut(self, name: bytes, data: bytes) -> bytes:
         """Return data as it is written under a name."""
         if not self._keys:

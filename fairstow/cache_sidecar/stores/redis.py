@@ -20,7 +20,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-import msgspec
 import structlog
 from redis.exceptions import RedisError, ResponseError
 
@@ -93,7 +92,11 @@ class RedisStore:
         found = await self._run(lambda: self._client.get(name))
         opened = None if found is None else self._seal.opened(b"secret", found)
         if opened is None or len(opened) != 32:
-            raise StoreError(f"{name} can't be opened: another key, or not ours")
+            log.warning("the names of callers are made anew: their secret can't be opened")
+            opened = made
+        if opened != self._secret:  # closed with the first key, so that others may go
+            sealed = self._seal.shut(b"secret", opened)
+            await self._run(lambda: self._client.set(name, sealed))
         self._secret = opened
         return opened
 
@@ -138,29 +141,34 @@ class RedisStore:
         while events := await self._run(self._next_labels):
             for at, event in events:
                 self._labelled = at.decode()
-                try:
-                    found.append(msgspec.msgpack.decode(event.get(b"label", b""), type=Label))
-                except (msgspec.MsgspecError, UnicodeDecodeError):
-                    log.warning("a label can't be read")
+                label = self._seal.label(event.get(b"label", b""))
+                if label is not None:
+                    found.append(label)
         return found
 
     async def label(self, label: Label) -> None:
         """Keep a label, for all; `follow` tells it here, too. Raises StoreError."""
-        said = {"label": msgspec.msgpack.encode(label)}
+        said = {"label": self._seal.close_label(label)}
         name = f"{self._prefix}:labels"
         await self._run(lambda: self._client.xadd(name, said, maxlen=MOST_LABELS, approximate=True))
 
     async def follow(self, follower: Follower) -> None:
         """Tell what other sidecars do, until cancelled."""
+        heard = True
         while True:
             try:
                 events = await self._run(lambda: self._next(block=_BLOCK), slow=_AT_REST)
                 for label in await self.labels():
                     follower.labelled(label)
             except StoreError as error:
-                log.warning("other sidecars can't be heard", problem=str(error))
+                if heard:
+                    log.warning("other sidecars can't be heard", problem=str(error))
+                heard = False
                 await asyncio.sleep(ALONE)
                 continue
+            if not heard:
+                log.info("other sidecars are heard again")
+            heard = True
             for at, event in events:
                 self._after = at.decode()
                 if event.get(b"by") == self._me:

@@ -18,7 +18,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
 import structlog
 
 from fairstow.cache_sidecar.answers import Answer
@@ -103,7 +102,7 @@ class SqliteStore:
 
     async def label(self, label: Label) -> None:
         """Keep a label, in place of the oldest where there are too many. Raises StoreError."""
-        await self._run(lambda: self._label(msgspec.msgpack.encode(label)))
+        await self._run(lambda: self._label(self._seal.close_label(label)))
 
     async def close(self) -> None:
         """Write what waits, and close the file."""
@@ -155,7 +154,8 @@ class SqliteStore:
 
     def _labels(self) -> list[Label]:
         found = self._base.execute("SELECT label FROM labels ORDER BY number").fetchall()
-        return [msgspec.msgpack.decode(label, type=Label) for (label,) in found]
+        read = (self._seal.label(sealed) for (sealed,) in found)
+        return [label for label in read if label is not None]
 
     def _label(self, label: bytes) -> None:
         with self._base:
