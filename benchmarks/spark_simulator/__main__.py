@@ -20,7 +20,7 @@ import yaml
 
 from benchmarks.closing import rewrite, verdict
 from benchmarks.provenance import ROOT, provenance
-from benchmarks.spark_simulator.cost import decisions
+from benchmarks.spark_simulator.cost import decisions, turns
 from benchmarks.spark_simulator.play import disturbed, scenario
 from benchmarks.spark_simulator.report import ratios, tables
 
@@ -60,6 +60,7 @@ def _measure(data: Path, seeds: int, *, trace: bool) -> Json:
         results["hetero-P"] = scenario(data, "hetero", seeds, split=True)
         results["disturbed"] = disturbed(data, "hetero", seeds)
     results["decisions"] = [decisions(10_000, users) for users in (1, 30, 1_000)]
+    results["turns"] = [turns(queued, 30) for queued in (100, 1_000, 10_000)]
     return results
 
 
@@ -68,6 +69,7 @@ def _missed(results: Json) -> list[str]:
         "micro_dvr": _worst(results["power-P"], "dvr"),
         "late_permille": _late(results),
         "decision_ms": max(each["median_ms"] for each in results["decisions"]),
+        "turn_ms": max(each["median_ms"] for each in results["turns"]),
     }
     if "hetero-P" in results:
         runs = results["hetero-P"]

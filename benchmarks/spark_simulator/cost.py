@@ -1,4 +1,4 @@
-"""What a decision costs with many jobs queued: one arrives, one ends, and who is next."""
+"""What a decision costs with many jobs queued: of the order alone, and of a queue's turn."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import time
 from statistics import median
 from typing import Any
 
+from fairstow.api import SparkQueueSpec
+from fairstow.spark.admission import Busy, Waiting, decide
 from fairstow.spark.fair_queueing import FairQueue, Job
 
 
@@ -23,6 +25,40 @@ def decisions(queued: int, users: int, rounds: int = 50) -> dict[str, Any]:
         queue.arrive(now, _job(rng, number, users))
         first, _ = queue.order()[0]
         queue.finish(now, first, queue.work(first) * rng.uniform(0.5, 2))
+        took.append((time.process_time() - begun) * 1000)
+    return {
+        "queued": queued,
+        "users": users,
+        "median_ms": round(median(took), 2),
+        "most_ms": round(max(took), 2),
+    }
+
+
+def turns(queued: int, users: int, rounds: int = 20) -> dict[str, Any]:
+    """Return milliseconds of CPU time that one queue's turn takes while nothing can be let go.
+
+    It says of each application why it waits, its position and when it is expected to start.
+    """
+    rng = random.Random(0)
+    waiting = [
+        Waiting(
+            id=str(number),
+            user=f"user-{rng.randrange(users)}",
+            first=rng.choice([2_000, 5_000, 9_000]),
+            low=100.0,
+            high=5_000.0,
+            slack=rng.uniform(0, 10_000),
+        )
+        for number in range(queued)
+    ]
+    busy = [
+        Busy(id=f"busy-{number}", user="user-0", milli=5_000, low=10.0, high=1_000.0)
+        for number in range(200)
+    ]
+    took = []
+    for _ in range(rounds):
+        begun = time.process_time()
+        decide(SparkQueueSpec(cores=1_000), waiting, busy, lambda _: True)
         took.append((time.process_time() - begun) * 1000)
     return {
         "queued": queued,

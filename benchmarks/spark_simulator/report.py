@@ -27,12 +27,20 @@ _HETERO = (
 )
 
 
+_ORDER = "**The order** (one job arrives, all are put in order, the first ends), CPU time."
+_TURN = (
+    "**A queue's turn** while nothing can be let go: for each application why it waits, its "
+    "position and when it is expected to start; CPU time."
+)
+
+
 def tables(results: Json) -> str:
     """Return the page's tables as Markdown."""
     parts = [_hetero(results["hetero-P"])]
     parts += [_micro(name, results) for name in ("power", "large") if f"{name}-P" in results]
     parts.append(_disturbed(results["disturbed"]))
-    parts.append(_cost(results["decisions"]))
+    parts.append(_cost(_ORDER, results["decisions"]))
+    parts.append(_cost(_TURN, results["turns"]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -101,9 +109,9 @@ def _disturbed(runs: Json) -> str:
     return "\n".join(lines)
 
 
-def _cost(found: Sequence[Json]) -> str:
+def _cost(what: str, found: Sequence[Json]) -> str:
     lines = [
-        "**A decision** (one job arrives, all are put in order, the first ends), CPU time.",
+        what,
         "",
         "| queued | users | median | most |",
         "|---:|---:|---:|---:|",

@@ -35,6 +35,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
+import msgspec
+
 from fairstow.api import Reason, SparkQueueSpec
 from fairstow.api.fields import duration_milliseconds
 
@@ -44,8 +46,7 @@ MOST_LOOKED_AT = 200
 """Applications behind the head that may pass it, and those whose predecessors are told."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """An application that waits.
 
     Attributes:
@@ -72,8 +73,7 @@ class Waiting:
         return self.high * 1000 / max(self.first, 1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Busy:
+class Busy(msgspec.Struct, frozen=True, kw_only=True):
     """An application that has cores or for which they are kept. low, high: work that is left."""
 
     id: str
@@ -84,8 +84,7 @@ class Busy:
     lasting: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where an application stands.
 
     Attributes:
@@ -101,8 +100,7 @@ class Place:
     ahead: tuple[tuple[str, int], ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What to do. Attributes: release: whom to let go, in that order, and why."""
 
     release: tuple[tuple[str, Reason], ...] = ()
@@ -119,6 +117,9 @@ class _Turn:
     reserved: int
     of_user: Counter[str]
     max_wait: float
+    most: int
+    most_lasting: int
+    most_of_user: float
     looked_at: int = 0
     release: list[tuple[str, Reason]] = field(default_factory=list)
     held: dict[str, Reason] = field(default_factory=dict)
@@ -151,6 +152,9 @@ def decide(
         reserved=spec.reserved_cores * 1000 - sum(each.milli for each in busy if each.lasting),
         of_user=Counter(),
         max_wait=duration_milliseconds(spec.max_wait) / 1000,
+        most=_most(spec, spec.cores - spec.reserved_cores),
+        most_lasting=_most(spec, spec.reserved_cores),
+        most_of_user=inf if spec.max_cores_per_user is None else spec.max_cores_per_user * 1000,
     )
     ends = sorted((each.low * 1000 / max(each.milli, 1), each.milli) for each in batch)
     for each in busy:
@@ -184,19 +188,21 @@ def decide(
 _GOES = (Reason.ITS_TURN, Reason.BACKFILLED, Reason.WAITED_TOO_LONG)
 
 
+def _most(spec: SparkQueueSpec, whole: int) -> int:
+    """Return the most milli-CPU that one application may have, of these cores and borrowed ones."""
+    most = (spec.max_cores_per_application, spec.max_cores_per_user, whole + spec.borrowed_cores)
+    return min(each for each in most if each is not None) * 1000
+
+
 def _obstacle(spec: SparkQueueSpec, job: Waiting, turn: _Turn) -> Reason | None:
     """Return what keeps a job from being let go whoever else waits."""
     if job.obstacle is not None:
         return job.obstacle
-    most = (spec.max_cores_per_application, spec.max_cores_per_user)
-    whole = spec.reserved_cores if job.lasting else spec.cores - spec.reserved_cores
-    limits = [each for each in (*most, whole + spec.borrowed_cores) if each is not None]
-    if job.first > min(limits) * 1000:
+    if job.first > (turn.most_lasting if job.lasting else turn.most):
         return Reason.EXCEEDS_LIMIT
     if spec.hold:
         return Reason.QUEUE_HELD
-    limit = spec.max_cores_per_user
-    if limit is not None and turn.of_user[job.user] + job.first > limit * 1000:
+    if turn.most_of_user < inf and turn.of_user[job.user] + job.first > turn.most_of_user:
         return Reason.USER_AT_LIMIT
     return None
 
