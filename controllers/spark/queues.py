@@ -15,7 +15,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from controllers.health import Turns
 from controllers.pace import Pace
@@ -129,8 +129,12 @@ class SparkLoop:
             with metrics.decides(), self._pace.work():
                 decision = self._decide(each, seen, room, now)
             # 4. Let them go.
-            for app_id, reason in decision.release:
-                await self._release(each, app_id, reason, now)
+            done = [
+                (app_id, reason)
+                for app_id, reason in decision.release
+                if await self._release(each, app_id, reason, now)
+            ]
+            decision = replace(decision, release=tuple(done))
             # 5. Tell people.
             await self._teller.tell(each, decision, self._usage, now)
         # 6. Keep the accounts.
@@ -246,7 +250,8 @@ class SparkLoop:
             lasting=app.lasting,
         )
 
-    async def _release(self, seen: Seen, app_id: str, reason: Reason, now: float) -> None:
+    async def _release(self, seen: Seen, app_id: str, reason: Reason, now: float) -> bool:
+        """Let an application go; return whether it was."""
         app = next(each for each in seen.apps if each.id == app_id)
         try:
             done = await self._hands.release(app, now)
@@ -255,12 +260,13 @@ class SparkLoop:
                 raise
             logger.warning("%s/%s can't be let go: %s", app.namespace, app.name, error.said)
             self._refused[app.namespace] = now
-            return
+            return False
         if done:
             self._released[app_id] = now
             seen.cores[app_id] = seen.first[app_id]
             metrics.released(seen.name, reason, now - app.created)
             self._teller.released(app, reason)
+        return done
 
     async def _save(self, seen: Iterable[Seen], queues: Mapping[str, SparkQueue]) -> None:
         if time.monotonic() - self._saved < _SAVE_SECONDS:

@@ -8,6 +8,7 @@ nearly next.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 import msgspec
 from msgspec.structs import replace
@@ -30,6 +31,8 @@ MOST_READ = 30
 PATIENCE = 60
 """Seconds after which a driver whose settings never came is taken to have none."""
 _AGAIN_SECONDS = 3.0
+_REFUSED_SECONDS = 60.0
+"""Until a namespace that refused is asked again: its applications mustn't take others' turns."""
 _EVERYWHERE = "spark.kubernetes.node.selector."
 _EXECUTORS = "spark.kubernetes.executor.node.selector."
 
@@ -42,6 +45,7 @@ class Sizes:
         self._settings: dict[str, dict[str, str]] = {}
         self._cached: dict[str, tuple[object, Size]] = {}
         self._asked: dict[str, float] = {}
+        self._refused: dict[str, float] = {}
         self.problems: dict[str, Reason] = {}
 
     def size(self, app: Application) -> Size:
@@ -68,11 +72,12 @@ class Sizes:
 
     async def read(self, next_ones: Iterable[Application], now: float) -> None:
         """Read the settings of drivers that are next and aren't known yet."""
-        for app in [each for each in next_ones if not self.known(each)][:MOST_READ]:
+        unknown = (each for each in next_ones if not self.known(each) and self._may_ask(each, now))
+        for app in islice(unknown, MOST_READ):
             driver = app.driver
-            if driver is None or now - self._asked.get(app.id, float("-inf")) < _AGAIN_SECONDS:
-                continue
             self._asked[app.id] = now
+            if driver is None:
+                continue
             try:
                 name = driver.properties
                 found = await self._hands.settings(app.namespace, name) if name else {}
@@ -80,12 +85,20 @@ class Sizes:
                 if error.status != 403:
                     raise
                 self.problems[app.id] = Reason.NOT_PERMITTED
+                self._refused[app.namespace] = now
                 continue
             if found is None and now - app.created < PATIENCE:
                 self.problems[app.id] = Reason.PROPERTIES_UNKNOWN
                 continue
             self.problems.pop(app.id, None)
             self._settings[app.id] = found or {}
+
+    def _may_ask(self, app: Application, now: float) -> bool:
+        never = float("-inf")
+        if now - self._refused.get(app.namespace, never) < _REFUSED_SECONDS:
+            self.problems[app.id] = Reason.NOT_PERMITTED
+            return False
+        return now - self._asked.get(app.id, never) >= _AGAIN_SECONDS
 
     def forget(self, there: Iterable[Application]) -> None:
         """Forget applications that are gone."""

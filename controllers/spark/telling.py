@@ -43,6 +43,10 @@ _NEAR = 50
 _AGAIN_SECONDS = 60.0
 """After which a status is written though it says nothing new but times and amounts."""
 _VERSION = "fairstow.dev/v1alpha1"
+_GONE = (404, 409)
+"""Its object goes, or our watch is behind."""
+_OF_ONE = (*_GONE, 400, 403, 422)
+"""It's this object's fault, or its namespace's, such as one that is being deleted."""
 _LOUD = {Reason.WAITED_TOO_LONG, Reason.PODS_LATE, Reason.MISSED, Reason.EXCEEDS_LIMIT,
          Reason.NEVER_FITS, Reason.NOT_PERMITTED, Reason.QUEUE_NOT_FOUND}  # fmt: skip
 
@@ -70,7 +74,9 @@ class Teller:
         written_now = 0
         by_id = {app.id: app for app in seen.apps}
         order = [by_id[each] for each in places if each in by_id]
-        others = [app for app in seen.apps if app.id not in places]
+        others = [
+            app for app in seen.apps if app.id not in places and app.phase is not Phase.WAITING
+        ]
         for app in (*others, *order):
             if app.missed:
                 if app.phase is not Phase.ENDED:
@@ -99,24 +105,27 @@ class Teller:
 
     async def _write(self, app: Application, status: SparkAdmissionStatus) -> int:
         """Write a status if it says something new; return how many writes that took."""
-        name = f"{app.name[:200]}-{app.id[:8]}"
+        name = f"{app.name[:200].rstrip('-.')}-{app.id[:8]}"
         there = self._objects.admissions.get(f"{app.namespace}/{name}")
         far = status.position is not None and status.position > _NEAR
         place = (status.position or 0) // _NEAR if far else status.position
         news = (status.phase, place, status.reason, status.admitted_at)
         at, said = self._written.get(app.id, (float("-inf"), ()))
         lately = time.monotonic() - at < _AGAIN_SECONDS
-        if there is not None and said == news and (lately or far):
+        if said == news and (lately or (far and there is not None)):
             return 0
-        if there is None and status.phase == Phase.ENDED.value:
-            return 0
+        if status.phase == Phase.ENDED.value and (there is None or there.status.phase == "Ended"):
+            return 0  # ended drivers' pods stay, thousands of them
         try:
             if there is None:
                 await self._create(app, name)
             await self._patch("SparkAdmission", app.namespace, name, status)
         except ApiError as error:
-            if error.status not in (404, 409):  # its object goes, or our watch is behind
+            if error.status not in _OF_ONE:
                 raise
+            if error.status not in _GONE:
+                logger.warning("%s/%s isn't told: %s", app.namespace, app.name, error.said)
+                self._written[app.id] = time.monotonic(), news
             return 1
         self._written[app.id] = time.monotonic(), news
         return 1
@@ -186,7 +195,7 @@ class Teller:
         try:
             await self._api.apply(body, MANAGER, subresource="status")
         except ApiError as error:
-            if error.status not in (404, 409):
+            if error.status not in _GONE:
                 raise
 
     def _say(self, app: Application, reason: Reason, message: str) -> None:

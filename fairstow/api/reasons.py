@@ -171,7 +171,7 @@ class Reason(StrEnum):
     )
     NEVER_FITS = (
         "NeverFits",
-        "No node could take the driver or an executor even if it were empty.",
+        "The nodes couldn't take the driver and its first executors even if they were empty.",
     )
     USER_AT_LIMIT = ("UserAtLimit", "Its user has as many cores as the queue allows one user.")
     RESERVED_TAKEN = (

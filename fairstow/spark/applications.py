@@ -34,7 +34,8 @@ from fairstow.spark.pods import SparkPod
 from fairstow.spark.submitted import groups
 
 _OVER = ("COMPLETED", "FAILED")
-_RUN = re.compile(r"([-_.]?(driver|[0-9a-f]{8,}|[0-9]{3,}))+$")
+_RUN = re.compile(r"[-_.]?(driver|[0-9a-f]{8,}|[0-9]{3,})$")
+"""One part at a time: with all in one expression a long name takes for ever."""
 
 
 class Phase(Enum):
@@ -256,4 +257,7 @@ def _kept(marks: Mapping[str, str], name: str) -> dict[str, Any]:
 
 def template(name: str) -> str:
     """Return what an application's name has in common with its next run's: no number at its end."""
-    return _RUN.sub("", name) or name
+    left, before = _RUN.sub("", name), name
+    while left != before:
+        left, before = _RUN.sub("", left), left
+    return left or name

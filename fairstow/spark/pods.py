@@ -6,6 +6,7 @@ what an application used is the sum of its pods' cores over their lives.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -20,6 +21,8 @@ _ENDED = ("Succeeded", "Failed")
 _OURS = "fairstow.dev/"
 _CONF_VOLUME = "spark-conf-volume-driver"
 _KUEUE = "kueue.x-k8s.io/queue-name"
+_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
+"""A volume may name what can't be an object's name, and it becomes a part of a path."""
 
 
 class SparkPod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -157,7 +160,7 @@ def _ended(ends: list[int | None], status: _Status) -> int | None:
 
 def _properties(spec: _Spec) -> str:
     named = (v.config_map.name for v in spec.volumes or () if v.config_map and _is_conf(v))
-    return next(named, "")
+    return next((name for name in named if _NAME.fullmatch(name)), "")
 
 
 def _is_conf(volume: _Volume) -> bool:

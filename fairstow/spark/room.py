@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from fairstow.cluster.model import Node, Shape
-from fairstow.cluster.rules import deficits, node_refusals
+from fairstow.cluster.rules import node_refusals
 
 Amounts = Mapping[str, int]
 Demand = tuple[tuple[Shape, int], ...]
@@ -33,31 +33,26 @@ class Room:
 
     def take(self, demand: Demand) -> bool:
         """Take room for all of these pods; nothing where they don't all fit."""
-        taken: list[tuple[str, Shape]] = []
+        taken: list[tuple[str, Shape, int]] = []
         for shape, count in demand:
-            for _ in range(count):
-                node = self._first(shape)
-                if node is None:
-                    for name, undone in taken:
-                        self._shift(name, undone, 1)
-                    return False
-                self._shift(node, shape, -1)
-                taken.append((node, shape))
+            left = count
+            for name in self._places(shape):
+                if not left:
+                    break
+                if number := min(left, _most(shape, self._left(name))):
+                    self._shift(name, shape, -number)
+                    taken.append((name, shape, number))
+                    left -= number
+            if left:
+                for name, undone, number in taken:
+                    self._shift(name, undone, number)
+                return False
         return True
 
     def ever(self, demand: Demand) -> bool:
-        """Whether each of these shapes would fit an empty node."""
-        return all(
-            any(not deficits(shape, self._nodes[name].allocatable) for name in self._places(shape))
-            for shape, count in demand
-            if count
-        )
-
-    def _first(self, shape: Shape) -> str | None:
-        for name in self._places(shape):
-            if not deficits(shape, self._left(name)):
-                return name
-        return None
+        """Whether all of these pods would fit if the nodes were empty."""
+        free = {name: node.allocatable for name, node in self._nodes.items()}
+        return Room(self._nodes.values(), free.get).take(demand)
 
     def _places(self, shape: Shape) -> tuple[str, ...]:
         if shape not in self._willing:
@@ -71,7 +66,14 @@ class Room:
             self._free[name] = dict(self._source(name) or {})
         return self._free[name]
 
-    def _shift(self, name: str, shape: Shape, sign: int) -> None:
+    def _shift(self, name: str, shape: Shape, number: int) -> None:
         left = self._left(name)
         for resource, amount in shape.requests:
-            left[resource] = left.get(resource, 0) + sign * amount
+            left[resource] = left.get(resource, 0) + number * amount
+
+
+def _most(shape: Shape, free: Amounts) -> int:
+    """Return how many such pods fit."""
+    return min(
+        (free.get(name, 0) // amount for name, amount in shape.requests if amount), default=0
+    )

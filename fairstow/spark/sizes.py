@@ -19,6 +19,8 @@ Json = Mapping[str, Any]
 
 MIB = 1 << 20
 _LEAST_OVERHEAD = 384 * MIB
+_MOST_BYTES = 1 << 60
+"""What no node has, and Kubernetes can still write."""
 _OVERHEAD = {True: 0.1, False: 0.4}
 """By whether it runs on the JVM alone: Python and R need memory beside it."""
 _UNITS = {"": MIB, "b": 1, "k": 1 << 10, "m": MIB, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
@@ -146,7 +148,7 @@ def _milli(cores: object) -> int:
 def _bytes(text: str) -> int:
     """Return an amount as Spark writes it: 4g, 512m; a bare number is in MiB."""
     match = re.fullmatch(r"([0-9]{1,12})([bkmgtp]?)(?:i?b)?", text.strip().lower())
-    return int(match[1]) * _UNITS[match[2]] if match else 1 << 30
+    return min(int(match[1]) * _UNITS[match[2]], _MOST_BYTES) if match else 1 << 30
 
 
 def _plain(text: str) -> str:

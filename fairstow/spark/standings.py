@@ -11,13 +11,15 @@ from math import ceil, inf
 from typing import Any
 
 from fairstow.api import Reason, SparkAdmissionStatus, SparkQueueSpec
-from fairstow.api.spark_queue import MOST_USERS_SHOWN, UserShare
+from fairstow.api.spark_queue import MOST_CORES, MOST_USERS_SHOWN, UserShare
 from fairstow.cluster.times import written
 from fairstow.spark.admission import Place
 from fairstow.spark.applications import Application, Phase
 
 _MOST = 2**53 - 1
 _LONGEST = 365 * 86_400.0
+_LONGEST_NAME, _LONGEST_MESSAGE = 253, 1024
+"""Characters that a status holds; what a user asks for or is called has no such bounds."""
 _BEGUN = {Reason.ITS_TURN, Reason.BACKFILLED, Reason.WAITED_TOO_LONG}
 
 
@@ -39,12 +41,12 @@ def waiting(place: Place, first: int, expected: Expected, now: float) -> SparkAd
     return SparkAdmissionStatus(
         phase=Phase.ADMITTED.value if begun else Phase.WAITING.value,
         position=None if begun else place.position,
-        first_cores=ceil(first / 1000),
+        first_cores=min(ceil(first / 1000), MOST_CORES),
         starts_after=_moment(now, starts[0]) if starts else None,
         starts_before=_moment(now, starts[1]) if starts else None,
         admitted_at=written(int(now)) if begun else None,
         reason=place.reason.value,
-        message=sentence(place),
+        message=sentence(place)[:_LONGEST_MESSAGE],
         **_expected(expected),
     )
 
@@ -142,7 +144,7 @@ def shares(
     total = max(sum(weights.get(user, 1) for user in users), 1)
     return tuple(
         UserShare(
-            name=user,
+            name=user[:_LONGEST_NAME],
             weight=weights.get(user, 1),
             waiting=waiting.get(user, 0),
             running=running.get(user, 0),

@@ -108,6 +108,8 @@ def test_objects_are_read_as_the_api_server_shows_them() -> None:
         ("spark-pi-3f9a1c0722aa-driver", "spark-pi"),
         ("7", "7"),
         ("level-2-report", "level-2-report"),
+        ("etl-20260101-0815-driver", "etl"),
+        ("1" * 60 + "z", "1" * 60 + "z"),
     ],
 )
 def test_runs_of_one_template_have_one_name(name: str, expected: str) -> None:
@@ -142,6 +144,8 @@ def test_sizes_follow_sparks_settings() -> None:
     assert dynamic.executor_memory == 11 << 30
     odd = of_driver(0, {"spark.executor.instances": "many", "spark.executor.memory": "?"})
     assert odd.first == 2
+    vast = of_driver(0, {"spark.executor.memory": "999999999999p"})
+    assert vast.executor_memory < 2**63
 
 
 def test_the_size_of_a_spark_application() -> None:
@@ -179,6 +183,15 @@ def test_usage_counts_pods_that_are_gone_once() -> None:
     assert usage.of("uid-d") == 0
 
 
+@pytest.mark.parametrize("name", ["../../secrets/x", "a?b", "x/", ""])
+def test_settings_are_read_of_configmaps_alone(name: str) -> None:
+    """A volume may name anything; the controller asks for it by its path."""
+    raw = submitted_driver()
+    volume = {"name": "spark-conf-volume-driver", "configMap": {"name": name}}
+    raw["spec"]["volumes"] = [volume]
+    assert read_pod(msgspec.Raw(msgspec.json.encode(raw))).properties == ""
+
+
 def shape(cpu: int, **more: Any) -> Shape:
     plain: dict[str, Any] = {
         "node_selector": (), "node_affinity": None, "tolerations": (), "anti_affinity": (),
@@ -202,3 +215,7 @@ def test_room_is_for_all_pods_or_for_none() -> None:
     assert room.ever(((shape(4000), 1),))
     assert not room.ever(((shape(4001), 1),))
     assert not room.ever(((shape(1, node_selector=(("disk", "c"),)), 1),))
+    assert room.ever(((shape(1000), 2), (shape(2000), 3)))
+    assert not room.ever(((shape(1000), 1), (shape(2000), 4)))
+    assert not room.take(((shape(0), 10**15),))
+    assert room.take(((shape(0), 6),))
