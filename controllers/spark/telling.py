@@ -87,7 +87,8 @@ class Teller:
             status = self._status(seen, app, places.get(app.id), usage, now)
             written_now += await self._write(app, status)
             if app.id in places and status.message:
-                self._say(app, places[app.id].reason, status.message)
+                mark = _mark(status.position)
+                self._say(app, places[app.id].reason, status.message, mark)
         self._forget(seen)
         await self._queue(seen, decision, now)
 
@@ -198,14 +199,14 @@ class Teller:
             if error.status not in _GONE:
                 raise
 
-    def _say(self, app: Application, reason: Reason, message: str) -> None:
+    def _say(self, app: Application, reason: Reason, message: str, mark: int = 0) -> None:
         driver = app.driver
         if app.missed and driver is None:
             return
         about = About(_version(app), app.kind, app.namespace, app.name, app.id)
         self._recorder.record(
             about, reason.value, message,
-            action="Queue", warning=reason in _LOUD, key=f"{app.id}/{reason.value}",
+            action="Queue", warning=reason in _LOUD, key=f"{app.id}/{reason.value}/{mark}",
         )  # fmt: skip
 
     def _forget(self, seen: Seen) -> None:
@@ -215,6 +216,14 @@ class Teller:
 
     def _admitted(self) -> Mapping[str, Admission]:
         return {each.application: each for each in self._objects.admissions.values()}
+
+
+def _mark(position: int | None) -> int:
+    """Return the last of 1, 2, 3, 5, 10, 20, 50, … that a position has passed: an Event each."""
+    if position is None or position <= 3:
+        return position or 0
+    power = 10 ** (len(str(position)) - 1)
+    return power * next(step for step in (5, 2, 1) if position >= step * power)
 
 
 def _version(app: Application) -> str:
