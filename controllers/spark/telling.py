@@ -222,7 +222,7 @@ def _mark(position: int | None) -> int:
     """Return the last of 1, 2, 3, 5, 10, 20, 50, … that a position has passed: an Event each."""
     if position is None or position <= 3:
         return position or 0
-    power = 10 ** (len(str(position)) - 1)
+    power = int(10 ** (len(str(position)) - 1))
     return power * next(step for step in (5, 2, 1) if position >= step * power)
 
 
