@@ -21,7 +21,7 @@ import yaml
 from benchmarks.closing import rewrite, verdict
 from benchmarks.provenance import ROOT, provenance
 from benchmarks.spark_simulator.cost import decisions, turns
-from benchmarks.spark_simulator.play import disturbed, scenario
+from benchmarks.spark_simulator.play import disturbed, liars, scenario
 from benchmarks.spark_simulator.report import ratios, tables
 
 Json = dict[str, Any]
@@ -59,6 +59,8 @@ def _measure(data: Path, seeds: int, *, trace: bool) -> Json:
     if trace:
         results["hetero-P"] = scenario(data, "hetero", seeds, split=True)
         results["disturbed"] = disturbed(data, "hetero", seeds)
+        results["liars, hetero"] = liars(data, "hetero", seeds)
+    results["liars, power"] = liars(data, "power", seeds)
     results["decisions"] = [decisions(10_000, users) for users in (1, 30, 1_000)]
     results["turns"] = [turns(queued, 30) for queued in (100, 1_000, 10_000)]
     return results

@@ -56,6 +56,32 @@ def disturbed(data: Path, name: str, seeds: int) -> Json:
     return found
 
 
+def liars(data: Path, name: str, seeds: int) -> Json:
+    """Return what the user with the most work gains by declaring wrongly, and others lose."""
+    found: Json = {str(factor): [] for factor in (1.0, 0.25, 0.01, 0.0, 4.0)}
+    for seed in range(seeds):
+        works = [partitioned(work) for work in SCENARIOS[name](data, seed)]
+        total: dict[str, float] = {}
+        for work in works:
+            total[work.user] = total.get(work.user, 0.0) + work.core_s
+        liar = max(total, key=lambda user: total[user])
+        ujf = responses_under_ujf(works, CORES)
+        for factor, figures in found.items():
+            told = [_declared(w, float(factor)) if w.user == liar else w for w in works]
+            result = Simulation(told, CORES, POLICIES["uwfq"](CORES)).run()
+            jobs = judged(told, CORES, result, ujf)
+            others = [job for job in jobs if job.user != liar]
+            figures.append(
+                {
+                    "liar_s": fmean(job.response for job in jobs if job.user == liar),
+                    "others_s": fmean(job.response for job in others),
+                    "late": sum(job.lateness > MOST_LATE for job in others),
+                    "others": len(others),
+                }
+            )
+    return found
+
+
 def _declared(work: Work, factor: float) -> Work:
     return replace(work, declared=factor)
 

@@ -27,6 +27,10 @@ _HETERO = (
 )
 
 
+_LIARS = (
+    "**The user with the most work declares so many times the truth**, tasks of 0.5 s: mean "
+    "response of its jobs and of others', and others' jobs later than 1.05 L_max."
+)
 _ORDER = "**The order** (one job arrives, all are put in order, the first ends), CPU time."
 _TURN = (
     "**A queue's turn** while nothing can be let go: for each application why it waits, its "
@@ -39,6 +43,7 @@ def tables(results: Json) -> str:
     parts = [_hetero(results["hetero-P"])]
     parts += [_micro(name, results) for name in ("power", "large") if f"{name}-P" in results]
     parts.append(_disturbed(results["disturbed"]))
+    parts.append(_liars(results))
     parts.append(_cost(_ORDER, results["decisions"]))
     parts.append(_cost(_TURN, results["turns"]))
     return "\n\n".join(parts) + "\n"
@@ -106,6 +111,23 @@ def _disturbed(runs: Json) -> str:
             f"| {kind} | {_spread(found, 'meanResponse_s')} | {_mean(found, 'meanSlowdown'):.2f} "
             f"| {_mean(found, 'dvr'):.2f} |"
         )
+    return "\n".join(lines)
+
+
+def _liars(results: Json) -> str:
+    lines = [
+        _LIARS,
+        "",
+        "| | slice: its own | others' | late | power and small: its own | others' | late |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for factor in results["liars, power"]:
+        cells = [f"× {float(factor):g}"]
+        for name in ("hetero", "power"):
+            found = results[f"liars, {name}"][factor]
+            late = sum(each["late"] for each in found) / sum(each["others"] for each in found)
+            cells += [_spread(found, "liar_s"), _spread(found, "others_s"), f"{100 * late:.1f} %"]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
