@@ -3,8 +3,9 @@
     python -m benchmarks.cache_categories [--seeds 10] [-o RESULT]
 
 A model of traffic after published figures (`workload`), no text: thresholds and lifetimes alone,
-without guard and verifier, as in the paper. By category they are the published ones; compared with
-0.85 and an hour for all, and with the one threshold and lifetime that give most right answers from
+without guard and verifier, as in the paper. By category thresholds of code and conversation are the
+published ones, the others ours; compared with 0.85 and an hour for all, and with the one threshold
+and lifetime that give most right answers from
 memory while no more are wrong or stale than by category. Break-even is `economics.break_even` with
 the paper's times: 30 ms for a search in an external store, 2 ms in memory; and with ours.
 """

@@ -247,6 +247,7 @@ class Sidecar:
         async with asking as (reply, parts):
             self.callers.told(caller, reply.status)
             memory.measured.first_byte(time.monotonic() - began)
+            _hear_load(memory, reply)
             flight.head(reply)
             kept = _may_be_kept(reply, asked.form)
             async for part in parts:
@@ -305,6 +306,16 @@ class Sidecar:
         task = asyncio.create_task(done())
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
+
+
+def _hear_load(memory: Memory, reply: Reply) -> None:
+    spec = memory.rules.said.load
+    if spec is None or spec.header is None:
+        return
+    wanted = spec.header.lower().encode()
+    for name, value in reply.headers:
+        if name == wanted:
+            memory.measured.told(value.decode("latin-1"))
 
 
 def told(verdict: Verdict) -> list[tuple[bytes, bytes]]:

@@ -26,6 +26,8 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=366 * 86_400)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 _EXAMPLE = "For example: {mode: Shadow, categories: [{name: default, thresholdPermille: 900}]}"
 
+_LOAD = "For example: load: {idleSeconds: 0.5, overloadedSeconds: 5}, or load: {header: x-load}"
+
 
 class Caching(StrEnum):
     """The farthest tier of a category."""
@@ -76,10 +78,16 @@ class HeaderSpec(_Part, frozen=True):
 
 
 class LoadSpec(_Part, frozen=True):
-    """The upstream's p95 to its first byte, in seconds, at which it is idle, and overloaded."""
+    """How loaded the upstream is: by its p95 to the first byte, or as its answers' header says.
 
-    idle_seconds: Seconds
-    overloaded_seconds: Seconds
+    Attributes:
+        idle_seconds, overloaded_seconds: the p95 at which it is.
+        header: with a number from 0 to 1.
+    """
+
+    idle_seconds: Seconds | None = None
+    overloaded_seconds: Seconds | None = None
+    header: str | None = None
 
 
 class ReaskSpec(_Part, frozen=True):
@@ -175,8 +183,18 @@ def _check(said: Configuration, source: str) -> None:
                 "ttlSeconds is over ttlMaxSeconds",
                 "Raise ttlMaxSeconds.",
             )
-    if said.load is not None and said.load.overloaded_seconds <= said.load.idle_seconds:
-        raise InputError(source, "load.overloadedSeconds isn't over idleSeconds", "Raise it.")
+    if said.load is not None:
+        _check_load(said.load, source)
+
+
+def _check_load(load: LoadSpec, source: str) -> None:
+    times = (load.idle_seconds, load.overloaded_seconds)
+    if (times == (None, None)) == (load.header is None):
+        raise InputError(source, "load needs a header, or two times", _LOAD)
+    if load.header is None:
+        idle, overloaded = times
+        if idle is None or overloaded is None or overloaded <= idle:
+            raise InputError(source, "load.overloadedSeconds isn't over idleSeconds", _LOAD)
 
 
 def _budget(spec: CategorySpec, judge: JudgeSpec) -> Budget:

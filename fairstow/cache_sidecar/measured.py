@@ -1,7 +1,7 @@
 """What the sidecar measures of itself and its upstream: times, economics, load.
 
 Means are exponential, over about `MEMORY` samples. Load is 0 where nobody says at which latency the
-upstream is idle and overloaded. Filled and read by `memory` and `app`.
+upstream is idle and overloaded, or which of its headers tells. Filled and read by `memory`, `app`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fairstow.semantic_cache.thresholds import Load, from_latency, observe
 MEMORY = 100
 LATENCIES = 100
 FORGOTTEN = 60.0
-"""Seconds after which a latency of the upstream says nothing about its load."""
+"""Seconds after which what was seen of the upstream says nothing about its load."""
 
 
 class Measured:
@@ -33,6 +33,7 @@ class Measured:
         self._asked: dict[str, int] = {}
         self._firsts: deque[tuple[float, float]] = deque(maxlen=LATENCIES)
         self._load = Load()
+        self._told: tuple[float, float] | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -50,6 +51,13 @@ class Measured:
     def first_byte(self, seconds: float) -> None:
         """Count how long the upstream took to its first byte."""
         self._firsts.append((self._clock(), seconds))
+
+    def told(self, load: str) -> None:
+        """Take what the upstream says of its load; what is no number says nothing."""
+        try:
+            self._told = (self._clock(), float(load))
+        except ValueError:
+            return
 
     def times(self) -> Times:
         """Return the means."""
@@ -82,9 +90,15 @@ class Measured:
         if spec is None:
             return 0.0
         now = self._clock()
-        lately = sorted(seconds for at, seconds in self._firsts if now - at <= FORGOTTEN)
-        p95 = lately[min(len(lately) - 1, len(lately) * 95 // 100)] if lately else 0.0
-        sample = from_latency(p95, spec.idle_seconds, spec.overloaded_seconds)
+        sample = self._sample(spec, now)
         self._load = observe(self._load, sample, now)
         metrics.LOAD.set(self._load.smoothed)
         return self._load.effective
+
+    def _sample(self, spec: LoadSpec, now: float) -> float:
+        if spec.idle_seconds is None or spec.overloaded_seconds is None:
+            at, load = self._told or (now, 0.0)
+            return load if now - at <= FORGOTTEN else 0.0
+        lately = sorted(seconds for at, seconds in self._firsts if now - at <= FORGOTTEN)
+        p95 = lately[min(len(lately) - 1, len(lately) * 95 // 100)] if lately else 0.0
+        return from_latency(p95, spec.idle_seconds, spec.overloaded_seconds)

@@ -49,6 +49,7 @@ class Upstream:
         self.said: str | None = None
         self.cut = False
         self.gate: asyncio.Event | None = None
+        self.load = ""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if request.method != "POST" or "completions" not in request.path:
@@ -67,7 +68,7 @@ class Upstream:
             choice.setdefault("message", {"role": "assistant", "content": said})
             usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
             whole = head | {"object": "chat.completion", "choices": [choice], "usage": usage}
-            return web.json_response(whole)
+            return web.json_response(whole, headers={"x-load": self.load} if self.load else None)
         return await self._stream(request, head, said)
 
     async def _stream(

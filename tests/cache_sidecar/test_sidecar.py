@@ -17,7 +17,10 @@ import aiohttp
 import msgspec
 import pytest
 
+from fairstow.cache_sidecar import configuration
+from fairstow.cache_sidecar.configuration import LoadSpec
 from fairstow.cache_sidecar.embedding import EmbeddingError
+from fairstow.cache_sidecar.measured import Measured
 from fairstow.cluster.errors import InputError
 from fairstow.semantic_cache.sidecar_stats import Stats
 from tests.cache_sidecar.sidecars import CATEGORY, SameVector, Site, collected, run
@@ -446,3 +449,40 @@ def test_folder_that_cannot_be_written_costs_restarts_only(tmp_path: Path) -> No
         assert (await site.ask("a question"))[0] == "hit-exact"
 
     run(test, tmp_path)
+
+
+def test_load_that_the_upstream_tells_of_is_heard_and_forgotten(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        await site.start(config={"categories": [CATEGORY], "load": {"header": "X-Load"}})
+        site.upstream.load = "0.9"
+        number = 0
+        while b"fairstow_cache_load 0.0\n" in (await site.admin("GET", "/metrics"))[1]:
+            await site.ask(f"question {number}")
+            number += 1
+
+    run(test, tmp_path)
+    time = 0.0
+    measured, spec = Measured(lambda: time), LoadSpec(header="x-load")
+    for said in ("1.0", "loaded"):
+        measured.told(said)
+    assert measured.load(spec) == 1.0
+    for said in ("nan", "-inf"):
+        measured.told(said)
+        assert 0 <= measured.load(spec) <= 1
+    measured.told("1.0")
+    time = 1_000.0
+    assert measured.load(spec) == 0.0
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        "{}",
+        "{idleSeconds: 1}",
+        "{idleSeconds: 2, overloadedSeconds: 1}",
+        "{header: x, idleSeconds: 1}",
+    ],
+)
+def test_load_that_cannot_be_known_is_refused(load: str) -> None:
+    with pytest.raises(InputError):
+        configuration.parse(f"{{load: {load}}}", "test")
