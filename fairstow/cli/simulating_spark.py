@@ -16,7 +16,7 @@ from fairstow.cluster.errors import InputError
 from fairstow.spark.policies import POLICIES
 from fairstow.spark.simulator import jobs
 from fairstow.spark.simulator.outcome import judged, responses_under_ujf, summary
-from fairstow.spark.simulator.run import Simulation
+from fairstow.spark.simulator.run import Result, Simulation
 from fairstow.spark.workload import Work
 
 _SHOWN = 30
@@ -33,18 +33,20 @@ def simulate(path: str, policy: str, cores: int, output: PictureOutput) -> None:
     with Progress() as progress:
         progress.say(f"{len(works):,} jobs")
         result = Simulation(works, cores, POLICIES[policy](cores)).run()
-        if output is PictureOutput.SVG:
-            from fairstow.report.spark import drawing
-            from fairstow.spark.simulator.lanes import lanes
+        shown = _shown(title, works, cores, result, output)
+    terminal.write(shown)
 
-            terminal.write(drawing(lanes(works, cores, result), title))
-            return
-        ujf = responses_under_ujf(works, cores)
-        figures = summary(judged(works, cores, result, ujf))
+
+def _shown(title: str, works: list[Work], cores: int, result: Result, output: PictureOutput) -> str:
+    if output is PictureOutput.SVG:
+        from fairstow.report.spark import drawing
+        from fairstow.spark.simulator.lanes import lanes
+
+        return drawing(lanes(works, cores, result), title)
+    figures = summary(judged(works, cores, result, responses_under_ujf(works, cores)))
     if output is PictureOutput.JSON:
-        terminal.write(as_json(figures))
-    else:
-        terminal.write(_text(title, figures, terminal.look()))
+        return as_json(figures)
+    return _text(title, figures, terminal.look())
 
 
 def _read(path: str) -> list[Work]:

@@ -42,7 +42,10 @@ def drawing(jobs: Sequence[Lane], title: str) -> str:
     box = f"0 0 {_WIDTH + _LEFT + 20} {top + 24:.0f}"
     unit = f"{end:,.1f} core-seconds for each unit of weight"
     below = f'y="{top + 12:.1f}" fill="#555"'
-    legend = "pale: waits; full: runs; tick: due by virtual finish, red if it ended later"
+    legend = (
+        "pale: waits; full: runs; tick: due by virtual finish, red if it ended later (up to the "
+        "longest task later is as promised)"
+    )
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" {_FONT}>',
