@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from fairstow.gateway import metrics
 from fairstow.gateway.accounting import CLIENT_LEFT, Told
 from fairstow.gateway.dispatching import Ticket
 from fairstow.gateway.fleet import Instance
-from fairstow.gateway.forwarding import forward
+from fairstow.gateway.forwarding import forward, view_of
 from fairstow.gateway.generating import Generation, answer_of, parts, prompt, sampling
 from fairstow.gateway.openai.responses import failed
 from fairstow.gateway.parsed import ParsedGeneration, Parsers, unmovable
@@ -52,13 +51,6 @@ from fairstow.web.exchange import (
     Send,
 )
 
-_TYPICAL_TOKEN = 4
-"""Bytes of a prompt's token where nobody counts them."""
-
-_MEDIA = frozenset({"url", "image_url", "data", "file_data"})
-"""Fields of messages that hold a picture, sound or a file."""
-
-_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 EMBEDDING_FIELDS = frozenset({"model", "input", "encoding_format", "dimensions", "user"})
 
 log = structlog.get_logger(__name__)
@@ -307,14 +299,7 @@ class Gateway:
         body: Mapping[str, Any],
     ) -> None:
         metrics.PINNED.labels(tenant.name).inc()
-        view = RequestView(
-            id=secrets.token_hex(12),
-            prompt=_letters(body) // _TYPICAL_TOKEN,
-            limit=int(next((body[name] for name in _LIMITS if body.get(name)), 256)),
-            arrived=time.monotonic(),
-            tenant=tenant.name,
-            movable=False,
-        )
+        view = view_of(body, tenant.name)
         urgent.mark(view)
         self.pinned[view.id] = (view, told.pinned)
 
@@ -403,20 +388,3 @@ def _header(names: Sequence[str]) -> bytes:
     """Return names that a client invented as what a header may hold."""
     text = ",".join(names)[:500]
     return "".join(c if " " <= c <= "~" else "?" for c in text).encode()
-
-
-def _letters(body: Mapping[str, Any]) -> int:
-    """Return about how much text a body holds; what pictures and sound take, engines know."""
-    found = 0
-    left: list[Any] = [body]
-    while left:
-        match left.pop():
-            case str(text):
-                found += len(text)
-            case list(several):
-                left += several
-            case dict(fields):
-                left += (value for name, value in fields.items() if name not in _MEDIA)
-            case _:
-                found += _TYPICAL_TOKEN  # an id of a prompt
-    return found

@@ -7,6 +7,8 @@ grammar's state, several choices) nobody else can go on with.
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -19,10 +21,27 @@ from fairstow.serving.model import RequestView
 from fairstow.web.errors import ApiError
 from fairstow.web.exchange import Exchange
 
+_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_TYPICAL_TOKEN = 4
+"""Bytes of a prompt's token where nobody counts them."""
+_MEDIA = frozenset({"url", "image_url", "data", "file_data"})
+"""Fields of messages that hold a picture, sound or a file."""
 ATTEMPTS = 3
 _LONGEST_ERROR = 1 << 16
 
 log = structlog.get_logger(__name__)
+
+
+def view_of(body: Mapping[str, Any], tenant: str) -> RequestView:
+    """Return what policies see of a request that nobody has tokenised."""
+    return RequestView(
+        id=secrets.token_hex(12),
+        prompt=_letters(body) // _TYPICAL_TOKEN,
+        limit=int(next((body[name] for name in _LIMITS if body.get(name)), 256)),
+        arrived=time.monotonic(),
+        tenant=tenant,
+        movable=False,
+    )
 
 
 async def forward(
@@ -103,3 +122,20 @@ async def _refused(reply: Reply) -> ApiError:
     if status == 502 or not isinstance(message, str):
         message = "The model's server refuses this request."
     return ApiError(status, message)
+
+
+def _letters(body: Mapping[str, Any]) -> int:
+    """Return about how much text a body holds; what pictures and sound take, engines know."""
+    found = 0
+    left: list[Any] = [body]
+    while left:
+        match left.pop():
+            case str(text):
+                found += len(text)
+            case list(several):
+                left += several
+            case dict(fields):
+                left += (value for name, value in fields.items() if name not in _MEDIA)
+            case _:
+                found += _TYPICAL_TOKEN  # an id of a prompt
+    return found
