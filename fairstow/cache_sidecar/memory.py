@@ -172,9 +172,10 @@ class Memory:
     async def remove(self, entries: list[str], why: str) -> int:
         """Remove entries from memory and store; return how many there were."""
         self._epoch += why == "purged"  # what is being kept meanwhile may be among what was meant
+        # First where it would come back from: who is told that it failed asks again for the same.
+        await self._store.delete(entries, purged=why == "purged")
         found = sum(self.index.remove(entry) for entry in entries)
         metrics.GONE.labels(why).inc(found)
-        await self._store.delete(entries, purged=why == "purged")
         return found
 
     def learned(self, head: Head) -> None:
@@ -264,7 +265,7 @@ class Memory:
             return None, ""
         try:
             with self.measured.stage("embed"):
-                vector = await self._vectors.of(asked.request.question or "")
+                vector = await self._vectors.of(asked.namespace, asked.request.question or "")
         except NoVectorsError as error:
             metrics.FAILED_OPEN.labels(str(error)).inc()
             return None, str(error)
@@ -276,7 +277,7 @@ class Memory:
         if asked.request.question is None or farthest < Tier.SEMANTIC:
             return None
         try:
-            return await self._vectors.of(asked.request.question)
+            return await self._vectors.of(asked.namespace, asked.request.question)
         except NoVectorsError:
             return None
 

@@ -3,12 +3,14 @@
 The model is loaded in that thread, after the ports are open: until then, and where it can't be had,
 there are no vectors and look-ups use the exact tier. No more than `MOST_WAITING` texts wait; a
 request whose time is up leaves, the vector is still made, since its answer will be kept with it.
-Called by `memory`.
+What was embedded lately is remembered, for each namespace by itself: how long a look-up takes must
+not tell whether somebody else has asked the same. Called by `memory`.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
@@ -19,7 +21,11 @@ import structlog
 from fairstow.cache_sidecar.embedding import Embedder, EmbeddingError, Vector
 
 MOST_WAITING = 64
+REMEMBERED = 4_096
 _BATCH = 16
+
+Asked = tuple[str, str]
+"""Namespace and text."""
 _UNIT = 0.01
 
 log = structlog.get_logger(__name__)
@@ -40,11 +46,13 @@ class Embeds(Protocol):
 class Vectors:
     """See the module. Attributes: ready: whether the model is loaded."""
 
-    def __init__(self, make: Callable[[], Embeds] = Embedder) -> None:
+    def __init__(self, make: Callable[[], Embeds] = Embedder, remembered: int = REMEMBERED) -> None:
         self._make = make
+        self._most = remembered
+        self._memo: OrderedDict[Asked, Vector | None] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, "embedding")
         self._embedder: Embeds | None = None
-        self._waiting: dict[str, asyncio.Future[Vector | None]] = {}
+        self._waiting: dict[Asked, asyncio.Future[Vector | None]] = {}
         self._came = asyncio.Event()
 
     @property
@@ -52,15 +60,19 @@ class Vectors:
         """Whether the model is loaded."""
         return self._embedder is not None
 
-    async def of(self, text: str) -> Vector | None:
+    async def of(self, namespace: str, text: str) -> Vector | None:
         """Return a text's vector, None if it has none. Raises NoVectorsError."""
         if self._embedder is None:
             raise NoVectorsError("no-model")
-        future = self._waiting.get(text)
+        asked = (namespace, text)
+        if asked in self._memo:
+            self._memo.move_to_end(asked)
+            return self._memo[asked]
+        future = self._waiting.get(asked)
         if future is None:
             if len(self._waiting) >= MOST_WAITING:
                 raise NoVectorsError("embedding-busy")
-            future = self._waiting[text] = asyncio.get_running_loop().create_future()
+            future = self._waiting[asked] = asyncio.get_running_loop().create_future()
             self._came.set()
         return await asyncio.shield(future)
 
@@ -83,18 +95,22 @@ class Vectors:
                 await self._embed(embedder, batch)
 
     async def _embed(
-        self, embedder: Embeds, batch: dict[str, asyncio.Future[Vector | None]]
+        self, embedder: Embeds, batch: dict[Asked, asyncio.Future[Vector | None]]
     ) -> None:
         loop = asyncio.get_running_loop()
         found: list[Vector | None]
+        texts = [text for _, text in batch]
         try:
-            found = await loop.run_in_executor(self._thread, embedder.embed, list(batch))
+            found = await loop.run_in_executor(self._thread, embedder.embed, texts)
+            self._memo.update(zip(batch, found, strict=True))
         except Exception:
             log.exception("embedding failed")
             found = [None] * len(batch)
         finally:
-            for text in batch:
-                self._waiting.pop(text, None)
+            for asked in batch:
+                self._waiting.pop(asked, None)
+        while len(self._memo) > self._most:
+            self._memo.popitem(last=False)
         for future, vector in zip(batch.values(), found, strict=True):
             if not future.done():
                 future.set_result(vector if _usable(vector) else None)

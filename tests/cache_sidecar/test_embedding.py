@@ -1,8 +1,8 @@
-"""Embedding: the real model, its memo, and what has no vector.
+"""Embedding: the real model, and what has no vector.
 
 Covered: unit length, nearness, that a vector doesn't depend on its batch, that long texts have
-none, that the memo forgets the least recently used, that a wrong file is refused, that the runtime
-reports nothing. Not covered: speed, quality (benchmarks).
+none, that a wrong file is refused, that the runtime reports nothing. Not covered: the memo
+(test_vectors), speed, quality (benchmarks).
 """
 
 import os
@@ -57,24 +57,6 @@ def test_odd_texts(embedder: Embedder) -> None:
     for text in ("", "\x00\x01", "🦊" * 40, "\ud800".encode("utf-8", "replace").decode()):
         (vector,) = embedder.embed([text])
         assert vector is None or np.isfinite(vector).all()
-
-
-def test_the_memo_keeps_what_was_used_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = Embedder(memo=2)
-    ran: list[list[str]] = []
-    real = small._embed
-
-    def watched(texts: list[str]) -> list[embedding.Vector | None]:
-        ran.append(texts)
-        return real(texts)
-
-    monkeypatch.setattr(small, "_embed", watched)
-    small.embed(["one", "two"])
-    small.embed(["one", "one"])
-    small.embed(["three"])
-    small.embed(["one"])
-    small.embed(["two"])
-    assert [texts for texts in ran if texts] == [["one", "two"], ["three"], ["two"]]
 
 
 def test_another_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -276,3 +276,26 @@ def test_purge_wins_over_what_is_just_being_kept() -> None:
         assert len(site.memory.index) == 0
 
     asyncio.run(body())
+
+
+def test_a_purge_that_failed_is_asked_for_again() -> None:
+    class Failing:
+        fails = True
+
+        async def put(self, *_: Any) -> None:
+            return
+
+        async def delete(self, *_: Any, **__: Any) -> None:
+            if self.fails:
+                raise StoreError("it is down")
+
+    async def body() -> None:
+        site = Site(Failing())
+        asked = site.asked("a", Workload("c", "n", "a"))
+        await site.keep(asked, "old")
+        with pytest.raises(StoreError):
+            await site.memory.remove([asked.entry], "purged")
+        site.store.fails = False
+        assert await site.memory.remove(list(site.memory.index.rows), "purged") == 1
+
+    asyncio.run(body())
