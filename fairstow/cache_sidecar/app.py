@@ -1,7 +1,7 @@
 """The sidecar's ASGI application: OpenAI's API, passed on or answered from the cache.
 
 1. Is it a chat or a completion, in a body of JSON that isn't too long? All else is passed on as it
-   is, and so is everything until the cache is ready.
+   is, and so is everything until the cache is ready, or while too many bodies are held.
 2. Who asks, what, in which category, how far may it be looked up (`memory.asked`).
 3. Look it up (`memory.look_up`), bounded in time; a hit is told in the form that was asked for.
 4. Otherwise ask the upstream, once for all who ask the same meanwhile (`flights`); keep what may
@@ -34,7 +34,7 @@ from fairstow.semantic_cache.decision import Mode, Outcome, Verdict
 from fairstow.semantic_cache.identity import Caller
 from fairstow.serving.requests import Endpoint
 from fairstow.web.errors import ApiError
-from fairstow.web.exchange import ClientLeftError, Receive, Scope, Send
+from fairstow.web.exchange import Bodies, ClientLeftError, Receive, Scope, Send
 
 CACHED = {each.value: each for each in (Endpoint.CHAT, Endpoint.COMPLETIONS)}
 _KINDS = {Form.WHOLE: "application/json"}
@@ -43,6 +43,8 @@ _STREAM = "text/event-stream"
 log = structlog.get_logger(__name__)
 
 _REASK_SECONDS = 300.0
+MOST_BODIES = 64 << 20
+"""Bytes of requests that are looked at; beyond, they are passed on without a look."""
 
 Key = tuple[str, str, Form]
 
@@ -54,6 +56,7 @@ class Sidecar:
         self.memory: Memory | None = None
         self.callers = callers
         self._upstream = upstream
+        self._bodies = Bodies(MOST_BODIES)
         self._flights: dict[Key, Flight] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._aside: set[asyncio.Task[None]] = set()
@@ -67,7 +70,7 @@ class Sidecar:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        exchange = Passing(scope, receive, send)
+        exchange = Passing(scope, receive, send, self._bodies)
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)

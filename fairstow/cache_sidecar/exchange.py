@@ -7,8 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
-from fairstow.web.exchange import ClientLeftError, Exchange, Receive, Scope, Send
+from fairstow.web.exchange import (
+    BODY_SECONDS,
+    Bodies,
+    ClientLeftError,
+    Exchange,
+    Receive,
+    Scope,
+    Send,
+)
 
 
 class Passing(Exchange):
@@ -19,8 +28,8 @@ class Passing(Exchange):
         query: whether there is one.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        super().__init__(scope, receive, send, keep_alive=3_600.0, longest=0)
+    def __init__(self, scope: Scope, receive: Receive, send: Send, bodies: Bodies) -> None:
+        super().__init__(scope, receive, send, keep_alive=3_600.0, longest=0, bodies=bodies)
         query: bytes = scope["query_string"]
         raw: bytes = scope["raw_path"]
         self.query = bool(query)
@@ -33,13 +42,18 @@ class Passing(Exchange):
         return b", ".join(found).decode("latin-1") if found else None
 
     async def up_to(self, longest: int) -> tuple[bytes, bool]:
-        """Return the body, or its beginning if it is longer; and whether it is all of it."""
+        """Return the body, or its beginning, and whether it is all of it.
+
+        A beginning is returned where it is longer, isn't here in time, or others' take all room.
+        """
         parts: list[bytes] = []
-        size = 0
-        while not self._whole and size <= longest:
-            part = await self._part()
-            parts.append(part)
-            size += len(part)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BODY_SECONDS):
+                while not self._whole and self._held <= longest and not self._bodies.full:
+                    part = await self._part()
+                    parts.append(part)
+                    self._held += len(part)
+                    self._bodies.held += len(part)
         if self._whole:
             self._listening = asyncio.create_task(self._listen())
         return b"".join(parts), self._whole

@@ -135,7 +135,7 @@ def _index(heads: Iterable[Head], rules: Rules) -> Index:
 
 async def _reload(memory: Memory, path: Path) -> None:
     """Follow the configuration's text; one that can't be used changes nothing."""
-    known = await asyncio.to_thread(_text, path)
+    known: str | None = None  # it may have changed while the store was waited for
     while True:
         await asyncio.sleep(RELOAD_SECONDS)
         text = await asyncio.to_thread(_text, path)

@@ -15,14 +15,16 @@ from typing import NamedTuple
 
 import structlog
 
-from fairstow.cache_sidecar import configuration
+from fairstow.cache_sidecar import configuration, metrics
 from fairstow.cache_sidecar.admin import Admin
 from fairstow.cache_sidecar.app import Sidecar
 from fairstow.cache_sidecar.callers import Callers
+from fairstow.cache_sidecar.configuration import Rules
 from fairstow.cache_sidecar.embedding import Embedder
-from fairstow.cache_sidecar.remembering import Where, remember, secret
+from fairstow.cache_sidecar.remembering import AGAIN_SECONDS, Where, remember, secret
 from fairstow.cache_sidecar.upstream import Upstream, session
 from fairstow.cache_sidecar.vectors import Embeds, Vectors
+from fairstow.cluster.errors import InputError
 from fairstow.kube.aio.tasks import cancelled, first, running
 from fairstow.kube.connections import bounded
 from fairstow.kube.flags import Address
@@ -111,11 +113,24 @@ async def serve(
         tasks = [
             admin.serve(sockets=[sockets[1]]),
             vectors.run(),
-            remember(app, settings.where, settings.config, rules, vectors),
+            _remembering(app, settings, rules, vectors),
         ]
         async with running(tasks) as failed:
             await first(stopped.wait(), failed, asyncio.shield(serving))
             await _end(app, clients, serving, settings.grace)
+
+
+async def _remembering(app: Sidecar, settings: Settings, rules: Rules, vectors: Vectors) -> None:
+    """Have a memory; where one fails, requests pass, and another is begun."""
+    while True:
+        try:
+            await remember(app, settings.where, settings.config, rules, vectors)
+        except InputError:
+            raise
+        except Exception:
+            log.exception("the memory failed; requests pass")
+            metrics.FAILED_OPEN.labels("memory").inc()
+            await asyncio.sleep(AGAIN_SECONDS)
 
 
 async def _end(

@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 import structlog
 
-from fairstow.cache_sidecar.embedding import Embedder, EmbeddingError, Vector
+from fairstow.cache_sidecar.embedding import Embedder, Vector
 
 MOST_WAITING = 64
 REMEMBERED = 4_096
@@ -81,8 +81,8 @@ class Vectors:
         loop = asyncio.get_running_loop()
         try:
             embedder = await loop.run_in_executor(self._thread, self._make)
-        except EmbeddingError as error:
-            log.error("there is no semantic tier", problem=str(error))
+        except Exception as error:  # noqa: BLE001 - a model that can't be had, whyever
+            log.error("there is no semantic tier", problem=str(error) or repr(error))
             await loop.create_future()  # the exact tier goes on
             raise AssertionError from None
         self._embedder = embedder

@@ -46,6 +46,11 @@ class Bodies:
         self.held = 0
         self._most = most
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for more."""
+        return self.held >= self._most
+
     def take(self, size: int) -> None:
         """Hold so many bytes more. Raises ApiError where there is no room for them."""
         if self.held + size > self._most:
