@@ -29,6 +29,7 @@ from fairstow.cache_sidecar.vectors import Vectors
 from fairstow.semantic_cache.decision import Outcome
 from fairstow.semantic_cache.identity import Caller, Key, Workload
 from fairstow.serving.requests import Endpoint
+from tests.cache_sidecar import writer
 from tests.cache_sidecar.sidecars import SameVector
 from tests.cache_sidecar.test_index import VECTORS, head
 
@@ -36,21 +37,6 @@ RULES = configuration.parse(
     "{mode: Enforce, categories: [{name: default, calibrationSigned: true}]}", "test"
 )
 FULL = pytest.mark.full
-WRITER = """
-import asyncio, sys
-from pathlib import Path
-from fairstow.cache_sidecar.stores.sqlite import SqliteStore
-from tests.cache_sidecar.test_index import VECTORS, head
-from tests.cache_sidecar.test_store import answer
-
-async def write():
-    store = SqliteStore(Path(sys.argv[1]))
-    for number in range(1_000_000):
-        await store.put(head(f"entry {number}", VECTORS[number % 100]), answer(f"{number}" * 500))
-        print(number, flush=True)
-
-asyncio.run(write())
-"""
 
 
 def answer(text: str) -> Answer:
@@ -109,23 +95,23 @@ async def with_vectors(site: Site, test: Any) -> None:
 
 @pytest.mark.parametrize("delay", [0.1, *(pytest.param(0.05 * n, marks=FULL) for n in range(1, 5))])
 def test_killed_while_writing_nothing_is_torn(tmp_path: Path, delay: float) -> None:
-    command = [sys.executable, "-c", WRITER, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
-        assert writer.stdout is not None
-        writer.stdout.readline()
+    command = [sys.executable, "-m", "tests.cache_sidecar.writer", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
         time.sleep(delay)
-        writer.send_signal(signal.SIGKILL)
-        told = [int(line) for line in writer.stdout if line.endswith("\n")]
+        process.send_signal(signal.SIGKILL)
+        told = [int(line) for line in process.stdout if line.endswith("\n")]
     store = SqliteStore(tmp_path)
     kept = {each.id: each for each in store.heads()}
     assert told
     for number in (told[0], told[-1]):
-        expected = head(f"entry {number}", VECTORS[number % 100])
+        expected, _ = writer.entry(number)
         assert kept[expected.id] == expected
 
     async def check() -> None:
         for entry in list(kept)[-20:]:
-            assert await store.answer(entry) is not None
+            assert await store.answer(entry) == writer.entry(int(entry, 16))[1]
         await store.close()
 
     asyncio.run(check())
