@@ -31,6 +31,7 @@ from fairstow.api import (
 )
 from fairstow.api.semantic_cache import MOST_MISSED
 from fairstow.api.status import conditions_of, with_condition
+from fairstow.cluster.errors import printable
 from fairstow.cluster.times import seconds, written
 from fairstow.semantic_cache.injection import PORT
 from fairstow.semantic_cache.sidecar_stats import CategoryStats, Stats
@@ -192,7 +193,7 @@ def _serving(seen: Seen, requests: int) -> _Said:
 def why_missed(pod: CachePod, seen: Seen) -> str:
     """Say why a pod has no sidecar."""
     if pod.refused:
-        return pod.refused
+        return printable(pod.refused)  # whoever made the pod may have written it
     ready = next((c for c in conditions_of(seen.cache) if c.type == READY), None)
     if ready is None or ready.status != "True":
         return "the cache isn't ready"

@@ -5,9 +5,10 @@ gets a native sidecar: an init container that stays (restartPolicy Always, KEP-7
 so that the pod's own init containers reach it, too. It passes requests on before model and store
 are ready, and its startup probe waits for no more than that.
 
-- Placement Client: it listens on loopback, OPENAI_BASE_URL of every container leads to it, and it
-  passes on to where that variable led before, else to `spec.upstream`: never to an address that a
-  request names. Whoever reaches the port is the pod's ServiceAccount, which is written here.
+- Placement Client: it listens on loopback, OPENAI_BASE_URL leads to it, and it passes on to where
+  that variable led before, else to `spec.upstream`: never to an address that a request names, nor a
+  container's requests and keys to a server that isn't its own. Whoever reaches the port is the
+  pod's ServiceAccount, which is written here.
 - Placement Server: it listens on `PORT` of the pod and passes on to the engine's port. Callers are
   told apart by their keys.
 
@@ -24,6 +25,7 @@ import msgspec
 from fairstow.api import SemanticCache
 from fairstow.api.semantic_cache import is_upstream
 from fairstow.api.status import conditions_of, holds
+from fairstow.cluster.errors import printable
 from fairstow.cluster.review import Json, Reply, Request, read_part
 from fairstow.cluster.selectors import selector, selects
 from fairstow.semantic_cache.sidecar_file import ADMIN_KEY, CONFIG_KEY, METRICS_KEY, holder
@@ -74,7 +76,6 @@ class _Container(msgspec.Struct, frozen=True, rename="camel"):
     name: str = ""
     ports: tuple[_Port, ...] = ()
     env: tuple[_Variable, ...] = ()
-    env_from: tuple[Json, ...] = ()
 
     def variable(self, name: str) -> _Variable | None:
         """Return what it sets; of several of a name the last one holds."""
@@ -119,7 +120,7 @@ def admit(request: Request, caches: Iterable[SemanticCache], image: str) -> Repl
         patch = _patch(cache, request.namespace, spec, image)
     except UnfitError as error:
         said = f"fairstow: no semantic cache for this pod: {error}"
-        noted = _set("annotations", meta.annotations, REFUSED, str(error))
+        noted = _set("annotations", meta.annotations, REFUSED, printable(str(error)))
         return Reply(warnings=(said,), patch=(noted,))
     return Reply(patch=(*patch, _set("labels", meta.labels, INJECTED, name)))
 
@@ -138,10 +139,10 @@ def _patch(cache: SemanticCache, namespace: str, spec: _Spec, image: str) -> lis
         raise UnfitError(f"with hostNetwork, port {PORT} would be its node's")
     if spec.os.name != "linux":
         raise UnfitError(f"the sidecar doesn't run on {spec.os.name}")
-    taken = {port.container_port for each in spec.containers for port in each.ports}
+    everyone = (*spec.init_containers, *spec.containers)
+    taken = {port.container_port for each in everyone for port in each.ports}
     if busy := taken & {PORT, ADMIN_PORT}:
         raise UnfitError(f"port {min(busy)} is the sidecar's")
-    everyone = (*spec.init_containers, *spec.containers)
     patch: list[Json] = []
     if cache.spec.placement == "Client":
         upstream = _upstream(cache, everyone)
@@ -150,7 +151,8 @@ def _patch(cache: SemanticCache, namespace: str, spec: _Spec, image: str) -> lis
             ("initContainers", spec.init_containers),
         ):
             for number, each in enumerate(members):
-                patch += _led(each, f"/spec/{kind}/{number}/env")
+                if _asks(each, upstream, cache):
+                    patch += _led(each, f"/spec/{kind}/{number}/env")
     else:
         upstream = _Variable(_UPSTREAM, f"http://127.0.0.1:{cache.spec.engine_port}")
     sidecar = _sidecar(cache, namespace, spec, image, upstream)
@@ -179,6 +181,11 @@ def _upstream(cache: SemanticCache, containers: Iterable[_Container]) -> _Variab
     elif first.value == OWN or not is_upstream(first.value):
         raise UnfitError(f"{ADDRESS} is no address of a server that ends in /v1: {first.value!r}")
     return msgspec.structs.replace(first, name=_UPSTREAM)
+
+
+def _asks(container: _Container, upstream: _Variable, cache: SemanticCache) -> bool:
+    """Whether a container's requests go to that upstream, by its own word or by the cache's."""
+    return container.variable(ADDRESS) is not None or upstream.value == cache.spec.upstream
 
 
 def _led(container: _Container, at: str) -> list[Json]:

@@ -227,3 +227,8 @@ def test_a_sidecar_of_another_version_is_understood() -> None:
     told = msgspec.json.decode(msgspec.json.encode(stats()))
     told["news"] = 1
     assert msgspec.convert(told, Stats) == stats()
+
+
+def test_a_reason_that_somebody_wrote_into_a_pod_is_no_fault() -> None:
+    (missed,) = decided(pod("a", injected=False, refused="x" * 5_000)).status.missed_pods
+    assert len(missed.reason) < 300

@@ -220,6 +220,24 @@ def test_where_the_pod_led_before_goes_before_the_caches_upstream() -> None:
     ]  # fmt: skip
 
 
+def test_a_container_that_asks_another_server_is_not_led() -> None:
+    own = {"name": "main", "env": [{"name": ADDRESS, "value": "https://llm.example/v1"}]}
+    silent = {"name": "other", "env": [{"name": "OPENAI_API_KEY", "value": "key"}]}
+    for known in (cache(), cache(upstream=None)):
+        found = patched(pod(container=own, initContainers=[silent]), known)
+        assert env(found["spec"]["containers"][0]) == {ADDRESS: OWN}
+        assert env(found["spec"]["initContainers"][1]) == {"OPENAI_API_KEY": "key"}
+    same = cache(upstream="https://llm.example/v1")
+    found = patched(pod(container=own, initContainers=[silent]), same)
+    assert env(found["spec"]["initContainers"][1])[ADDRESS] == OWN
+
+
+def test_a_reason_is_short() -> None:
+    long = with_env({"name": ADDRESS, "value": f"http://llm/{'v2' * 5_000}"})
+    (note,) = admitted(long).patch
+    assert len(note["value"][REFUSED]) < 300
+
+
 def test_an_address_from_a_secret_is_taken_from_there() -> None:
     found = sidecar(with_env({"name": ADDRESS, "valueFrom": VALUE_FROM}), cache(upstream=None))
     assert env(found)["FAIRSTOW_CACHE_UPSTREAM"] == VALUE_FROM
@@ -277,6 +295,7 @@ def test_a_pod_starts_without_a_sidecar_that_couldnt() -> None:
         (pod(hostNetwork=True), "hostNetwork"),
         (pod(os={"name": "windows"}), "windows"),
         (pod(container={"ports": [{"containerPort": PORT}]}), f"port {PORT}"),
+        (pod(initContainers=[{"name": "a", "ports": [{"containerPort": PORT}]}]), f"port {PORT}"),
         (with_env({"name": ADDRESS, "value": "http://llm/v2"}), "ends in /v1"),
         (with_env({"name": ADDRESS, "value": "http://u:p@llm/v1"}), "ends in /v1"),
         (with_env({"name": ADDRESS, "value": "http://$(HOST)/v1"}), "ends in /v1"),
