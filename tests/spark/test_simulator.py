@@ -9,8 +9,8 @@ what it gains (benchmarks.spark_simulator), Spark itself (tests of the plugin).
 Which bounds hold: where each user submits all its jobs at once, lateness is at most
 (2 − 1/R)·L_max, whatever others declare. L_max alone against capped fluid sharing holds nearly
 always: a counterexample is below. Where users go on submitting, later short jobs of a user may
-overtake its own long one that has been served already; then others can be late by more, in about
-one job of 10,000.
+overtake its own long one that has been served already; then others can be late by more: of
+24,000 jobs 6 were (at most 5 of 10,000, 95 %), the latest by 3 L_max.
 """
 
 from __future__ import annotations
