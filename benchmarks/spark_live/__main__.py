@@ -50,7 +50,7 @@ def main() -> int:
             place.mkdir()
             conf = application.with_plugin()
             found["overhead"] = application.run(
-                "overhead", place, conf=conf, jobs=50, blocks=asked.overhead, waiting=100
+                "overhead", place, conf=conf, jobs=asked.overhead, waiting=100
             )
             del found["overhead"]["log"]
     found["bursts"] = asked.bursts
@@ -95,13 +95,13 @@ def _arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--rounds", type=int, default=3)
     add("--bursts", type=int, default=4)
-    add("--overhead", type=int, default=20, help="blocks of 50 tiny jobs with and without; 0: none")
+    add("--overhead", type=int, default=1000, help="tiny jobs with and without; 0: none")
     add("--arms", nargs="+", choices=ARMS, default=ARMS)
-    add("--quick", action="store_true", help="one round of two bursts, four arms, ten blocks")
+    add("--quick", action="store_true", help="one round of two bursts, four arms")
     add("--page", action="store_true", help="write results and page")
     asked = parser.parse_args()
     if asked.quick:
-        asked.rounds, asked.bursts, asked.overhead = 1, 2, 10
+        asked.rounds, asked.bursts, asked.overhead = 1, 2, 300
         asked.arms = ("fifo", "fair", "pools, small last", "plugin")
     return asked
 

@@ -21,9 +21,8 @@ open(path, "w").close()
 ended, lock = [], threading.Lock()
 
 
-def play(job, began):
-    for key, value in job["properties"].items():
-        context.setLocalProperty(key, value)
+def prepared(job):
+    """Return a job's tasks, all but handed in: what Python needs for that is nobody's response."""
     name, seconds = job["name"], job["seconds"]
 
     def task(_):
@@ -32,31 +31,44 @@ def play(job, began):
         with open(path, "a") as file:
             file.write(f"{name} {at} {time.time()}\n")
 
+    return context.parallelize(range(job["tasks"]), job["tasks"]).map(task)._jrdd
+
+
+def play(job, tasks, began):
+    for key, value in job["properties"].items():
+        context.setLocalProperty(key, value)
     came = time.time()
-    context.parallelize(range(job["tasks"]), job["tasks"]).foreach(task)
+    tasks.count()
     with lock:
         ended.append(
-            {"name": name, "user": job["user"], "came": came - began, "ended": time.time() - began}
+            {
+                "name": job["name"],
+                "user": job["user"],
+                "came": came - began,
+                "ended": time.time() - began,
+            }
         )
 
 
-def all_of(jobs, began):
+def all_of(jobs):
+    jobs = [(job, prepared(job)) for job in sorted(jobs, key=lambda job: job["at"])]
+    began = time.time()
     threads = []
-    for job in sorted(jobs, key=lambda job: job["at"]):
+    for job, tasks in jobs:
         time.sleep(max(0.0, began + job["at"] - time.time()))
-        threads.append(InheritableThread(target=play, args=(job, began)))
+        threads.append(InheritableThread(target=play, args=(job, tasks, began)))
         threads[-1].start()
     for thread in threads:
         thread.join()
+    return began
 
 
-all_of(told["warm"], time.time())
+all_of(told["warm"])
 ended.clear()
 # Debts of being the first are paid, and the twin has heard of all that ended.
 time.sleep(5)
 open(path, "w").close()
-began = time.time()
-all_of(told["jobs"], began)
+began = all_of(told["jobs"])
 with open(path) as file:
     tasks = [line.split() for line in file]
 spark.stop()
