@@ -91,8 +91,8 @@ def _spread(values: list[float]) -> str:
 def _overhead(overhead: Json) -> str:
     few, tiny = overhead["few"], overhead["tiny_ms"]
     return (
-        f"A stage costs the plugin {few['median_ms']:.3f} ms in the median, {few['mean_ms']:.3f} ms "
-        f"in the mean, {few['p99_ms']:.2f} ms at 99 % ({few['stages']:,} stages), and at most "
+        f"A stage costs the plugin {few['median_ms']:.3f} ms in the median, {few['mean_ms']:.3f} "
+        f"ms in the mean, {few['p99_ms']:.2f} ms at 99 % ({few['stages']:,} stages), and at most "
         f"{overhead['slowest_ms']:.2f} ms as 100 jobs come to wait. {overhead['jobs']:,} tiny jobs "
         f"take {tiny['plugin']:.2f} ms each in the median, by turns {tiny['stock']:.2f} ms in "
         f"Spark's own order: {_percent(tiny):+.1f} %."
