@@ -91,6 +91,7 @@ final class FairBuilder implements SchedulableBuilder {
         }
         synchronized (spark) {
             try {
+                resize();
                 write();
             } catch (Throwable problem) {
                 giveUp(problem);
@@ -126,18 +127,23 @@ final class FairBuilder implements SchedulableBuilder {
                 && properties.getProperty("spark.scheduler.pool") != null;
     }
 
-    private void admit(TaskSetManager manager, Properties properties) {
+    /** Executors come and go; none of Spark's events says how many tasks can run then. */
+    private void resize() {
         SparkContext context = spark.sc();
         scheduler.resize(
                 context.maxNumConcurrentTasks(
                         context.resourceProfileManager().defaultResourceProfile()));
+    }
+
+    private void admit(TaskSetManager manager, Properties properties) {
+        resize();
         String id = Identity.job(properties, manager.taskSet().priority());
         scheduler.stage(
                 manager,
                 manager.stageId(),
                 manager.numTasks(),
                 id,
-                Identity.user(properties, context.sparkUser()),
+                Identity.user(properties, spark.sc().sparkUser()),
                 names(manager.stageId(), properties));
     }
 
