@@ -356,8 +356,9 @@ class Attached:
                     runs = list(self._running.items())
                 for name, run in runs:
                     self._look(name, run)
-            except Exception as problem:  # noqa: BLE001 - also where the JVM has gone
-                self._give_up(problem)
+            except Exception as problem:  # noqa: BLE001 - whatever it is, Spark goes on
+                if self._context._jsc is not None:
+                    self._give_up(problem)
                 return
 
     def _admit(self, manager: Any, properties: Any) -> None:
