@@ -424,16 +424,21 @@ class Attached:
 
     def _look(self, name: str, run: _Running) -> None:
         """Read what a job got; it is over when none of its stages ran for a while."""
-        store = self._spark.statusStore()
-        for stage in list(run.stages):
-            data = store.lastStageAttempt(stage)
-            run.stages[stage] = data.executorRunTime() / 1e3
-            run.bytes[stage] = (data.inputBytes(), data.shuffleWriteBytes())
-        for each, manager in list(run.managers.items()):
-            if manager.isZombie() and not manager.runningTasks():
-                del run.managers[each]
+        # The JVM is asked before the lock is taken, for which Spark's scheduler may wait.
+        with self._lock:
+            stages, managers = list(run.stages), list(run.managers.items())
+        found = {stage: data for stage in stages for data in self._told_of(stage)}
+        took = {stage: data.executorRunTime() / 1e3 for stage, data in found.items()}
+        moved = {
+            stage: (data.inputBytes(), data.shuffleWriteBytes()) for stage, data in found.items()
+        }
+        gone = [name for name, each in managers if each.isZombie() and not each.runningTasks()]
         with self._lock:
             now = time.monotonic()
+            run.stages.update(took)
+            run.bytes.update(moved)
+            for each in gone:
+                del run.managers[each]
             if run.managers:
                 run.seen = now
             self._queue.serve(now, run.queued, run.served)
@@ -441,6 +446,13 @@ class Attached:
                 del self._running[name]
                 self._queue.end(now, run.queued, run.served)
                 self._learn(run)
+
+    def _told_of(self, stage: int) -> list[Any]:
+        """Return what Spark's status store has of a stage; it forgets old ones."""
+        try:
+            return [self._spark.statusStore().lastStageAttempt(stage)]
+        except Exception:  # noqa: BLE001 - py4j has no name for it without being imported
+            return []
 
     def _learn(self, run: _Running) -> None:
         if run.served <= 0:
