@@ -144,13 +144,17 @@ def applications(
         apps: SparkApplications.
         queues: the default queue of each queued namespace.
     """
-    there = [pod for pod in pods if pod.namespace in queues and not pod.foreign]
+    there = [pod for pod in pods if pod.namespace in queues]
     owned = {(a.namespace, a.name): a for a in apps if a.namespace in queues and USER in a.marks}
     runs: dict[str, list[SparkPod]] = defaultdict(list)
     alone: list[SparkPod] = []
+    others: set[str] = set()
     key_of: dict[str, str] = {}
     for pod in there:
         if not pod.driver:
+            continue
+        if pod.foreign and USER not in pod.marks:  # a label that comes later changes nothing
+            others.add(pod.uid)
             continue
         kind, _, name = pod.marks.get(PARENT, "").partition("/")
         app = owned.get((pod.namespace, name)) if kind == APPLICATION else None
@@ -163,6 +167,8 @@ def applications(
         if pod.driver:
             continue
         owner = next((key_of[uid] for uid in pod.owners if uid in key_of), None)
+        if owner is None and (pod.foreign or not others.isdisjoint(pod.owners)):
+            continue
         if owner is None:
             strays[pod.namespace, pod.app].append(pod)
         else:

@@ -45,3 +45,7 @@ OPERATED = "sparkoperator.k8s.io/app-name"
 """The Spark operator's label of a driver: its SparkApplication."""
 OPERATOR_GROUP = "sparkoperator.k8s.io"
 APPLICATION, SCHEDULED = "SparkApplication", "ScheduledSparkApplication"
+
+KUEUE = "kueue.x-k8s.io/queue-name"
+VOLCANO = ("volcano.sh/queue-name", "scheduling.volcano.sh/queue-name")
+"""Labels, Volcano's also annotations, of what others queue."""

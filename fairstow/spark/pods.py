@@ -15,12 +15,11 @@ from fairstow.cluster import wire
 from fairstow.cluster.quantity import CPU
 from fairstow.cluster.requests import effective
 from fairstow.cluster.times import seconds
-from fairstow.spark.names import APP, DRIVER, GATE, ROLE
+from fairstow.spark.names import APP, DRIVER, GATE, KUEUE, ROLE, VOLCANO
 
 _ENDED = ("Succeeded", "Failed")
 _OURS = "fairstow.dev/"
 _CONF_VOLUME = "spark-conf-volume-driver"
-_KUEUE = "kueue.x-k8s.io/queue-name"
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 """A volume may name what can't be an object's name, and it becomes a part of a path."""
 
@@ -147,8 +146,13 @@ def read_pod(raw: msgspec.Raw) -> SparkPod:
         phase=status.phase,
         properties=_properties(spec) if is_driver else "",
         arguments=_arguments(spec) if is_driver else (),
-        foreign=_KUEUE in labels or spec.scheduler_name == "volcano",
+        foreign=_foreign(labels, marks, spec.scheduler_name),
     )
+
+
+def _foreign(labels: Mapping[str, str], marks: Mapping[str, str], scheduler: str) -> bool:
+    volcano = any(key in labels or key in marks for key in VOLCANO)
+    return volcano or KUEUE in labels or scheduler == "volcano"
 
 
 def _ended(ends: list[int | None], status: _Status) -> int | None:

@@ -61,8 +61,10 @@ def queue_up(
     new = submitted(request, request.object)
     if request.operation == "UPDATE":
         return _changed(request, new)
-    if new.others or not default or (new.kind == "Pod" and not new.is_driver):
+    if not default or (new.kind == "Pod" and not new.is_driver):
         return Reply()
+    if new.others:
+        return _left_alone(new)
     recorded = _inherited(request, owner) if owner else _identity(request, new, default)
     queue = recorded[QUEUE]
     if queues is not None and queue not in queues:
@@ -81,6 +83,15 @@ def queue_up(
     ]
     warnings = tuple(f"fairstow: {key} is recorded, not chosen: it was replaced" for key in forged)
     return Reply(patch=tuple(patch), warnings=warnings)
+
+
+def _left_alone(new: Submitted) -> Reply:
+    """Return the reply to what Kueue or Volcano queue: it must not pass for one that was here."""
+    claimed = [key for key in RECORDED if key in new.metadata.annotations]
+    if not claimed:
+        return Reply()
+    said = f"{', '.join(claimed)}: Kueue or Volcano queue it, so it can't be queued here as well"
+    return Reply(denied=f"{said}; leave out either")
 
 
 def _identity(request: Request, new: Submitted, default: str) -> dict[str, str]:

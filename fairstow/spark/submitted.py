@@ -16,17 +16,17 @@ from fairstow.spark.names import (
     DRIVER,
     GATE,
     GROUPS,
+    KUEUE,
     OPERATED,
     OPERATOR_GROUP,
     QUEUE,
     ROLE,
     SCHEDULED,
     USER,
+    VOLCANO,
 )
 
 KINDS = {"sparkapplications": APPLICATION, "scheduledsparkapplications": SCHEDULED, "pods": "Pod"}
-_KUEUE = "kueue.x-k8s.io/queue-name"
-_VOLCANO = ("volcano.sh/queue-name", "scheduling.volcano.sh/queue-name")
 
 
 class Owner(msgspec.Struct, frozen=True, rename="camel"):
@@ -84,8 +84,8 @@ class Submitted(msgspec.Struct, frozen=True):
         scheduler = "volcano" in (spec.scheduler_name, spec.batch_scheduler)
         return (
             scheduler
-            or _KUEUE in meta.labels
-            or any(key in meta.labels or key in meta.annotations for key in _VOLCANO)
+            or KUEUE in meta.labels
+            or any(key in meta.labels or key in meta.annotations for key in VOLCANO)
         )
 
     @property

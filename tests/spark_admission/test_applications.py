@@ -64,6 +64,20 @@ def test_what_nobody_queued_is_counted_and_charged_to_its_namespace() -> None:
     assert applications([pod("direct")], (), {}) == ()
 
 
+def test_what_others_queue_is_left_alone_but_not_what_was_queued_here() -> None:
+    left = read(
+        pod("theirs", foreign=True, phase="Running"),
+        executor("theirs-1", "theirs"),
+        executor("alone", "nobody", foreign=True),
+    )
+    assert left == {}
+    kept = read(
+        pod("ours", marks=ANA, foreign=True, phase="Running"),
+        executor("ours-1", "ours", foreign=True, node="n"),
+    )
+    assert kept["ours"].milli == 1000
+
+
 def test_runs_of_a_spark_application_are_its_own() -> None:
     app = SparkApp(namespace="team", name="etl", uid="uid-app", marks=ANA)
     run = pod("etl-driver", marks=ANA | {PARENT: "SparkApplication/etl"}, phase="Running")

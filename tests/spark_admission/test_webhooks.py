@@ -132,6 +132,12 @@ def test_what_kueue_or_volcano_queue_is_left_alone(marks: Json) -> None:
     assert queued(batch) == batch
 
 
+def test_what_others_queue_doesnt_pass_for_one_that_was_queued_here() -> None:
+    obj = driver(spark_user="ana@example.com", spark_queue="analytics")
+    obj["spec"]["schedulerName"] = "volcano"
+    assert "leave out either" in queue_up(review(obj), "analytics", QUEUES, None).denied
+
+
 @pytest.mark.parametrize("role", ["executor", ""])
 def test_other_pods_are_left_alone(role: str) -> None:
     obj = driver()
