@@ -108,7 +108,7 @@ def engine(cluster: RealCluster, namespace: str) -> list[dict[str, Any]]:
             "ports": [{"port": 80, "targetPort": PORT}],
         },
     }
-    args = (*server, "--host=0.0.0.0", f"--model={MODEL}", "--speed=10")
+    args = (*server, "--host=0.0.0.0", "--advertise=127.0.0.1", f"--model={MODEL}", "--speed=10")
     made = pod(cluster, namespace, "engine", ENGINE, *args)
     probe = {"httpGet": {"path": "/health", "port": _ENGINE_PORT}, "periodSeconds": 1}
     made["spec"]["containers"][0]["readinessProbe"] = probe
