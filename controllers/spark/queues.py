@@ -176,7 +176,7 @@ class SparkLoop:
         seen.cores[app.id] = app.milli
         since = app.admitted or self._released.get(app.id)
         first = seen.first.get(app.id, 0)
-        if since is not None and app.milli < first:
+        if since is not None and app.milli < first and not app.ending:
             if now - since < timeout:
                 seen.cores[app.id] = first
                 seen.starting.add(app.id)

@@ -31,9 +31,8 @@ from fairstow.spark.names import (
     USER,
 )
 from fairstow.spark.pods import SparkPod
-from fairstow.spark.submitted import groups
+from fairstow.spark.submitted import OVER, groups
 
-_OVER = ("COMPLETED", "FAILED")
 _RUN = re.compile(r"[-_.]?(driver|[0-9a-f]{8,}|[0-9]{3,})$")
 """One part at a time: with all in one expression a long name takes for ever."""
 
@@ -102,6 +101,7 @@ class Application:
         own_suspend: its user suspended it themselves.
         admitted: when it was let go, in seconds since 1970; None before, and if unknown.
         missed: it never was queued.
+        ending: its driver is over, but not all of its executors are.
     """
 
     id: str
@@ -119,6 +119,7 @@ class Application:
     own_suspend: bool = False
     admitted: int | None = None
     missed: bool = False
+    ending: bool = False
     pods: tuple[SparkPod, ...] = ()
     app: SparkApp | None = None
 
@@ -183,8 +184,8 @@ def applications(
 def _of_app(app: SparkApp, pods: list[SparkPod]) -> Application:
     if app.suspended:
         phase = Phase.WAITING
-    elif app.state in _OVER:
-        phase = Phase.ENDED
+    elif app.state in OVER:
+        phase = _ended(pods)
     else:
         phase = _begun(pods)
     kept = _kept(app.marks, app.name)
@@ -196,6 +197,7 @@ def _of_app(app: SparkApp, pods: list[SparkPod]) -> Application:
         phase=phase,
         created=app.created,
         own_suspend=app.suspended and app.marks.get(OWN_SUSPEND) == "true",
+        ending=app.state in OVER,
         pods=tuple(pods),
         app=app,
         **kept,
@@ -204,7 +206,7 @@ def _of_app(app: SparkApp, pods: list[SparkPod]) -> Application:
 
 def _of_driver(driver: SparkPod, pods: list[SparkPod], queues: Mapping[str, str]) -> Application:
     waits = Phase.WAITING if driver.gated else _begun(pods)
-    phase = Phase.ENDED if driver.over else waits
+    phase = _ended(pods) if driver.over else waits
     if USER not in driver.marks:
         return _missed(driver, pods, queues, phase)
     kept = _kept(driver.marks, driver.name_of_app or driver.name)
@@ -215,6 +217,7 @@ def _of_driver(driver: SparkPod, pods: list[SparkPod], queues: Mapping[str, str]
         name=driver.name,
         phase=phase,
         created=driver.created,
+        ending=driver.over,
         pods=tuple(pods),
         **kept,
     )
@@ -242,6 +245,11 @@ def _missed(
         missed=True,
         pods=tuple(pods),
     )
+
+
+def _ended(pods: list[SparkPod]) -> Phase:
+    """Return the phase of one whose driver is over: what still has a node counts."""
+    return Phase.RUNNING if any(pod.node and not pod.over for pod in pods) else Phase.ENDED
 
 
 def _begun(pods: list[SparkPod]) -> Phase:

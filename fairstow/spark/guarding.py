@@ -40,7 +40,7 @@ def question(request: Request) -> Question | None:
     """Return what must be asked before `judge`, None if nothing."""
     new = submitted(request, request.object)
     if request.operation == "UPDATE":
-        verb = RELEASE if _lets_go(request, new) else ""
+        verb = RELEASE if _lets_go(request, new) or _runs_anew(request, new) else ""
     else:
         verb = SUBMIT_AS if _annotation(new, SUBMITTER) else USE
     if not verb:
@@ -65,7 +65,8 @@ def judge(request: Request, asked: Question | None, *, allowed: bool, said: str 
         forged = f"{USER} is {_annotation(new, USER)!r}, but the request was made by {user!r}: "
         return Reply(denied=forged + "leave the annotation out, it is filled in")
     if asked is not None and not allowed:
-        return Reply(denied=_missing(asked, new) + (f" ({said})" if said else ""))
+        denied = _missing(asked, request, new)
+        return Reply(denied=denied + (f" ({said})" if said else ""))
     return Reply()
 
 
@@ -81,6 +82,18 @@ def _lets_go(request: Request, new: Submitted) -> bool:
     return (old.waits and not new.waits) or marked or admitted
 
 
+def _runs_anew(request: Request, new: Submitted) -> bool:
+    """Whether the Spark operator would run an application again that was let go, as another."""
+    old = submitted(request, request.old_object)
+    if new.kind != APPLICATION or old.waits or new.waits:
+        return False
+    before, after = (
+        {key: value for key, value in ((obj or {}).get("spec") or {}).items() if key != "suspend"}
+        for obj in (request.old_object, request.object)
+    )
+    return before != after
+
+
 def _changes(old: Submitted, new: Submitted) -> Iterable[str]:
     for key in FIXED:
         if _annotation(old, key) != _annotation(new, key):
@@ -93,7 +106,7 @@ def _annotation(obj: Submitted, key: str) -> str:
     return obj.metadata.annotations.get(key, "")
 
 
-def _missing(question: Question, new: Submitted) -> str:
+def _missing(question: Question, request: Request, new: Submitted) -> str:
     user, queue = question.user.username, question.queue
     act = {
         USE: f"have applications in SparkQueue {queue}",
@@ -102,4 +115,9 @@ def _missing(question: Question, new: Submitted) -> str:
         "when it is its turn"
         + (" (leave spec.suspend to Fairstow)" if new.kind == APPLICATION else ""),
     }[question.verb]
+    if question.verb == RELEASE and _runs_anew(request, new):
+        act = (
+            "change the spec of an application that was let go, since it would run again without "
+            "its turn: set spec.suspend to true, change it, and resume it"
+        )
     return f"{user!r} may not {act}; that needs the verb {question.verb!r} on {QUEUES}.fairstow.dev"

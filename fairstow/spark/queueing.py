@@ -60,7 +60,7 @@ def queue_up(
     """
     new = submitted(request, request.object)
     if request.operation == "UPDATE":
-        return _changed(request, new)
+        return _changed(request, new, queues or {})
     if not default or (new.kind == "Pod" and not new.is_driver):
         return Reply()
     if new.others:
@@ -71,7 +71,7 @@ def queue_up(
         known = ", ".join(sorted(queues)) or "none yet"
         said = f"there is no SparkQueue {queue}: set the annotation {QUEUE} to one of: {known}"
         return Reply(denied=said)
-    if owner is None and new.kind == APPLICATION:
+    if new.kind == APPLICATION:
         recorded[OWN_SUSPEND] = "true" if new.spec.suspend else "false"
     claimed = {key: new.metadata.annotations.get(key) for key in RECORDED}
     forged = [key for key, value in claimed.items() if value not in (None, recorded.get(key))]
@@ -148,18 +148,21 @@ def _arguments(obj: Json, confs: Mapping[str, str]) -> list[Json]:
     return []
 
 
-def _changed(request: Request, new: Submitted) -> Reply:
-    """Mark an application that its user suspends; queue it when they resume it."""
+def _changed(request: Request, new: Submitted, queues: Mapping[str, SparkQueue]) -> Reply:
+    """Mark an application that its user suspends; queue it when they resume it; keep its caps."""
     old = submitted(request, request.old_object)
     if new.kind != APPLICATION or USER not in old.metadata.annotations:
         return Reply()
     path = "/metadata/annotations/" + OWN_SUSPEND.replace("/", "~1")
+    queue = queues.get(old.metadata.annotations.get(QUEUE, ""))
+    caps = application_caps(request.object or {}, queue) if queue else ()
     if new.waits and not old.waits:
-        return Reply(patch=({"op": "add", "path": path, "value": "true"},))
+        return Reply(patch=(*caps, {"op": "add", "path": path, "value": "true"}))
     if new.waits or old.metadata.annotations.get(OWN_SUSPEND) != "true":
-        return Reply()
+        return Reply(patch=caps)
     return Reply(
         patch=(
+            *caps,
             {"op": "add", "path": "/spec/suspend", "value": True},
             {"op": "add", "path": path, "value": "false"},
         ),

@@ -27,6 +27,8 @@ from fairstow.spark.names import (
 )
 
 KINDS = {"sparkapplications": APPLICATION, "scheduledsparkapplications": SCHEDULED, "pods": "Pod"}
+OVER = ("COMPLETED", "FAILED")
+"""States of a SparkApplication that its operator does nothing more for."""
 
 
 class Owner(msgspec.Struct, frozen=True, rename="camel"):
@@ -63,6 +65,14 @@ class Spec(msgspec.Struct, frozen=True, rename="camel"):
     batch_scheduler: str = ""
 
 
+class _State(msgspec.Struct, frozen=True):
+    state: str = ""
+
+
+class _Status(msgspec.Struct, frozen=True, rename="camel"):
+    application_state: _State = _State()
+
+
 class Submitted(msgspec.Struct, frozen=True):
     """An object as it is, or as it was."""
 
@@ -75,7 +85,7 @@ class Submitted(msgspec.Struct, frozen=True):
         """Whether it can't run until somebody lets it."""
         if self.kind == "Pod":
             return any(gate.name == GATE for gate in self.spec.scheduling_gates)
-        return self.spec.suspend
+        return self.kind == APPLICATION and self.spec.suspend
 
     @property
     def others(self) -> bool:
@@ -140,8 +150,10 @@ def verified(new: Submitted, claimed: Parent | None, found: Json | None) -> Subm
         return None
     if USER not in meta.annotations or QUEUE not in meta.annotations:
         return None
-    if new.kind == "Pod" and (spec.suspend or new.metadata.name != _driver_of(meta.name, found)):
-        return None
+    if new.kind == "Pod":
+        over = read_part(found, "status", _Status).application_state.state in OVER
+        if spec.suspend or over or new.metadata.name != _driver_of(meta.name, found):
+            return None
     return Submitted(kind=claimed.kind, metadata=meta, spec=spec)
 
 

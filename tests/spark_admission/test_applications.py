@@ -57,6 +57,17 @@ def test_a_driver_and_its_executors_are_one_application() -> None:
     assert found["other"].lasting
 
 
+def test_executors_that_outlive_their_driver_count() -> None:
+    over = pod("etl", marks=ANA, node="n", phase="Succeeded")
+    app = SparkApp(namespace="team", name="op", uid="uid-op", marks=ANA, state="FAILED")
+    run = pod("op-driver", marks=ANA | {PARENT: "SparkApplication/op"}, phase="Failed")
+    left = [executor(f"{each}-1", each, node="n", phase="Running") for each in ("etl", "op-driver")]
+    found = read(over, run, *left, apps=(app,))
+    assert {each.phase for each in found.values()} == {Phase.RUNNING}
+    assert all(each.milli == 1000 and each.ending for each in found.values())
+    assert {each.phase for each in read(over, run, apps=(app,)).values()} == {Phase.ENDED}
+
+
 def test_what_nobody_queued_is_counted_and_charged_to_its_namespace() -> None:
     found = read(pod("direct", phase="Running"), executor("book-1", "nobody", app="notebook"))
     assert all(app.missed and app.user == "missed:team" for app in found.values())

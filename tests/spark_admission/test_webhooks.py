@@ -251,8 +251,9 @@ def test_the_driver_of_an_admitted_application_is_not_gated_twice() -> None:
         (child(), queued(application())),
         (child(), application()),
         (child(), None),
+        (child(), admitted() | {"status": {"applicationState": {"state": "COMPLETED"}}}),
     ],
-    ids=["another's uid", "a second driver", "not let go", "never queued", "no such application"],
+    ids=["another's", "a second driver", "not let go", "never queued", "nobody's", "over"],
 )
 def test_whoever_only_claims_to_be_a_run_is_gated(pod: Json, found: Json | None) -> None:
     obj = queued(pod, BOB, found=found)
@@ -271,3 +272,33 @@ def test_a_schedules_runs_are_its_owners() -> None:
     obj = queued(run, OPERATOR, found=kept)
     assert notes(obj)[USER] == "ana@example.com"
     assert obj["spec"]["suspend"] is True
+    assert notes(obj)[OWN_SUSPEND] == "false"
+    running = obj | {"spec": obj["spec"] | {"suspend": False}}
+    _, request = changed(running, suspend=True)
+    assert not guarded(request).denied
+
+
+def test_a_schedules_own_pause_is_no_place_in_a_queue() -> None:
+    paused = queued(application("nightly", suspend=True) | {"kind": "ScheduledSparkApplication"})
+    goes_on = paused | {"spec": paused["spec"] | {"suspend": False}}
+    assert not guarded(review(goes_on, old=paused)).denied
+
+
+def test_what_was_let_go_does_not_run_again_as_another() -> None:
+    """The Spark operator runs an application anew whose spec changes."""
+    held = queued(application())
+    running = held | {"spec": held["spec"] | {"suspend": False}}
+    _, request = changed(running, executor={"cores": 2, "instances": 300})
+    assert "set spec.suspend to true, change it" in guarded(request, "use").denied
+    assert not guarded(request, "release").denied
+    _, request = changed(held, executor={"cores": 2, "instances": 300})
+    assert not guarded(request).denied
+    _, request = changed(running, suspend=True, executor={"cores": 2, "instances": 300})
+    assert not guarded(request).denied
+    assert not guarded(review(running, old=running)).denied
+
+
+def test_caps_hold_while_an_application_waits() -> None:
+    held = queued(application(dynamicAllocation={"enabled": True}))
+    new, _ = changed(held, dynamicAllocation={"enabled": True, "maxExecutors": 500})
+    assert new["spec"]["dynamicAllocation"]["maxExecutors"] == 2
