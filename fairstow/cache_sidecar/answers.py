@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from fairstow.serving.requests import Endpoint
+from fairstow.web.exchange import Bodies
 
 FINISHED = frozenset({"stop", "length"})
 _TEXTS = ("content", "reasoning_content", "reasoning")
@@ -66,10 +67,7 @@ def wanted(body: Mapping[str, Any]) -> Form | None:
 
 def of_body(endpoint: Endpoint, data: bytes) -> Answer:
     """Return a whole answer. Raises NotKeptError."""
-    try:
-        body = msgspec.json.decode(data, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise NotKeptError("no-json") from None
+    body = _decoded(data)
     choice = _only(body.get("choices"))
     if body.get("error") or not isinstance(choice.get("finish_reason"), str):
         raise NotKeptError("incomplete")
@@ -82,22 +80,20 @@ def of_body(endpoint: Endpoint, data: bytes) -> Answer:
 
 
 class Recorder:
-    """Takes a stream's bytes as they come, and knows at its end whether it may be kept."""
+    """Takes a stream's bytes as they come, and knows at its end whether it may be kept.
 
-    def __init__(self, endpoint: Endpoint, longest: int) -> None:
+    Events are read then: decoded they take five times the memory while the model speaks.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._left = longest
         self._rest = b""
-        self._chunks: list[dict[str, Any]] = []
+        self._events: list[bytes] = []
         self._done = False
         self._wrong = ""
 
     def feed(self, data: bytes) -> None:
         """Take a part."""
-        self._left -= len(data)
-        if self._left < 0:
-            self._wrong, self._rest = "too-large", b""
-            self._chunks.clear()
         if self._wrong:
             return
         *lines, self._rest = (self._rest + data).split(b"\n")
@@ -113,23 +109,19 @@ class Recorder:
         event = line[5:].strip()
         if event == _DONE:
             self._done = True
-            return
-        try:
-            chunk = msgspec.json.decode(event, type=dict[str, Any])
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            self._wrong = "no-json"
-            return
-        self._chunks.append(chunk)
+        else:
+            self._events.append(event)
 
     def answer(self) -> Answer:
         """Return what was said. Raises NotKeptError."""
         if self._wrong:
             raise NotKeptError(self._wrong)
-        if not self._done or self._rest.strip() or not self._chunks:
+        if not self._done or self._rest.strip() or not self._events:
             raise NotKeptError("incomplete")
+        heard = [_decoded(event) for event in self._events]
         usage = None
         spoken, text, ends = [], False, []
-        for chunk in self._chunks:
+        for chunk in heard:
             if chunk.get("error"):
                 raise NotKeptError("incomplete")
             if chunk.get("usage") is not None:
@@ -152,32 +144,53 @@ class Recorder:
             raise NotKeptError("no-text")
         common = {k: v for k, v in spoken[0].items() if all(k in e and e[k] == v for e in spoken)}
         chunks = [{k: v for k, v in each.items() if k not in common} for each in spoken]
-        return Answer(self._endpoint, _prefix(self._chunks[0]), None, common, chunks, usage)
+        return Answer(self._endpoint, _prefix(heard[0]), None, common, chunks, usage)
 
 
 class Hearing:
-    """Takes an answer's bytes, whole or as a stream, and knows at its end what may be kept."""
+    """Takes an answer's bytes, whole or as a stream, and knows at its end what may be kept.
 
-    def __init__(self, endpoint: Endpoint, form: Form, longest: int) -> None:
+    Args:
+        longest: bytes of an answer. room: for those of all that are heard at the same time.
+    """
+
+    def __init__(self, endpoint: Endpoint, form: Form, longest: int, room: Bodies) -> None:
         self._endpoint = endpoint
         self._longest = longest
-        self._recorder = None if form is Form.WHOLE else Recorder(endpoint, longest)
+        self._room = room
+        self._held = 0
+        self._left_out = ""
+        self._recorder = None if form is Form.WHOLE else Recorder(endpoint)
         self._whole = bytearray()
 
     def feed(self, data: bytes) -> None:
         """Take a part."""
-        if self._recorder is not None:
+        if self._left_out:
+            return
+        self._held += len(data)
+        self._room.held += len(data)
+        if self._held > self._longest or self._room.full:
+            self._left_out = "too-large" if self._held > self._longest else "busy"
+            self._recorder = None
+            self._whole.clear()
+            self.close()
+        elif self._recorder is not None:
             self._recorder.feed(data)
-        elif len(self._whole) <= self._longest:
+        else:
             self._whole += data
 
     def answer(self) -> Answer:
         """Return what was said. Raises NotKeptError."""
+        if self._left_out:
+            raise NotKeptError(self._left_out)
         if self._recorder is not None:
             return self._recorder.answer()
-        if len(self._whole) > self._longest:
-            raise NotKeptError("too-large")
         return of_body(self._endpoint, bytes(self._whole))
+
+    def close(self) -> None:
+        """Make room for others."""
+        self._room.held -= self._held
+        self._held = 0
 
 
 def text(answer: Answer) -> str:
@@ -241,6 +254,13 @@ def _told(answer: Answer, *, usage: bool) -> Iterator[dict[str, Any]]:
 
 def _fresh(answer: Answer, now: float) -> dict[str, Any]:
     return {"id": f"{answer.prefix}{secrets.token_hex(16)}", "created": int(now)}
+
+
+def _decoded(data: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise NotKeptError("no-json") from None
 
 
 def _prefix(said: Mapping[str, Any]) -> str:

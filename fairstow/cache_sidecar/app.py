@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import Any
 
 import msgspec
@@ -43,8 +43,8 @@ _STREAM = "text/event-stream"
 log = structlog.get_logger(__name__)
 
 _REASK_SECONDS = 300.0
-MOST_BODIES = 64 << 20
-"""Bytes of requests that are looked at; beyond, they are passed on without a look."""
+MOST_BODIES = MOST_HEARD = 64 << 20
+"""Bytes of requests that are looked at, and of answers on their way; beyond, they only pass."""
 
 Key = tuple[str, str, Form]
 
@@ -56,7 +56,7 @@ class Sidecar:
         self.memory: Memory | None = None
         self.callers = callers
         self._upstream = upstream
-        self._bodies = Bodies(MOST_BODIES)
+        self._bodies, self._heard = Bodies(MOST_BODIES), Bodies(MOST_HEARD)
         self._flights: dict[Key, Flight] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._aside: set[asyncio.Task[None]] = set()
@@ -124,7 +124,7 @@ class Sidecar:
         exchange.extra = told(found.verdict)
         if found.answer is not None:
             if found.watched is not None:
-                self._look_into(exchange, memory, asked, data, found.watched)
+                self._look_into(exchange, memory, asked, data, caller, found.watched)
             await _replay(exchange, found, asked.form)
         elif asked.said.only_if_cached:
             raise ApiError(504, "There is no such answer in the cache.", code="not_cached")
@@ -244,8 +244,25 @@ class Sidecar:
         watched: Watched | None,
     ) -> None:
         """Ask the upstream for all who listen; keep what may be kept."""
+        with closing(self._hearing(memory, asked)) as hearing:
+            await self._hear(hearing, flight, exchange, memory, asked, data, caller, watched)
+
+    def _hearing(self, memory: Memory, asked: Asked) -> Hearing:
+        longest = memory.rules.said.longest_answer
+        return Hearing(asked.endpoint, asked.form, longest, self._heard)
+
+    async def _hear(
+        self,
+        hearing: Hearing,
+        flight: Flight,
+        exchange: Passing,
+        memory: Memory,
+        asked: Asked,
+        data: bytes,
+        caller: Caller,
+        watched: Watched | None,
+    ) -> None:
         began = time.monotonic()
-        hearing = Hearing(asked.endpoint, asked.form, memory.rules.said.longest_answer)
         asking = self._upstream.ask("POST", exchange.target, exchange.headers, data, plain=True)
         async with asking as (reply, parts):
             self.callers.told(caller, reply.status)
@@ -276,22 +293,28 @@ class Sidecar:
                 self._behind(memory.judge(asked, watched, answer))
 
     def _look_into(
-        self, exchange: Passing, memory: Memory, asked: Asked, data: bytes, watched: Watched
+        self,
+        exchange: Passing,
+        memory: Memory,
+        asked: Asked,
+        data: bytes,
+        caller: Caller,
+        watched: Watched,
     ) -> None:
         """Ask the upstream what was served from memory, behind the client's back."""
         target, headers = exchange.target, exchange.headers
 
         async def ask() -> None:
-            hearing = Hearing(asked.endpoint, asked.form, memory.rules.said.longest_answer)
-            async with (
-                asyncio.timeout(_REASK_SECONDS),
-                self._upstream.ask("POST", target, headers, data, plain=True) as (reply, parts),
-            ):
-                if not _may_be_kept(reply, asked.form):
-                    return
-                async for part in parts:
-                    hearing.feed(part)
-            await memory.judge(asked, watched, hearing.answer())
+            asking = self._upstream.ask("POST", target, headers, data, plain=True)
+            with closing(self._hearing(memory, asked)) as hearing:
+                async with asyncio.timeout(_REASK_SECONDS), asking as (reply, parts):
+                    self.callers.told(caller, reply.status)
+                    if not _may_be_kept(reply, asked.form):
+                        return
+                    async for part in parts:
+                        hearing.feed(part)
+                answer = hearing.answer()
+            await memory.judge(asked, watched, answer)
 
         self._behind(ask())
 

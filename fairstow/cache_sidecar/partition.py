@@ -25,13 +25,18 @@ Half = npt.NDArray[np.float16]
 MOST_EXACT = 1_000
 _MOVED = 4
 """From the tail to the graph with each that comes."""
-_FIRST = 4
+_FIRST = 1
+"""Vectors: conversations are many, and most have a context, so a partition, of their own."""
 _EXPLORED = 64
 _BY_HAND = 32
 
 
 class Partition:
     """Vectors by entry; see the module."""
+
+    __slots__ = (
+        "_entries", "_graph", "_keys", "_most_exact", "_names", "_next", "_rows", "_tail",
+    )  # fmt: skip
 
     def __init__(self, most_exact: int = MOST_EXACT) -> None:
         self._most_exact = most_exact

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairstow.cache_sidecar import answers
-from fairstow.cache_sidecar.answers import Form, NotKeptError, Recorder
+from fairstow.cache_sidecar.answers import Form, Hearing, NotKeptError, Recorder
 from fairstow.serving.requests import Endpoint
+from fairstow.web.exchange import Bodies
 
 HEAD = {"id": "chatcmpl-1", "created": 1, "model": "m", "system_fingerprint": "x"}
 USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
@@ -31,7 +32,7 @@ def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> dict
 
 
 def recorded(data: bytes, step: int = 1 << 20) -> answers.Answer:
-    recorder = Recorder(Endpoint.CHAT, 1 << 20)
+    recorder = Recorder(Endpoint.CHAT)
     for at in range(0, len(data), step):
         recorder.feed(data[at : at + step])
     return recorder.answer()
@@ -93,11 +94,25 @@ def test_what_of_streams_is_never_kept(data: bytes) -> None:
         recorded(data)
 
 
-def test_too_large_a_stream_is_not_kept() -> None:
-    recorder = Recorder(Endpoint.CHAT, 100)
-    recorder.feed(events(chunk({"content": "a" * 100}), chunk({}, "stop")))
+@pytest.mark.parametrize("form", [Form.WHOLE, Form.STREAM])
+def test_answers_are_heard_as_far_as_there_is_room(form: Form) -> None:
+    data = events(chunk({"content": "a" * 100}), chunk({}, "stop"))
+    room = Bodies(3 * len(data))
+
+    def hearing(longest: int = 1_000) -> Hearing:
+        made = Hearing(Endpoint.CHAT, form, longest, room)
+        made.feed(data)
+        return made
+
     with pytest.raises(NotKeptError, match="too-large"):
-        recorder.answer()
+        hearing(longest=100).answer()
+    first, _, late = hearing(), hearing(), hearing()
+    with pytest.raises(NotKeptError, match="busy"):
+        late.answer()
+    first.close()
+    again = hearing()
+    if form is Form.STREAM:
+        assert again.answer() == recorded(data)
 
 
 def test_what_would_be_lost_is_not_converted() -> None:

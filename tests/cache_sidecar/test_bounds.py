@@ -7,6 +7,7 @@ upstream. Not covered: keys and namespaces apart (test_sidecar, test_store).
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -80,5 +81,20 @@ def test_who_asks_is_told_to_the_upstream_whatever_connection_says(tmp_path: Pat
         (sent,) = site.upstream.headers
         assert sent["authorization"] == "Bearer key"
         assert "x-mine" not in sent
+
+    run(test, tmp_path)
+
+
+def test_key_that_is_refused_when_a_hit_is_looked_into_is_served_no_more(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        await site.start(config={"categories": [LOOSE], "reask": {"permille": 1000}}, workload=None)
+        await site.ask("How do I reset my password?")
+        await site.stored(1)
+        site.upstream.status = 401
+        assert (await site.ask("how do I reset my passwords"))[0] == "hit-semantic"
+        while len(site.upstream.asked) < 2:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.1)
+        assert (await site.ask("How do I reset my password?"))[0] == "bypass"
 
     run(test, tmp_path)

@@ -6,6 +6,7 @@ Left out: how fast it is and how much memory it takes (benchmarks).
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 
 import numpy as np
 from hypothesis import given, settings
@@ -176,3 +177,14 @@ def test_vectors_of_another_model_or_damaged_are_not_compared() -> None:
     assert len(index) == 3
     assert index.vectors() == 0
     assert index.near("n", "f", "c", VECTORS[0], 1) == ()
+
+
+def test_conversations_of_their_own_take_little_memory() -> None:
+    index = Index(most=10_000)
+    heads = [head(f"{n}", VECTORS[n % 100], fingerprint=f"context {n}") for n in range(500)]
+    tracemalloc.start()
+    for each in heads:
+        put(index, each, quota=10_000)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken / 500 < 3_000
