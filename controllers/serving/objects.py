@@ -6,12 +6,13 @@ Fed by two reflectors; read by the serving controller, which puts in what it has
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
 from pydantic import ValidationError
 
+from controllers.followed import Followed
 from fairstow.api import InstanceDrain, ServingPool, problems
 from fairstow.api.model import CustomResource
 from fairstow.cluster.kinds import Kind, own_kind
@@ -25,29 +26,14 @@ T = TypeVar("T", bound=CustomResource)
 POOL, DRAIN = own_kind(ServingPool), own_kind(InstanceDrain)
 
 
-class ServingObjects:
+class ServingObjects(Followed):
     """See the module. Attributes: reflectors: what keeps it up to date."""
 
     def __init__(self, api: Api) -> None:
         self._store = Store()
+        self.changed = self._store.changed
         self._said: dict[str, str] = {}
         self.reflectors = tuple(Reflector(api, kind, self._store) for kind in (POOL, DRAIN))
-
-    def tasks(self) -> tuple[Coroutine[Any, Any, None], ...]:
-        """Return what has to run."""
-        return tuple(each.run() for each in self.reflectors)
-
-    async def synced(self) -> None:
-        """Return once both kinds have been listed."""
-        for each in self.reflectors:
-            await each.synced.wait()
-
-    async def changes(self, told: Callable[[], None]) -> None:
-        """Tell of every change, until cancelled."""
-        while True:
-            await self._store.changed.wait()
-            self._store.changed.clear()
-            told()
 
     def put(self, obj: Mapping[str, Any]) -> None:
         """Take in an object that the API server has just answered with."""

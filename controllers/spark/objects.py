@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Set
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Mapping, Set
+from typing import Generic, TypeVar
 
 import msgspec
 from pydantic import ValidationError
 
+from controllers.followed import Followed
 from fairstow.api import SparkAdmission, SparkQueue, problems
 from fairstow.cluster.items import sentence
 from fairstow.cluster.kinds import POD, READ, Kind, own_kind
@@ -104,15 +105,15 @@ def _read_admission(raw: msgspec.Raw) -> Admission:
     return Admission(found.metadata.uid, found.spec.uid, found.status or Known())
 
 
-class SparkObjects:
+class SparkObjects(Followed):
     """See the module."""
 
     def __init__(self, api: Api) -> None:
         self._store = Store()
-        changed = self._store.changed
-        self._pods: Records[SparkPod] = Records(read_pod, changed)
-        self._apps: Records[SparkApp] = Records(read_app, changed)
-        self._admissions: Records[Admission] = Records(_read_admission, changed)
+        self.changed = self._store.changed
+        self._pods: Records[SparkPod] = Records(read_pod, self.changed)
+        self._apps: Records[SparkApp] = Records(read_app, self.changed)
+        self._admissions: Records[Admission] = Records(_read_admission, self.changed)
         self._said: dict[str, str] = {}
         spark, queued = {"labelSelector": ROLE}, {"labelSelector": QUEUE}
         self.reflectors = (
@@ -123,25 +124,9 @@ class SparkObjects:
             Reflector(api, ADMISSION, self._admissions),
         )
 
-    def tasks(self) -> tuple[Coroutine[Any, Any, None], ...]:
-        """Return what has to run."""
-        return tuple(each.run() for each in self.reflectors)
-
-    async def synced(self) -> None:
-        """Return once all has been listed."""
-        for each in self.reflectors:
-            await each.synced.wait()
-
     def fresh(self) -> bool:
         """Whether all of it is known as it is now."""
         return all(each.synced.is_set() and not each.problem for each in self.reflectors)
-
-    async def changes(self, told: Callable[[], None]) -> None:
-        """Tell of every change, until cancelled."""
-        while True:
-            await self._store.changed.wait()
-            self._store.changed.clear()
-            told()
 
     def applications(self) -> tuple[Application, ...]:
         """Return all applications of queued namespaces."""

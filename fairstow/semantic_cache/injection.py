@@ -26,6 +26,7 @@ from fairstow.api import SemanticCache
 from fairstow.api.semantic_cache import is_upstream
 from fairstow.api.status import conditions_of, holds
 from fairstow.cluster.errors import printable
+from fairstow.cluster.restricted import RESTRICTED
 from fairstow.cluster.review import Json, Reply, Request, read_part
 from fairstow.cluster.selectors import selector, selects
 from fairstow.semantic_cache.sidecar_file import ADMIN_KEY, CONFIG_KEY, METRICS_KEY, holder
@@ -248,14 +249,7 @@ def _sidecar(
             {"name": f"{SIDECAR}-given", "mountPath": _GIVEN, "readOnly": True},
             {"name": f"{SIDECAR}-data", "mountPath": _DATA},
         ],
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": RESTRICTED,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
 

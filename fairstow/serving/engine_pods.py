@@ -25,6 +25,7 @@ import msgspec
 
 from fairstow.api import ServingPool
 from fairstow.api.fields import duration_milliseconds
+from fairstow.cluster.restricted import RESTRICTED
 from fairstow.cluster.review import Json, Reply, Request, read_part
 from fairstow.cluster.selectors import selector, selects
 
@@ -157,13 +158,6 @@ def _helper(pool: ServingPool, bound: int, image: str, token: str) -> Json:
         "ports": [{"name": "drained", "containerPort": PORT}],
         "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 2},
         "resources": {"requests": _SIZE, "limits": _SIZE},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": RESTRICTED,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
