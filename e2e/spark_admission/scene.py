@@ -92,7 +92,9 @@ def people(namespace: str) -> list[Json]:
     """Ana and Bob may use queues, the robot may submit for others, Nobody may only make pods."""
     role: Json = {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole"}
     user: Json = {"apiGroup": RBAC, "kind": "User"}
-    every = {"apiGroups": ["", OPERATOR_GROUP], "resources": ["*"], "verbs": ["*"]}
+    # Spark 4.3 makes a NetworkPolicy for each application.
+    groups = ["", OPERATOR_GROUP, "networking.k8s.io"]
+    every = {"apiGroups": groups, "resources": ["*"], "verbs": ["*"]}
     queues = {"apiGroups": ["fairstow.dev"], "resources": ["sparkqueues"]}
     rules = {
         "submitters": ([every], (ANA, BOB, ROBOT, NOBODY)),
