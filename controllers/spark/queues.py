@@ -155,6 +155,7 @@ class SparkLoop:
         first = {app.id: self._sizes.size(app).first_milli for app in apps if not app.missed}
         seen = Seen(name, queue, apps, account, first)
         if queue is None:
+            account.hold(now)
             return seen
         began = {app.id for app in apps if app.phase is Phase.WAITING}
         for app, expected in account.look(now, queue.spec, apps, self._usage, first):
@@ -224,7 +225,7 @@ class SparkLoop:
             low=expected.low,
             high=expected.high,
             slack=seen.account.slack(expected.due) if expected.due is not None else 0.0,
-            waited=now - app.created,
+            waited=seen.account.waited(app, now),
             lasting=app.lasting,
             obstacle=self._obstacle(seen, app, now),
         )

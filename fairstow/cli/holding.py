@@ -40,7 +40,7 @@ def hold(
         else:
             found = job(api, what, namespace)
             _annotate(api, found, on=on, dry_run=dry_run)
-            said, more = f"job/{found.spec.name}", "it keeps its due, and others go before it"
+            said, more = f"job/{found.spec.name}", "others go before it; resumed, it is queued anew"
     if dry_run:
         word = "held" if on else "resumed"
         terminal.write(f"{said} would be {word} (dry run: nothing was changed)")

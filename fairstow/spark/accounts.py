@@ -33,6 +33,8 @@ class Account:
         self._guesses: dict[tuple[str, str, int], Estimate] = {}
         self._came: dict[str, float] = {}
         self._charged: dict[str, float] = {}
+        self._held: dict[str, float] = {}
+        self._queue_held = 0.0
 
     def look(
         self,
@@ -62,15 +64,22 @@ class Account:
             standing, weight = self.fair.standing(user), self.weights.get(user)
             if standing is not None and weight is not None and standing.weight != weight:
                 self.fair.reweigh(now, user, weight)
+        if spec.hold:
+            self.hold(now)
         for app in sorted(apps.values(), key=lambda each: (each.created, each.name, each.id)):
+            held = app.phase is Phase.WAITING and (app.held or app.own_suspend)
+            if held:
+                self._held[app.id] = _minute(now)
             if app.missed or app.lasting:
                 self._charge(now, app, usage.of(app.id))
+            elif app.id in self.fair and held and not usage.of(app.id):
+                self._leave(now, app.id)
             elif app.id in self.fair:
                 self._apps[app.id] = app
                 self.fair.served(now, app.id, usage.of(app.id))
-            elif app.phase is not Phase.ENDED and not app.own_suspend:
+            elif app.phase is not Phase.ENDED and not held:
                 self._arrive(now, app)
-        for table in (self._charged, self._came):
+        for table in (self._charged, self._came, self._held):
             for app_id in [each for each in table if each not in apps]:
                 del table[app_id]
         ended = [
@@ -79,6 +88,14 @@ class Account:
             if app_id not in apps or apps[app_id].phase is Phase.ENDED
         ]
         return [found for app_id in ended if (found := self._end(now, app_id, apps, usage))]
+
+    def hold(self, now: float) -> None:
+        """Note that nobody can go now, whoever waits."""
+        self._queue_held = _minute(now)
+
+    def waited(self, app: Application, now: float) -> float:
+        """Return how long an application has waited that nobody held, since then."""
+        return now - max(app.created, self._held.get(app.id, 0.0), self._queue_held)
 
     def order(self) -> list[str]:
         """Return the applications that are due, the first first."""
@@ -114,6 +131,12 @@ class Account:
         self._apps[app.id] = app
         self._came[app.id] = self.fair.virtual
 
+    def _leave(self, now: float, app_id: str) -> None:
+        """Take out one that is held: it gathers no credit meanwhile."""
+        self.fair.finish(now, app_id, 0.0)
+        self._apps.pop(app_id, None)
+        self._came.pop(app_id, None)
+
     def _charge(self, now: float, app: Application, used: float) -> None:
         more = used - self._charged.get(app.id, 0.0)
         self._charged[app.id] = used
@@ -141,6 +164,8 @@ class Account:
             "estimates": self.estimates.as_data(),
             "came": self._came,
             "charged": self._charged,
+            "held": self._held,
+            "queue_held": self._queue_held,
         }
 
     @classmethod
@@ -149,4 +174,11 @@ class Account:
         found = cls(FairQueue.restored(state["fair"]), Estimates.from_data(state["estimates"]))
         found._came = dict(state["came"])
         found._charged = dict(state["charged"])
+        found._held = dict(state.get("held", {}))
+        found._queue_held = state.get("queue_held", 0.0)
         return found
+
+
+def _minute(now: float) -> float:
+    """Return the present minute: the account isn't to be written for every second."""
+    return now // 60 * 60

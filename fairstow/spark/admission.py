@@ -30,6 +30,7 @@ one did its least (earliest start) or its most work (latest start) on its first 
 from __future__ import annotations
 
 import heapq
+from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -167,6 +168,8 @@ def decide(
         if reason in _GOES:
             turn.release.append((job.id, reason))
             _take(turn, job)
+            if not job.lasting:
+                insort(ends, (job.low * 1000 / max(job.first, 1), job.first))
             continue
         turn.held[job.id] = reason
         stands = reason in (Reason.WAITS_FOR_CORES, Reason.WAITS_FOR_ROOM)
@@ -185,6 +188,7 @@ def decide(
     )
 
 
+_NEVER = (Reason.EXCEEDS_LIMIT, Reason.NEVER_FITS)
 _GOES = (Reason.ITS_TURN, Reason.BACKFILLED, Reason.WAITED_TOO_LONG)
 
 
@@ -246,7 +250,10 @@ def _take(turn: _Turn, job: Waiting) -> None:
 
 
 def _harmless(job: Waiting, head: Waiting, turn: _Turn, ends: Sequence[tuple[float, int]]) -> bool:
-    """Whether a job that starts now leaves the head its place. Args: ends: of those that run."""
+    """Whether a job that starts now leaves the head its place.
+
+    `ends` are of those that run, and of those let go in this turn.
+    """
     if job.longest + head.longest <= head.slack:
         return True
     if turn.held.get(head.id) is Reason.WAITS_FOR_ROOM:
@@ -265,7 +272,11 @@ def _harmless(job: Waiting, head: Waiting, turn: _Turn, ends: Sequence[tuple[flo
 def _places(
     waiting: Sequence[Waiting], held: dict[str, Reason], batch: Sequence[Busy], free: int
 ) -> list[Place]:
-    queued = [job for job in waiting if job.id in held and not job.lasting and job.obstacle is None]
+    queued = [
+        job
+        for job in waiting
+        if not job.lasting and job.obstacle is None and held.get(job.id, _NEVER[0]) not in _NEVER
+    ]
     early = _starts(queued, batch, free, high=False)
     late = _starts(queued, batch, free, high=True)
     places, before = [], Counter[str]()

@@ -115,6 +115,26 @@ def test_an_application_its_user_suspended_isnt_queued() -> None:
     assert queue.look(0, app("a", "ana", own_suspend=True)) == []
 
 
+def test_what_is_held_gathers_neither_credit_nor_waiting_time() -> None:
+    queue = Queue()
+    held = [app(f"bob-{number}", "bob", held=True) for number in range(3)]
+    ana = [app(f"ana-{number}", "ana") for number in range(9)]
+    assert queue.look(0, *held, *ana) == [each.id for each in ana]
+    resumed = [app(each.id, "bob") for each in held]
+    order = queue.look(3600, *resumed, *ana)
+    assert order.index("bob-2") > 2
+    queue.account = Account.restored(json.loads(json.dumps(queue.account.state())))
+    assert queue.account.waited(resumed[0], 3600) == 3600
+    assert queue.account.waited(ana[0], 3600) == 3600
+    queue.look(3660, *held)
+    queue.look(3700, *resumed)
+    assert queue.account.waited(resumed[0], 3720) == 60
+    queue.look(3720, *resumed, spec=SparkQueueSpec(cores=10, hold=True))
+    assert queue.account.waited(app("new", "ana"), 3780) == 60
+    queue.look(3780, *held)
+    assert queue.look(3781) == []
+
+
 def test_the_account_outlives_the_program() -> None:
     queue = Queue()
     apps = [app("bob-0", "bob"), app("bob-1", "bob"), app("ana-0", "ana", created=1)]

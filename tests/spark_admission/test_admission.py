@@ -97,6 +97,23 @@ def test_a_head_without_room_is_passed_only_by_what_ends_first() -> None:
     assert released(decision) == [("short", Reason.BACKFILLED)]
 
 
+def test_what_passes_the_head_counts_for_the_next_that_would() -> None:
+    """The head gets its eight cores at 10 s, of r and of short: long would keep two until 90 s."""
+    running = [busy("r", 4, seconds=10), busy("s", 4, seconds=100)]
+    short, long = job("short", 2, low=20, high=20), job("long", 2, low=180, high=180)
+    decision = asked(spec(12), [job("head", 8), short, long], running)
+    assert released(decision) == [("short", Reason.BACKFILLED)]
+
+
+def test_what_never_goes_has_no_place_and_delays_no_expected_start() -> None:
+    waiting = [job("huge", 99), job("wide"), job("next", 3)]
+    decision = asked(spec(4), waiting, [busy("r", 4)], ever=lambda name: name != "wide")
+    places = {place.id: place for place in decision.places}
+    assert [places[name].position for name in ("huge", "wide", "next")] == [None, None, 1]
+    assert places["next"].starts == (100.0, 100.0)
+    assert places["next"].ahead == ()
+
+
 def test_one_that_no_node_could_take_keeps_nobody_waiting() -> None:
     def others(name: str) -> bool:
         return name != "huge"
