@@ -108,10 +108,8 @@ def engine(cluster: RealCluster, namespace: str) -> list[dict[str, Any]]:
             "ports": [{"port": 80, "targetPort": PORT}],
         },
     }
-    args = (*server, "--host=0.0.0.0", "--advertise=127.0.0.1", f"--model={MODEL}", "--speed=10")
-    made = pod(cluster, namespace, "engine", ENGINE, *args)
-    probe = {"httpGet": {"path": "/health", "port": _ENGINE_PORT}, "periodSeconds": 1}
-    made["spec"]["containers"][0]["readinessProbe"] = probe
+    # On loopback: nobody else's way leads past the sidecar.
+    made = pod(cluster, namespace, "engine", ENGINE, *server, f"--model={MODEL}", "--speed=10")
     return [service, made]
 
 
@@ -139,7 +137,7 @@ def start(cluster: RealCluster, namespace: str) -> None:
         logs = ("logs", "engine", "--all-containers", "--tail=20", "--prefix")
         said.append(cluster.kubectl("-n", namespace, *logs))
         raise AssertionError("\n".join(said)) from error
-    # Its Service leads there a moment after it is ready.
+    # The engine serves a moment later, and its Service leads there.
     cluster.wait(lambda: asked(cluster, namespace, "Are you there?"), "the engine's Service")
 
 
