@@ -30,7 +30,7 @@ _RESTRICTED = {
 }
 _SIGNED = {"name": "default", "thresholdPermille": 850, "calibrationSigned": True}
 ASK = """
-import json, os, sys, urllib.request
+import json, os, sys, time, urllib.request
 for question in sys.argv[1:]:
     body = {"model": "m", "messages": [{"role": "user", "content": question}],
             "temperature": 0, "max_tokens": 3}
@@ -40,6 +40,7 @@ for question in sys.argv[1:]:
     with urllib.request.urlopen(request, timeout=30) as reply:
         text = json.load(reply)["choices"][0]["message"]["content"]
         print(json.dumps([reply.headers["x-cache"], text]))
+    time.sleep(0.5)  # answers are kept behind the client's back
 """
 
 
