@@ -142,6 +142,12 @@ def start(cluster: RealCluster, namespace: str) -> None:
     cluster.wait(lambda: asked(cluster, namespace, "Are you there?"), "the engine's Service")
 
 
+def body(question: str) -> dict[str, Any]:
+    """What `ASK` asks."""
+    messages = [{"role": "user", "content": question}]
+    return {"model": MODEL, "messages": messages, "temperature": 0, "max_tokens": 3}
+
+
 def asked(cluster: RealCluster, namespace: str, *questions: str) -> list[tuple[str, str]]:
     """Have the application ask; return what its cache said, and the answers."""
     words = ("-n", namespace, "exec", "application", "-c", "main", "--", "python", "-c", ASK)

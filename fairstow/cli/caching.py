@@ -136,15 +136,19 @@ def explain(
 ) -> None:
     """Say what would become of a request: tier, category, nearest entry, threshold, who said no.
 
-    Nothing is asked upstream, kept or counted. In front of an engine the request needs the client's
-    key, since others' entries are none of its business. Needs get on the cache's Secret and create
-    on pods/portforward.
+    Nothing is asked upstream, kept or counted. Entries of requests that differ in more than the
+    question don't count: give the whole body with -f, as the application sends it. In front of an
+    engine the request needs the client's key, since others' entries are none of its business. Needs
+    get on the cache's Secret and create on pods/portforward.
 
     Examples:
       # Beside an application
+      {program} cache explain answers -f request.json -n shop
+
+      # Which category is this?
       {program} cache explain answers "How do I reset my password?" -n shop
 
-      # In front of an engine, as one of its clients, the whole request
+      # In front of an engine, as one of its clients
       {program} cache explain engine -f request.json -H "Authorization: Bearer $KEY" -n chat
     """
     from fairstow.cli import cache_pods
