@@ -1,0 +1,178 @@
+"""Whole turns of the Spark controller, against a stand-in for the API server that applies patches.
+
+Covered: an application from its gate to its charge, one that somebody else changed meanwhile, a
+successor that knows what its predecessor knew. Not covered: a real one (e2e/spark_admission).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+
+from controllers.health import Turns
+from controllers.spark.keeping import Keeper
+from controllers.spark.objects import NAMESPACE, SPARK_QUEUE, SparkObjects
+from controllers.spark.queues import SparkLoop
+from fairstow.cluster.kinds import NODE, POD
+from fairstow.cluster.live import LiveCluster
+from fairstow.kube.aio.api import Api
+from fairstow.kube.problems import ApiError
+from fairstow.spark.names import GATE, USER
+
+Json = dict[str, Any]
+NODE_OBJECT: Json = {
+    "apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}, "spec": {},
+    "status": {"allocatable": {"cpu": "8", "memory": "64Gi", "pods": "110"},
+               "conditions": [{"type": "Ready", "status": "True"}]},
+}  # fmt: skip
+
+
+def driver(name: str, user: str) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name, "namespace": "team", "uid": f"uid-{name}",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": {"spark-role": "driver", "spark-app-selector": name},
+            "annotations": {USER: user, "fairstow.dev/spark-queue": "q"},
+        },
+        "spec": {
+            "containers": [{"name": "d", "resources": {"requests": {"cpu": "1"}}}],
+            "schedulingGates": [{"name": GATE}],
+        },
+        "status": {"phase": "Pending"},
+    }  # fmt: skip
+
+
+class Scene:
+    """One queue of three cores, an API server, and a controller that watches it."""
+
+    def __init__(self, *pods: Json) -> None:
+        self.pods = {pod["metadata"]["name"]: pod for pod in pods}
+        self.told: dict[str, Json] = {}
+        self.events: list[tuple[str, str]] = []
+        self.maps: dict[str, Json] = {}
+        self.refuses = 0
+        self.now = 1_767_225_600.0
+        self.begin()
+
+    def begin(self) -> None:
+        """Start a controller."""
+        api = cast(Api, self)
+        self.cluster, self.objects = LiveCluster(), SparkObjects(api)
+        for each in self.objects.reflectors:
+            each.synced.set()
+        record = SimpleNamespace(record=lambda about, why, *_, **__: self.say(about.name, why))
+        self.loop = SparkLoop(
+            api, self.cluster, self.objects, Keeper(api, "fairstow-system"),
+            recorder=cast(Any, record), fresh=lambda: True, clock=lambda: self.now, turns=Turns(),
+        )  # fmt: skip
+
+    def say(self, name: str, why: str) -> None:
+        self.events.append((name, why))
+
+    def turn(self) -> None:
+        self.cluster.upsert(NODE, NODE_OBJECT)
+        labels = {"fairstow.dev/spark-queue": "q"}
+        queue = {"metadata": {"name": "q"}, "spec": {"cores": 3}}
+        store = self.objects._store
+        store.upsert(NAMESPACE, raw({"metadata": {"name": "team", "labels": labels}}))
+        store.upsert(SPARK_QUEUE, raw(queue))
+        for pod in self.pods.values():
+            self.cluster.upsert(POD, pod)
+            self.objects._pods.upsert(POD, raw(pod))
+        asyncio.run(self.loop.turn())
+
+    def gated(self) -> set[str]:
+        return {name for name, pod in self.pods.items() if pod["spec"].get("schedulingGates")}
+
+    # What the controller asks
+
+    async def list(self, _path: str, _query: Json) -> tuple[tuple[Json, ...], str]:
+        return tuple(self.maps.values()), "1"
+
+    async def get(self, path: str) -> Json:
+        name = path.rpartition("/")[2]
+        if "/pods/" not in path:
+            raise ApiError(404, "no settings", "NotFound")
+        return self.pods[name]
+
+    async def patch(self, path: str, body: Sequence[Json], _type: str) -> None:
+        if self.refuses:
+            raise ApiError(self.refuses, "no", "")
+        pod = self.pods[path.rpartition("/")[2]]
+        mark = next(each for each in body if "spark-admitted-at" in each["path"])
+        pod["metadata"]["annotations"]["fairstow.dev/spark-admitted-at"] = mark["value"]
+        pod["spec"]["schedulingGates"] = []
+
+    async def create(self, path: str, obj: Json) -> None:
+        if path.endswith("/configmaps"):
+            self.maps[obj["metadata"]["name"]] = obj
+
+    async def replace(self, _path: str, obj: Json) -> None:
+        self.maps[obj["metadata"]["name"]] = obj
+
+    async def apply(self, obj: Json, *_: Any, **__: Any) -> None:
+        self.told[obj["metadata"]["name"].partition("-uid-")[0]] = obj["status"]
+
+
+def raw(obj: Json) -> msgspec.Raw:
+    return msgspec.Raw(json.dumps(obj).encode())
+
+
+def test_from_its_gate_to_its_charge() -> None:
+    scene = Scene(driver("ana", "ana"), driver("bob", "bob"))
+    scene.now += 61  # nobody made their settings: Spark's defaults, three cores together
+    scene.turn()
+    assert scene.gated() == {"bob"}
+    assert scene.told["ana"]["phase"] == "Admitted"
+    assert scene.told["bob"]["reason"] == "WaitsForCores"
+    assert ("ana", "ItsTurn") in scene.events
+    scene.turn()
+    assert scene.gated() == {"bob"}, "room is kept for ana's executors"
+    scene.pods["ana"]["spec"]["nodeName"] = "n"
+    scene.pods["ana"]["status"] = {"phase": "Succeeded", "startTime": "2026-01-01T00:01:01Z"}
+    scene.now += 100
+    scene.turn()
+    assert scene.gated() == set()
+    scene.turn()
+    assert scene.told["q"]["running"] == 1
+
+
+def test_what_is_not_as_it_was_seen_is_not_said_to_go() -> None:
+    scene = Scene(driver("ana", "ana"))
+    scene.refuses = 422
+    scene.now += 61
+    scene.turn()
+    assert scene.gated() == {"ana"}
+    assert ("ana", "ItsTurn") not in scene.events
+    scene.refuses = 0
+    scene.turn()
+    assert scene.gated() == set()
+
+
+def test_a_namespace_that_isnt_permitted_is_said() -> None:
+    scene = Scene(driver("ana", "ana"))
+    scene.refuses = 403
+    scene.now += 61
+    scene.turn()
+    scene.turn()
+    assert scene.told["ana"]["reason"] == "NotPermitted"
+
+
+def test_a_successor_goes_on_where_its_predecessor_was() -> None:
+    scene = Scene(driver("ana", "ana"), driver("bob", "bob"))
+    scene.now += 61
+    scene.turn()
+    due = scene.told["bob"]["virtualFinish"]
+    scene.begin()
+    scene.now += 1
+    scene.turn()
+    assert scene.told["bob"]["virtualFinish"] == due
+    assert scene.gated() == {"bob"}
