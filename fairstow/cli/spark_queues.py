@@ -15,6 +15,7 @@ import msgspec
 
 from fairstow.api import SparkQueueSpec
 from fairstow.cli import terminal
+from fairstow.cli.errors import ClusterError
 from fairstow.cli.layout import count, table, wrapped
 from fairstow.cli.live import Live
 from fairstow.cli.objects import Objects, objects, read
@@ -82,11 +83,25 @@ class Admission(View, frozen=True):
         return self.status.phase == "Waiting"
 
 
+class User(View, frozen=True):
+    """A user in status of a SparkQueue."""
+
+    name: str
+    weight: int
+
+
+class QueueStatus(View, frozen=True):
+    """status of a SparkQueue."""
+
+    users: tuple[User, ...] = ()
+
+
 class Queue(View, frozen=True):
     """A SparkQueue."""
 
     metadata: Meta
     spec: dict[str, Any]
+    status: QueueStatus = QueueStatus()
 
 
 def show(
@@ -132,7 +147,11 @@ def why(live: Live, what: Sequence[str], namespace: str | None, output: Output) 
     """Say where one application stands and why."""
     with objects(live) as api:
         one = job(api, what, namespace)
-        others = [each for each in admissions(api, None) if each.spec.queue == one.spec.queue]
+        try:
+            seen = admissions(api, None)
+        except ClusterError:  # a tenant sees one namespace; the message counts who else is ahead
+            seen = admissions(api, one.metadata.namespace)
+        others = [each for each in seen if each.spec.queue == one.spec.queue]
     if output is Output.JSON:
         said = _flat(one) | {"ahead": [_flat(each) for each in _ahead(one, others)]}
         terminal.write(as_json(said))
@@ -147,9 +166,12 @@ def whatif(live: Live, weights: Sequence[str], queue: str | None, output: Output
     changed = dict(map(_weight, weights))
     with objects(live) as api:
         name = queue or _only_queue(api)
-        spec = SparkQueueSpec.model_validate(read(api.get(QUEUES, name), Queue).spec)
+        there = read(api.get(QUEUES, name), Queue)
+        spec = SparkQueueSpec.model_validate(there.spec)
         found = [each for each in admissions(api, None) if each.spec.queue == name]
-    rows = supposed(spec, found, changed)
+    # What groups give is known by the operator alone, which says it.
+    weights_now = {user.name: user.weight for user in there.status.users}
+    rows = supposed(spec, found, weights_now | changed)
     if output is Output.JSON:
         terminal.write(as_json(rows))
         return

@@ -28,12 +28,15 @@ def driver_caps(pod: Json, queue: SparkQueue) -> Mapping[str, str]:
     """Return the settings that a bare driver is given.
 
     Its executors' cores stand in a ConfigMap that is made after the pod: they are taken from the
-    annotation fairstow.dev/executor-cores, for one core each where that is missing.
+    annotation fairstow.dev/executor-cores, for one core each where that is missing. A queue that
+    limits nobody sets nothing: the user's own number, which may be less, isn't known yet either.
     """
+    if (queue.spec.max_cores_per_application, queue.spec.max_cores_per_user) == (None, None):
+        return {}
     annotations = (pod.get("metadata") or {}).get("annotations") or {}
     executor = milli(annotations.get(EXECUTOR_CORES), 1000)
     driver = sum(
-        milli((each.get("resources") or {}).get("requests", {}).get("cpu"), 0)
+        milli(((each.get("resources") or {}).get("requests") or {}).get("cpu"), 0)
         for each in pod["spec"].get("containers") or ()
     )
     return {MAX_EXECUTORS: str(executors_allowed(queue, driver, executor))}

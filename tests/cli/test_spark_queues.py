@@ -5,14 +5,19 @@ Golden text; objects as an API server has them. Not covered: a real one (e2e/spa
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ET
+from contextlib import nullcontext
 from typing import Any
 
 import msgspec
 import pytest
 
 from fairstow.api import SparkQueueSpec
+from fairstow.cli import spark_queues
+from fairstow.cli.errors import ClusterError
 from fairstow.cli.objects import read
+from fairstow.cli.options import Output
 from fairstow.cli.spark_queues import Admission, drawn, job, queue_table, supposed, why_lines
 from fairstow.cluster.errors import InputError
 from tests.cli.program import run
@@ -80,6 +85,38 @@ def test_why_an_application_waits() -> None:
 @pytest.mark.parametrize("words", [["job/ana-0"], ["job", "ana-0"], ["ana-0"], ["team/ana-0"]])
 def test_an_application_is_named_as_people_do(words: list[str]) -> None:
     assert job(SERVER, words, None).spec.name == "ana-0"
+
+
+def test_a_tenant_is_told_without_seeing_other_namespaces(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Closed(Server):
+        def listed(self, kind: str, namespace: str | None) -> tuple[list[msgspec.Raw], str]:
+            if namespace is None:
+                raise ClusterError(InputError("sparkadmissions", "you may not list them"))
+            return super().listed(kind, namespace)
+
+    monkeypatch.setattr(spark_queues, "objects", lambda _: nullcontext(Closed()))
+    nowhere: Any = None
+    spark_queues.why(nowhere, ["job/ana-0"], "team", Output.TEXT)
+    assert "Ahead of it, 2 applications" in capsys.readouterr().out
+
+
+def test_weights_of_groups_are_those_that_the_operator_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Queues(Server):
+        def get(self, *_: str) -> bytes:
+            users = [{"name": "bob", "weight": 9}, {"name": "ana", "weight": 1}]
+            spec = {"cores": 8, "groups": [{"name": "staff", "weight": 9}]}
+            found = {"metadata": {"name": "analytics"}, "spec": spec, "status": {"users": users}}
+            return msgspec.json.encode(found)
+
+    monkeypatch.setattr(spark_queues, "objects", lambda _: nullcontext(Queues()))
+    nowhere: Any = None
+    spark_queues.whatif(nowhere, ["user=ana:3"], "analytics", Output.JSON)
+    then = {row["application"]: row["then"] for row in json.loads(capsys.readouterr().out)}
+    assert then == {"bob-1": 1, "bob-2": 2, "ana-0": 3}
 
 
 def test_an_unknown_application_is_said() -> None:

@@ -67,6 +67,12 @@ def test_the_cap_counts_the_cores_that_the_user_names() -> None:
     assert "spark.dynamicAllocation.maxExecutors=2" in arguments
 
 
+def test_a_queue_without_limits_leaves_a_drivers_own_number_of_executors() -> None:
+    """An argument would win over the properties file, where the user may have written less."""
+    arguments = queued(driver(spark_queue="other"))["spec"]["containers"][0]["args"]
+    assert "--conf" not in arguments
+
+
 def test_a_forged_identity_is_replaced_and_said() -> None:
     obj = driver(spark_user="bob")
     reply = queue_up(review(obj), "analytics", QUEUES, None)
