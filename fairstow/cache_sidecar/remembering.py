@@ -79,7 +79,7 @@ async def remember(
         log.info("the cache is ready", entries=len(index), vectors=index.vectors())
         loops = [_reload(memory, config), _expire(memory)]
         if isinstance(store, RedisStore):
-            loops += [store.follow(memory), _keep_secret(store)]
+            loops += [store.follow(memory), _keep_secret(app, store)]
         await asyncio.gather(*loops)
     finally:
         if app.memory is not None:
@@ -168,12 +168,12 @@ async def _expire(memory: Memory) -> None:
             log.warning("what has expired couldn't be dropped", problem=str(error))
 
 
-async def _keep_secret(store: RedisStore) -> None:
-    """Put the secret back where Redis has evicted it."""
+async def _keep_secret(app: Sidecar, store: RedisStore) -> None:
+    """Put the secret back where Redis has evicted it, or take the one that was put there since."""
     while True:
         await asyncio.sleep(_SECRET_EVERY)
         with contextlib.suppress(StoreError):
-            await store.secret()
+            app.callers.secret = await store.secret()
 
 
 def _kept(folder: Path, made: bytes) -> bytes:

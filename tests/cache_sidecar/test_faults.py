@@ -8,12 +8,16 @@ test_store), disks and embeddings (test_robust, test_sidecar).
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 
 from fairstow.cache_sidecar import app, remembering
+from fairstow.cache_sidecar.callers import Callers
 from fairstow.cache_sidecar.memory import Memory
 from tests.cache_sidecar.sidecars import CATEGORY, SameVector, Site, run
 
@@ -99,3 +103,23 @@ def test_configuration_that_changed_before_the_memory_was_there_is_in_force(
             await asyncio.sleep(0.01)
 
     run(test, tmp_path)
+
+
+def test_secret_that_others_put_after_redis_lost_it_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Store:
+        async def secret(self) -> bytes:
+            return b"theirs"
+
+    async def test() -> None:
+        monkeypatch.setattr(remembering, "_SECRET_EVERY", 0)
+        callers = Callers(None, b"ours", time.monotonic)
+        sidecar: Any = SimpleNamespace(callers=callers)
+        store: Any = Store()
+        keeping = asyncio.create_task(remembering._keep_secret(sidecar, store))
+        while callers.secret != b"theirs":
+            await asyncio.sleep(0.001)
+        keeping.cancel()
+
+    asyncio.run(asyncio.wait_for(test(), 5))
