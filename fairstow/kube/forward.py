@@ -53,9 +53,9 @@ def ask(
             ports=str(port),
         )
     except ApiException as error:
-        raise ApiError(
-            error.status or 500, f"no port-forward to pod {where}: {error.reason}"
-        ) from error
+        why = str(error.reason).partition(" -+-+-")[0]  # headers follow
+        said = f"no port-forward to pod {where}: {why}"
+        raise ApiError(error.status or 500, said) from error
     except OSError as error:
         raise InputError(f"pod {where}", f"can't be reached: {error}") from error
     line = http.client.HTTPConnection(pod[1], timeout=SECONDS)
