@@ -101,7 +101,8 @@ class Vectors:
         found: list[Vector | None]
         texts = [text for _, text in batch]
         try:
-            found = await loop.run_in_executor(self._thread, embedder.embed, texts)
+            made = await loop.run_in_executor(self._thread, embedder.embed, texts)
+            found = [vector if _usable(vector) else None for vector in made]
             self._memo.update(zip(batch, found, strict=True))
         except Exception:
             log.exception("embedding failed")
@@ -113,7 +114,7 @@ class Vectors:
             self._memo.popitem(last=False)
         for future, vector in zip(batch.values(), found, strict=True):
             if not future.done():
-                future.set_result(vector if _usable(vector) else None)
+                future.set_result(vector)
 
     def close(self) -> None:
         """End the thread when its batch is done."""
