@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import hashlib
 import ipaddress
 import logging
 import sys
@@ -97,13 +98,17 @@ def _where(options: argparse.Namespace, workload: Workload | None) -> Where:
             key=options.store_key_file,
         )
         check(redis)
-    # Workloads don't read each other's questions, even where they share a prefix.
-    mine = namespace(workload, {}) if workload is not None else None
+    # Workloads don't read each other's questions, even where they share a prefix; nor does one get
+    # the answers of the server that it asked before.
+    whose = "shared"
+    if workload is not None:
+        text = f"{namespace(workload, {})} {base(options.upstream)}"
+        whose = hashlib.sha256(text.encode()).hexdigest()[:32]
     keys = read_keys(options.encryption_keys_file) if options.encryption_keys_file else None
     return Where(
         folder=options.data,
         redis=redis,
-        prefix=f"{options.store_prefix}:{mine[:32] if mine else 'shared'}",
+        prefix=f"{options.store_prefix}:{whose}",
         seal=Seal(keys),
         most=options.data_bytes,
     )

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from fairstow.cache_sidecar.__main__ import main
+from fairstow.cache_sidecar.__main__ import _parser, _settings, main
 from fairstow.cache_sidecar.remembering import Where
 from fairstow.cache_sidecar.stores.connection import Address, check, client
 from fairstow.cache_sidecar.stores.records import Seal, read_keys
@@ -314,6 +314,19 @@ def test_keys_and_flags_that_cannot_be_used_are_refused(
     told = ["--upstream", "http://h", "--config", str(tmp_path / "config"), "--store", "redis://h"]
     assert main([*told, "--data", str(tmp_path)]) == 2
     assert "--data" in capsys.readouterr().err
+
+
+def test_answers_are_apart_by_workload_and_upstream(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("{}")
+
+    def prefix(upstream: str, account: str) -> str:
+        told = ["--upstream", upstream, "--config", str(tmp_path / "config")]
+        told += ["--store", "redis://h", "--workload", f"shop/{account}"]
+        return _settings(_parser().parse_args(told)).where.prefix
+
+    assert prefix("http://a", "web") == prefix("http://a/v1", "web")
+    found = {prefix("http://a", "web"), prefix("http://b", "web"), prefix("http://a", "job")}
+    assert len(found) == 3
 
 
 @pytest.mark.full
