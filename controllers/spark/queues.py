@@ -49,6 +49,8 @@ _LEAST = 0.5
 _IDLE = 5
 _SAVE_SECONDS = 10.0
 _REFUSED_SECONDS = 60.0
+_REFUSED = (400, 403)
+"""Of RBAC, or of somebody's admission policy for one namespace: others go on."""
 
 
 @dataclass
@@ -259,7 +261,7 @@ class SparkLoop:
         try:
             done = await self._hands.release(app, now)
         except ApiError as error:
-            if error.status != 403:
+            if error.status not in _REFUSED:
                 raise
             logger.warning("%s/%s can't be let go: %s", app.namespace, app.name, error.said)
             self._refused[app.namespace] = now

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
+import pytest
 
 from controllers.health import Turns
 from controllers.spark.keeping import Keeper
@@ -157,9 +158,10 @@ def test_what_is_not_as_it_was_seen_is_not_said_to_go() -> None:
     assert scene.gated() == set()
 
 
-def test_a_namespace_that_isnt_permitted_is_said() -> None:
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_namespace_that_isnt_permitted_is_said(status: int) -> None:
     scene = Scene(driver("ana", "ana"))
-    scene.refuses = 403
+    scene.refuses = status
     scene.now += 61
     scene.turn()
     scene.turn()
