@@ -366,6 +366,7 @@ def test_rights_are_enough_and_hardly_more(
     } - used
     assert unused <= NOT_USED_HERE
     installed.kubectl("delete", "packingpolicy,gpupool", "audited")
+    installed.kubectl("-n", CHAT, "delete", "scache", "--all")
 
 
 def test_uninstalling_leaves_nothing(
