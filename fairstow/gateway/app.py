@@ -168,9 +168,10 @@ class Gateway:
         before: dict[Exchange, int] = {}
         while True:
             await asyncio.sleep(STALL_SECONDS)
-            for exchange, task in self._exchanges.items():
-                if exchange.sending and before.get(exchange) == exchange.taken and task:
-                    task.cancel()  # a timer for each part that is sent would cost more than it
+            for exchange in list(self._exchanges):
+                # A timer for each part that is sent would cost more than it.
+                if exchange.sending and before.get(exchange) == exchange.taken:
+                    exchange.drop()
             before = {each: each.taken for each in self._exchanges if each.sending}
 
     async def keep_alive(self) -> None:

@@ -218,6 +218,11 @@ class Exchange:
         self.sending = False
         self.taken += 1
 
+    def drop(self) -> None:
+        """Hang up on a client that takes nothing: closing would wait until it has taken all."""
+        if self.at_once is not None:
+            self.at_once.drop()
+
     def close(self) -> None:
         """Listen no longer; what its body says is let go of."""
         self._bodies.held -= self._held

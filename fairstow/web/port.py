@@ -42,6 +42,10 @@ class Port(Bounded):
         )
         self.transport.close()
 
+    def drop(self) -> None:
+        """Hang up; what hasn't been taken is thrown away."""
+        self.transport.abort()
+
     @property
     def ready(self) -> bool:
         """Whether its client has taken what was written, but for a little."""

@@ -8,16 +8,18 @@ requests hidden in others, headers behind bodies. Not covered: floods of packets
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import pytest
 
-from fairstow.gateway import app
+from fairstow.gateway import app, outbox, service
 from fairstow.kube.connections import LONGEST_HEAD
+from fairstow.kube.flags import Address
 from fairstow.web import exchange
-from fairstow.web.port import Port
+from fairstow.web.port import Port, listen
 from tests.gateway.gateways import MODEL, Site, chat, expected, run, streamed
 from tests.gateway.raw import Raw, chunk, head, post, statuses
 
@@ -104,20 +106,38 @@ def test_a_body_that_trickles_in_is_waited_for_so_long(monkeypatch: pytest.Monke
     run(test)
 
 
+def narrow(where: Address) -> socket.socket:
+    """Listen for connections of which the kernel keeps little; it would keep megabytes."""
+    listener = listen(where)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
+    return listener
+
+
 @pytest.mark.parametrize("more", [{}, {"n": 2}], ids=["movable", "pinned"])
 def test_who_takes_nothing_is_dropped(
     monkeypatch: pytest.MonkeyPatch, more: Mapping[str, Any]
 ) -> None:
     monkeypatch.setattr(app, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(service, "listen", narrow)
+    monkeypatch.setattr(outbox, "MOST", 1 << 12)  # else a slow machine writes all of it at once
+    lost: list[Port] = []
+    ends = Port.connection_lost
+
+    def connection_lost(port: Port, exc: Exception | None) -> None:
+        lost.append(port)
+        ends(port, exc)
+
+    monkeypatch.setattr(Port, "connection_lost", connection_lost)
 
     async def test(site: Site) -> None:
         await serve(site)
-        asked = body(stream=True, max_tokens=3000, logprobs=True, top_logprobs=20, **more)
-        for _ in range(2):
-            client = await Raw.connect(site, takes=1 << 12)
+        asked = body(stream=True, max_tokens=1000, logprobs=True, top_logprobs=20, **more)
+        clients = [await Raw.connect(site, takes=1 << 12) for _ in range(2)]
+        for client in clients:
             await client.send(post(CHAT, asked))
-        await site.until(lambda now: len(now.requests) == 2)
         assert await streamed(site.client(), "hi", 30) == expected("hi", 30)
+        while len(lost) < len(clients):
+            await asyncio.sleep(0.01)
         await site.until(lambda now: not now.requests)
         while site.servers["a"].runner.engine.batch:
             await asyncio.sleep(0.01)
