@@ -31,7 +31,7 @@ MOST_READ = 30
 PATIENCE = 60
 """Seconds after which a driver whose settings never came is taken to have none."""
 _AGAIN_SECONDS = 3.0
-_REFUSED_SECONDS = 60.0
+_REFUSED_SECONDS = 10.0
 """Until a namespace that refused is asked again: its applications mustn't take others' turns."""
 _EVERYWHERE = "spark.kubernetes.node.selector."
 _EXECUTORS = "spark.kubernetes.executor.node.selector."
