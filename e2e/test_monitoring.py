@@ -31,7 +31,11 @@ from tools.generate.dashboards import queries
 
 pytestmark = pytest.mark.e2e
 
-VALUES = {"state": ("allocated", "total", "free"), "reason": ("Fragmented", "Succeeded", "PodGone")}
+VALUES = {
+    "state": ("allocated", "total", "free"),
+    "reason": ("Fragmented", "Succeeded", "PodGone"),
+    "outcome": ("late", "in time"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +133,7 @@ def asked(address: str, what: str, **query: str) -> Any:
 def as_grafana_asks(expression: str) -> str:
     """The expression with Grafana's variables filled in."""
     plain = expression.replace("$__rate_interval", "1m")
-    return re.sub(r"\$(pool|policy|cache)\b", ".*", plain)
+    return re.sub(r"\$(pool|policy|cache|queue)\b", ".*", plain)
 
 
 def test_no_expression_of_a_panel_is_empty(prometheus: str) -> None:

@@ -101,9 +101,15 @@ def groups_left(folder: Path) -> list[Path]:
 
 
 @pytest.fixture
-def keeper(real_node_programs: None, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that keeps a cluster with a real node in `tmp_path/c`; up when handed out."""
-    command = [sys.executable, "-c", KEEPER, str(tmp_path / "c")]
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the cluster is; kubelet's sockets are in it, whose paths can't be long."""
+    return tmp_path_factory.mktemp("k") / "c"
+
+
+@pytest.fixture
+def keeper(real_node_programs: None, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that keeps a cluster with a real node; up when handed out."""
+    command = [sys.executable, "-c", KEEPER, str(folder)]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -122,9 +128,8 @@ def before(real_node_programs: None) -> dict[str, object]:
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 def test_the_machine_stays_as_it_was(
-    before: dict[str, object], keeper: subprocess.Popen[str], tmp_path: Path, how: str
+    before: dict[str, object], keeper: subprocess.Popen[str], folder: Path, how: str
 ) -> None:
-    folder = tmp_path / "c"
     cluster = Cluster(folder / "admin.kubeconfig", (str(CONTROLPLANE.path), "kubectl"))
     cluster.kubectl("run", "left-over", f"--image={PAUSE_IMAGE}", "--image-pull-policy=Never")
     cluster.kubectl("wait", "--for=condition=Ready", "pod/left-over", "--timeout=55s")

@@ -91,10 +91,10 @@ def test_an_operator_killed_at_every_change_of_a_plan(scene: Scene) -> None:
 
 def test_of_two_operators_one_acts_and_the_other_takes_over(scene: Scene) -> None:
     programs, second = scene.programs, f"operator-{scene.namespace}"
+    before = scene.stuck(Work(1, held=True))
+    plan = scene.plan()  # so the first has the Lease
     programs.start_operator(second)
     try:
-        before = scene.stuck(Work(1, held=True))
-        plan = scene.plan()
         scene.approve(plan)
         scene.await_terminating("small")
         scene.wait(lambda: "waiting for the Lease" in programs.log(second), "the second to be up")
