@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from e2e.controlplane.client import KubectlError
 from e2e.serving.pods import SMALL
+from fairstow.cluster.restricted import RESTRICTED
 from fairstow.semantic_cache.injection import PORT, SIDECAR
 from tests.gateway.gateways import MODEL
 
@@ -20,14 +21,6 @@ if TYPE_CHECKING:
 ENGINE, CLIENT = "engine", "answers"
 """The SemanticCaches."""
 _ENGINE_PORT = 8000
-_RESTRICTED = {
-    "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
-    "runAsNonRoot": True,
-    "runAsUser": 65532,
-    "capabilities": {"drop": ["ALL"]},
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
 _SIGNED = {"name": "default", "thresholdPermille": 850, "calibrationSigned": True}
 ASK = """
 import json, os, sys, time, urllib.request
@@ -78,7 +71,7 @@ def pod(cluster: RealCluster, namespace: str, name: str, cached: str, *args: str
         "image": cluster.image,
         "command": ["python", *args],
         "resources": SMALL,
-        "securityContext": _RESTRICTED,
+        "securityContext": RESTRICTED,
     }
     return {
         "apiVersion": "v1",

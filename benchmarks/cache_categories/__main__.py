@@ -13,7 +13,6 @@ the paper's times: 30 ms for a search in an external store, 2 ms in memory; and 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -21,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cache_categories.workload import DAY, KINDS, Request, requests
+from benchmarks.closing import save
 from benchmarks.paired import STUDENT, paired
-from benchmarks.provenance import provenance
 from fairstow.semantic_cache.economics import Times, break_even
 
 COUNT = 20_000
@@ -70,8 +69,7 @@ def main() -> int:
     _print(found)
     if options.output:
         folders = ("fairstow/semantic_cache", "benchmarks/cache_categories")
-        written = {"provenance": provenance(folders=folders), "result": found}
-        options.output.write_text(json.dumps(written, indent=1) + "\n")
+        save(options.output, found, folders=folders)
     return 0
 
 

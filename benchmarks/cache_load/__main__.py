@@ -11,7 +11,6 @@ are of the paired differences, 95 %. `FAIRSTOW_DATA` names the folder with the p
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Sequence
@@ -20,8 +19,8 @@ from typing import Any
 
 from benchmarks.cache_load.site import SERVICE, SLOTS, THINK, Loop, Pair, Seen
 from benchmarks.cache_safety.pairs import fow, qqp, similarities
+from benchmarks.closing import save
 from benchmarks.paired import STUDENT, paired
-from benchmarks.provenance import provenance
 from fairstow.cache_sidecar.embedding import Embedder
 from fairstow.semantic_cache.equivalence import compare
 from fairstow.semantic_cache.thresholds import Adaptation
@@ -44,8 +43,7 @@ def main() -> int:
     _print(found)
     if options.output:
         folders = ("fairstow/semantic_cache", "benchmarks/cache_load")
-        written = {"provenance": provenance(folders=folders), "result": found}
-        options.output.write_text(json.dumps(written, indent=1) + "\n")
+        save(options.output, found, folders=folders)
     return 0
 
 
