@@ -59,29 +59,47 @@ class Header(Model):
     ]
 
 
-class LoadBounds(Model):
-    """How slow the upstream is, by the 95th percentile of the time to its first byte."""
+class Load(Model):
+    """How load of the upstream is known; it relaxes what `categories[].adaptation` lets it."""
 
     validations = (
         Rule(
-            cel="duration(self.idle) < duration(self.overloaded)",
+            cel="has(self.idle) == has(self.overloaded)",
+            message="idle and overloaded are given together",
+            holds=lambda self: (self.idle is None) == (self.overloaded is None),
+        ),
+        Rule(
+            cel="!has(self.idle) || !has(self.overloaded) || "
+            "duration(self.idle) < duration(self.overloaded)",
             message="idle is less than overloaded",
             holds=lambda self: (
-                duration_milliseconds(self.idle) < duration_milliseconds(self.overloaded)
+                self.idle is None
+                or self.overloaded is None
+                or duration_milliseconds(self.idle) < duration_milliseconds(self.overloaded)
             ),
         ),
     )
 
+    gateway: Annotated[
+        Flag,
+        Field(
+            description="True: where the upstream is a ServingPool's gateway, what its answers say "
+            "of the pool's load counts, and the times below only while it says nothing."
+        ),
+    ] = True
     idle: Annotated[
-        DurationText,
+        DurationText | None,
         duration("idle", "1ms", "1h"),
-        Field(description="Up to here nothing is relaxed."),
-    ]
+        Field(
+            description="Up to this 95th percentile of the time to the upstream's first byte "
+            "nothing is relaxed. Left out: latency says nothing of load."
+        ),
+    ] = None
     overloaded: Annotated[
-        DurationText,
+        DurationText | None,
         duration("overloaded", "1ms", "1h"),
         Field(description="From here on everything is relaxed as far as a category lets it."),
-    ]
+    ] = None
 
 
 class Reask(Model):
@@ -297,10 +315,7 @@ class SemanticCacheSpec(Model):
         ),
     ] = (Category(name="default"),)
     header: Annotated[Header | None, Field(description="A header that says the category.")] = None
-    load: Annotated[
-        LoadBounds | None,
-        Field(description="When the upstream counts as loaded. Left out: never."),
-    ] = None
+    load: Annotated[Load, Field(description="When the upstream counts as loaded.")] = Load()
     reask: Annotated[
         Reask, Field(description="Which hits are asked upstream again, to count wrong ones.")
     ] = Reask()
@@ -360,6 +375,20 @@ class SemanticCacheStatus(Model):
     ] = None
     hit_rate: Annotated[
         str | None, Field(max_length=16, description="The same, to be read: 12.3%.")
+    ] = None
+    load_permille: Annotated[
+        Permille | None,
+        Field(
+            description="The upstream's load by which thresholds are relaxed now, of the sidecar "
+            "that sees most of it; 0 while it is low."
+        ),
+    ] = None
+    load_source: Annotated[
+        Literal["Gateway", "Latency", "Mixed"] | None,
+        Field(
+            description="Whose word the load is: the gateway's of a ServingPool, or the upstream's "
+            "latency; Mixed: not the same for all sidecars. Left out: nobody's."
+        ),
     ] = None
     categories: Annotated[
         tuple[CategoryStatus, ...],

@@ -216,7 +216,8 @@ def _stats(memory: Memory) -> Stats:
             **_labelled(memory, name),
         )
     load = memory.measured.load(memory.rules.said.load)
-    return Stats(len(memory.index), memory.index.vectors(), load, found)
+    source = memory.measured.load_source
+    return Stats(len(memory.index), memory.index.vectors(), load, found, source)
 
 
 def _asked() -> dict[str, dict[str, int]]:

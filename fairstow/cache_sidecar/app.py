@@ -174,6 +174,8 @@ class Sidecar:
         asking = self._upstream.ask(exchange.method, exchange.target, exchange.headers, body)
         async with asking as (reply, parts):
             self.callers.told(caller, reply.status)
+            if self.memory is not None:
+                _hear_load(self.memory, reply)
             await exchange.begin(reply.status, reply.headers)
             async for part in parts:
                 await exchange.put(part)

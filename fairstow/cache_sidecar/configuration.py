@@ -78,11 +78,11 @@ class HeaderSpec(_Part, frozen=True):
 
 
 class LoadSpec(_Part, frozen=True):
-    """How loaded the upstream is: by its p95 to the first byte, or as its answers' header says.
+    """How loaded the upstream is: as its answers' header says, else by its p95 to the first byte.
 
     Attributes:
-        idle_seconds, overloaded_seconds: the p95 at which it is.
-        header: with a number from 0 to 1.
+        idle_seconds, overloaded_seconds: the p95 at which it is; both, or neither.
+        header: with a number from 0 to 1; what it said counts for a minute.
     """
 
     idle_seconds: Seconds | None = None
@@ -188,13 +188,11 @@ def _check(said: Configuration, source: str) -> None:
 
 
 def _check_load(load: LoadSpec, source: str) -> None:
-    times = (load.idle_seconds, load.overloaded_seconds)
-    if (times == (None, None)) == (load.header is None):
+    idle, overloaded = load.idle_seconds, load.overloaded_seconds
+    if (idle is None) != (overloaded is None) or (idle is None and load.header is None):
         raise InputError(source, "load needs a header, or two times", _LOAD)
-    if load.header is None:
-        idle, overloaded = times
-        if idle is None or overloaded is None or overloaded <= idle:
-            raise InputError(source, "load.overloadedSeconds isn't over idleSeconds", _LOAD)
+    if idle is not None and overloaded is not None and overloaded <= idle:
+        raise InputError(source, "load.overloadedSeconds isn't over idleSeconds", _LOAD)
 
 
 def _budget(spec: CategorySpec, judge: JudgeSpec) -> Budget:

@@ -1,7 +1,7 @@
 """What the sidecar measures of itself and its upstream: times, economics, load.
 
-Means are exponential, over about `MEMORY` samples. Load is 0 where nobody says at which latency the
-upstream is idle and overloaded, or which of its headers tells. Filled and read by `memory`, `app`.
+Means are exponential, over about `MEMORY` samples. Load is what the upstream last said of itself in
+the header that the owner names, else what its p95 says, else 0. Filled and read by `memory`, `app`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Measured:
         self._firsts: deque[tuple[float, float]] = deque(maxlen=LATENCIES)
         self._load = Load()
         self._told: tuple[float, float] | None = None
+        self._source = ""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -88,6 +89,7 @@ class Measured:
     def load(self, spec: LoadSpec | None) -> float:
         """Return λ_eff now."""
         if spec is None:
+            self._source = ""
             return 0.0
         now = self._clock()
         sample = self._sample(spec, now)
@@ -95,10 +97,22 @@ class Measured:
         metrics.LOAD.set(self._load.smoothed)
         return self._load.effective
 
+    @property
+    def load_source(self) -> str:
+        """Where load was last taken from: the upstream's word ("Told"), its "Latency", or ""."""
+        return self._source
+
     def _sample(self, spec: LoadSpec, now: float) -> float:
-        if spec.idle_seconds is None or spec.overloaded_seconds is None:
-            at, load = self._told or (now, 0.0)
-            return load if now - at <= FORGOTTEN else 0.0
+        self._source, sample = self._sampled(spec, now)
+        return sample
+
+    def _sampled(self, spec: LoadSpec, now: float) -> tuple[str, float]:
+        if spec.header is not None and self._told is not None:
+            at, load = self._told
+            if now - at <= FORGOTTEN:
+                return "Told", load
         lately = sorted(seconds for at, seconds in self._firsts if now - at <= FORGOTTEN)
-        p95 = lately[min(len(lately) - 1, len(lately) * 95 // 100)] if lately else 0.0
-        return from_latency(p95, spec.idle_seconds, spec.overloaded_seconds)
+        if spec.idle_seconds is None or spec.overloaded_seconds is None or not lately:
+            return "", 0.0
+        p95 = lately[min(len(lately) - 1, len(lately) * 95 // 100)]
+        return "Latency", from_latency(p95, spec.idle_seconds, spec.overloaded_seconds)

@@ -66,6 +66,8 @@ class Status(View, frozen=True):
     entries: int = 0
     requests: int = 0
     hit_rate: str | None = None
+    load_permille: int | None = None
+    load_source: str | None = None
     categories: tuple[Category, ...] = ()
     conditions: tuple[Condition, ...] = ()
 
@@ -113,6 +115,13 @@ _HEADS = (
 )
 
 
+_SOURCES = {
+    "Gateway": "its gateway's word",
+    "Latency": "its latency",
+    "Mixed": "its gateway's word or its latency",
+}
+
+
 def lines(caches: Iterable[Cache], width: int | None) -> list[str]:
     """Return a table of categories, then how each cache is, and what is wrong with it."""
     caches = list(caches)
@@ -124,6 +133,9 @@ def lines(caches: Iterable[Cache], width: int | None) -> list[str]:
         pods = f"{status.injected} of {status.pods} pods have the sidecar"
         asked = f"{status.requests:,} requests{hits}"
         said += ["", f"{cache.ref}: {pods}, {status.answering} answer; {asked}"]
+        if status.load_source is not None:
+            by = _SOURCES.get(status.load_source, status.load_source)
+            said.append(f"  upstream's load: {_percent(status.load_permille)}, by {by}")
         troubles = (c for c in status.conditions if c.status == "False")
         said += [wrapped(f"{c.type}: {c.message}", width, "  ", "    ") for c in troubles]
         said += [

@@ -29,6 +29,7 @@ from fairstow.gateway.dispatching import Ticket
 from fairstow.gateway.fleet import Instance
 from fairstow.gateway.forwarding import forward, view_of
 from fairstow.gateway.generating import Generation, answer_of, parts, prompt, sampling
+from fairstow.gateway.loaded import Loaded
 from fairstow.gateway.openai.responses import failed
 from fairstow.gateway.parsed import ParsedGeneration, Parsers, unmovable
 from fairstow.gateway.streams import Pool, Stream
@@ -101,6 +102,7 @@ class Gateway:
         self._last_word: ApiError | None = None
         self._secret = secret
         self._parsers = Parsers(self.fleet)
+        self._loaded = Loaded(self.fleet, self.dispatcher, time.monotonic)
         self._bodies = Bodies(max(MOST_BODIES, limits.longest_body))
         self._exchanges: dict[Exchange, asyncio.Task[Any] | None] = {}
         self._came = asyncio.Event()
@@ -195,6 +197,7 @@ class Gateway:
             raise ApiError(405, f"{exchange.path} takes {method}.")
         tenant = await self.tenants.find(exchange.header(b"authorization") or "")
         told.tenant = tenant.name
+        exchange.late = self._loaded.head
         if self.ending:
             raise ApiError(503, "This gateway is shutting down.", retry_after=1)
         await handler(exchange, told, tenant)

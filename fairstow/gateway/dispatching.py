@@ -182,6 +182,10 @@ class Dispatcher:
         """Return the first that wait, in the order in which they would be served."""
         return [ticket.request for _, ticket in self._first()]
 
+    def parked(self) -> Iterator[RequestView]:
+        """Yield all that wait here, in no order."""
+        return (ticket.request for ticket in self._queue.items())
+
     def _first(self) -> Iterator[tuple[int, Ticket]]:
         key = self.policy.order.key(self.pool((), ()))
         return islice(self._queue.order(lambda ticket: key(ticket.request)), OFFERED)

@@ -45,6 +45,8 @@ QUIET = 300
 """Seconds after which a sidecar without requests is remarkable."""
 MADE_ANEW = frozenset({"ReplicaSet", "StatefulSet", "DaemonSet", "ReplicationController"})
 
+_SOURCES: Mapping[str, Literal["Gateway", "Latency"]] = {"Told": "Gateway", "Latency": "Latency"}
+
 _Said = tuple[str, Literal["True", "False", "Unknown"], Reason, str]
 """Type, status, reason and message of a condition."""
 
@@ -132,12 +134,19 @@ def decide(seen: Seen) -> Decision:
         requests=requests,
         hit_permille=None if share is None else round(1_000 * share),
         hit_rate=None if share is None else f"{100 * share:.1f}%",
+        load_permille=round(1_000 * max(each.load for each in told)) if told else None,
+        load_source=_load_source(told),
         categories=tuple(_category(each, seen.cache, told) for each in seen.cache.spec.categories),
         recreated_at=written(seen.now) if recreate else before.recreated_at,
         conditions=conditions,
         observed_generation=seen.cache.metadata.generation,
     )
     return Decision(status, recreate)
+
+
+def _load_source(told: Iterable[Stats]) -> Literal["Gateway", "Latency", "Mixed"] | None:
+    found = {each.load_source for each in told} & _SOURCES.keys()
+    return _SOURCES[found.pop()] if len(found) == 1 else "Mixed" if found else None
 
 
 def _ready(seen: Seen) -> _Said:

@@ -11,6 +11,8 @@ from typing import Any
 
 from fairstow.api import Category, SemanticCache
 from fairstow.api.fields import duration_milliseconds
+from fairstow.api.semantic_cache import Load
+from fairstow.serving.pressure import WORD
 
 CONFIG_KEY, ADMIN_KEY, METRICS_KEY = "cache.yaml", "admin", "metrics"
 """Of the ConfigMap, and of the Secret: the admin port's token, and what is enough to read from it
@@ -38,12 +40,19 @@ def sidecar_file(cache: SemanticCache) -> str:
     }
     if spec.header is not None:
         said["header"] = {"name": spec.header.name, "mapping": spec.header.mapping}
-    if spec.load is not None:
-        said["load"] = {
-            "idleSeconds": _seconds(spec.load.idle),
-            "overloadedSeconds": _seconds(spec.load.overloaded),
-        }
+    if load := _load(spec.load):
+        said["load"] = load
     return json.dumps(said, indent=1, sort_keys=True) + "\n"
+
+
+def _load(load: Load) -> dict[str, Any]:
+    said: dict[str, Any] = {"header": WORD} if load.gateway else {}
+    if load.idle is not None and load.overloaded is not None:
+        said |= {
+            "idleSeconds": _seconds(load.idle),
+            "overloadedSeconds": _seconds(load.overloaded),
+        }
+    return said
 
 
 def _category(category: Category) -> dict[str, Any]:

@@ -50,9 +50,15 @@ class CategoryStats(_Part, frozen=True):
 
 
 class Stats(_Part, frozen=True):
-    """All of it."""
+    """All of it.
+
+    Attributes:
+        load: by which thresholds are relaxed now: 0 while it is low.
+        load_source: whose word that is: the upstream's ("Told"), its "Latency", or nobody's ("").
+    """
 
     entries: Count
     vectors: Count
-    load: float
+    load: Share
     categories: dict[str, CategoryStats]
+    load_source: str = ""

@@ -54,6 +54,12 @@ class FairQueue(Generic[Item]):
     def __contains__(self, number: int) -> bool:
         return number in self._resumed or number in self._where
 
+    def items(self) -> Iterator[Item]:
+        """Yield all that wait, in no order."""
+        yield from self._resumed.values()
+        for flow in self._flows.values():
+            yield from (item for item, _ in flow.waiting.values())
+
     def push(self, item: Item, *, priority: int, tenant: str, weight: float, cost: float) -> int:
         """Add an item, whose turn is by its tenant's share; return its number."""
         self._numbers += 1

@@ -71,6 +71,7 @@ class Exchange:
         at_once: writes parts of a stream while the client keeps up; None where that can't be.
         gone: whether the client left; `on_gone` is called then.
         failing: makes the last event of a stream that fails.
+        extra: headers of the answer; `late` makes those that are known when it begins.
         trace: whom its parts are told to.
     """
 
@@ -95,6 +96,7 @@ class Exchange:
         self.trace: Trace = Untraced()
         self.failing: Callable[[ApiError], bytes] = ApiError.event
         self.extra: list[tuple[bytes, bytes]] = []
+        self.late: Callable[[], list[tuple[bytes, bytes]]] = list
         self.at_once: Port | None = scope.get("extensions", {}).get(AT_ONCE, {}).get("port")
         self.headers: list[tuple[bytes, bytes]] = scope["headers"]
         self._receive = receive
@@ -206,7 +208,7 @@ class Exchange:
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.status = status
-        head = [*headers, *self.extra]
+        head = [*headers, *self.extra, *self.late()]
         await self._send({"type": "http.response.start", "status": status, "headers": head})
 
     async def _put(self, data: bytes, *, more: bool) -> None:

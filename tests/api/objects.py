@@ -562,6 +562,12 @@ _CACHE_RULES = {
     "idle when overloaded": Bad(
         "SemanticCache", {"spec.load.idle": "5s"}, "spec.load", "idle is less than overloaded"
     ),
+    "idle alone": Bad(
+        "SemanticCache",
+        {"spec.load.overloaded": REMOVED},
+        "spec.load",
+        "idle and overloaded are given together",
+    ),
 }
 
 BREAKS_A_RULE = (

@@ -472,6 +472,22 @@ def test_load_that_the_upstream_tells_of_is_heard_and_forgotten(tmp_path: Path) 
     measured.told("1.0")
     time = 1_000.0
     assert measured.load(spec) == 0.0
+    assert measured.load_source == ""
+
+
+def test_latency_says_the_load_while_the_header_says_nothing() -> None:
+    time = 0.0
+    measured = Measured(lambda: time)
+    spec = LoadSpec(header="x-load", idle_seconds=1, overloaded_seconds=3)
+    measured.first_byte(4.0)
+    assert (measured.load(spec), measured.load_source) == (1.0, "Latency")
+    measured.told("0.0")
+    time = 50.0
+    assert (measured.load(spec), measured.load_source) == (0.0, "Told")
+    time = 59.0
+    measured.first_byte(4.0)
+    time = 110.0
+    assert (measured.load(spec) > 0.5, measured.load_source) == (True, "Latency")
 
 
 @pytest.mark.parametrize(
@@ -481,6 +497,7 @@ def test_load_that_the_upstream_tells_of_is_heard_and_forgotten(tmp_path: Path) 
         "{idleSeconds: 1}",
         "{idleSeconds: 2, overloadedSeconds: 1}",
         "{header: x, idleSeconds: 1}",
+        "{header: x, idleSeconds: 2, overloadedSeconds: 1}",
     ],
 )
 def test_load_that_cannot_be_known_is_refused(load: str) -> None:

@@ -22,6 +22,7 @@ from tests.cli.program import run
 
 STATUS: dict[str, Any] = {
     "pods": 3, "injected": 2, "missed": 1, "answering": 2, "requests": 4_000, "hitRate": "31.0%",
+    "loadPermille": 700, "loadSource": "Gateway",
     "categories": [
         {"name": "docs", "mode": "Enforce", "semantic": "On", "lookups": 1_900, "entries": 120,
          "quotaEntries": 1_000, "fullestTenant": 80, "hitPermille": 412, "breakEvenPermille": 34,
@@ -45,6 +46,7 @@ shop/answers  code      Shadow   Off         0       -           -          -   
 0 %         -
 
 shop/answers: 2 of 3 pods have the sidecar, 2 answer; 4,000 requests, 31.0% from memory
+  upstream's load: 70.0 %, by its gateway's word
   Injected: 1 of 3 pods run without it
   code: Off: hit rate 1.2 % under break-even 3.4 %"""
 

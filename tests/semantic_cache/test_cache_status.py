@@ -43,12 +43,12 @@ def pod(name: str, *, injected: bool = True, **more: Any) -> CachePod:
     return CachePod(name=name, uid=f"uid-{name}", injected=injected, **known)
 
 
-def stats(**category: Any) -> Stats:
+def stats(load: float = 0.0, source: str = "", **category: Any) -> Stats:
     known: dict[str, Any] = {
         "mode": "Shadow", "entries": 5, "fullest_tenant": 5, "quota": 10, "lookups": 100.0,
         "hit_rate": 0.5, "break_even": 0.034, "semantic": "On: …", "requests": 200, "hits": 20,
     }  # fmt: skip
-    return Stats(5, 5, 0.0, {"default": CategoryStats(**(known | category))})
+    return Stats(5, 5, load, {"default": CategoryStats(**(known | category))}, source)
 
 
 def decided(*pods: CachePod, of: SemanticCache | None = None, **seen: Any) -> Decision:
@@ -94,7 +94,7 @@ def test_what_keeps_new_pods_from_their_sidecar(seen: dict[str, Any], reason: st
 
 
 def test_a_category_says_how_far_it_is_from_paying() -> None:
-    low = {"hit_rate": 0.012, "semantic": "Off: …"}
+    low: dict[str, Any] = {"hit_rate": 0.012, "semantic": "Off: …"}
     (said,) = decided(pod("a"), reports={"a": stats(**low)}).status.categories
     assert said.message == "Off: hit rate 1.2 % under break-even 3.4 %"
     assert (said.semantic, said.hit_permille, said.break_even_permille) == ("Off", 12, 34)
@@ -232,3 +232,23 @@ def test_a_sidecar_of_another_version_is_understood() -> None:
 def test_a_reason_that_somebody_wrote_into_a_pod_is_no_fault() -> None:
     (missed,) = decided(pod("a", injected=False, refused="x" * 5_000)).status.missed_pods
     assert len(missed.reason) < 300
+
+
+@pytest.mark.parametrize(
+    ("told", "load", "source"),
+    [
+        ((stats(), stats()), 0, None),
+        ((stats(0.4, "Told"), stats(0.7, "Told"), None), 700, "Gateway"),
+        ((stats(0.4, "Latency"), stats()), 400, "Latency"),
+        ((stats(0.4, "Latency"), stats(0.0, "Told")), 400, "Mixed"),
+        ((stats(0.4, "made up"),), 400, None),
+        ((None,), None, None),
+    ],
+)
+def test_load_is_the_one_that_is_seen_most_of(
+    told: tuple[Stats | None, ...], load: int | None, source: str | None
+) -> None:
+    pods = [pod(f"{number}") for number in range(len(told))]
+    reports = {each.name: stats for each, stats in zip(pods, told, strict=True)}
+    status = decided(*pods, reports=reports).status
+    assert (status.load_permille, status.load_source) == (load, source)

@@ -49,4 +49,5 @@ def test_everything_that_is_said_arrives() -> None:
     assert rules.categories["code"].code
     assert rules.said.header.mapping == {"manual": "docs", "shop": "prices"}
     assert (rules.said.load.idle_seconds, rules.said.load.overloaded_seconds) == (0.5, 5)
+    assert rules.said.load.header == "x-fairstow-load"
     assert (rules.said.lookup_deadline_seconds, rules.said.most_entries) == (0.05, 50_000)
