@@ -17,6 +17,7 @@ import yaml
 from e2e.controlplane.build import BuildError
 from e2e.helm import CHART, HelmError, helm, rendered
 from fairstow.api import KINDS
+from fairstow.serving.slot_carriers import CARRIED, PORT
 
 if TYPE_CHECKING:
     from e2e.controlplane.client import Cluster
@@ -260,6 +261,26 @@ def test_gateways_reach_engines_and_are_reached_by_the_operator() -> None:
     assert way["to"][0]["namespaceSelector"] == {}
 
 
+def test_whoever_may_reach_engines_whose_slots_are_carried() -> None:
+    prometheus = {"from": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]}
+    gateways = [{"namespace": "chat", "pool": "llama", "engineIngress": [prometheus]}]
+    objects = rendered({"gateways": gateways})
+    policy = named(objects, "NetworkPolicy", "fairstow-engines-llama")
+    assert policy["metadata"]["namespace"] == "chat"
+    spec = policy["spec"]
+    carried = {"matchLabels": {CARRIED: "llama"}}
+    assert (spec["podSelector"], spec["policyTypes"]) == (carried, ["Ingress"])
+    gateway, other, more = spec["ingress"]
+    labels = named(objects, "Deployment", "fairstow-gateway-llama")["spec"]["template"]
+    (one,) = gateway["from"]
+    assert one["podSelector"]["matchLabels"].items() <= labels["metadata"]["labels"].items()
+    assert other == {
+        "from": [{"podSelector": carried}],
+        "ports": [{"port": PORT, "protocol": "TCP"}],
+    }
+    assert more == prometheus
+
+
 def test_gateways_are_scraped_by_a_token_that_is_good_for_nothing_else() -> None:
     gateways = [{"pool": "llama", "namespace": "chat"}]
     objects = rendered({"gateways": gateways, "monitoring": {"metrics": True}})
@@ -307,13 +328,14 @@ def test_webhooks_touch_nothing_but_what_they_are_for() -> None:
     }
 
 
-def test_no_pod_gets_a_cache_where_init_containers_cant_stay() -> None:
+def test_no_pod_gets_a_sidecar_where_init_containers_cant_stay() -> None:
     def asked(version: str) -> set[str]:
         objects = rendered({}, "--kube-version", version)
         webhooks = named(objects, "MutatingWebhookConfiguration", "fairstow")["webhooks"]
         return {each["name"] for each in webhooks}
 
-    assert asked("v1.29.1-eks-1") - asked("v1.28.15") == {"caches.fairstow.dev"}
+    new = {"caches.fairstow.dev", "slots.fairstow.dev"}
+    assert asked("v1.29.1-eks-1") - asked("v1.28.15") == new
 
 
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS.keys())

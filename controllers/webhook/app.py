@@ -26,7 +26,7 @@ from fairstow.kube.problems import ApiError
 from fairstow.packing.admission import advice, approvals, pods
 from fairstow.packing.admission.world import World
 from fairstow.semantic_cache import injection
-from fairstow.serving import engine_pods
+from fairstow.serving import engine_pods, slot_carriers
 from fairstow.spark.submitted import KINDS as KINDS_OF_SPARK
 
 MAX_BODY = 8 << 20
@@ -86,6 +86,10 @@ def build(api: Api, known: Known, helper_image: str = "") -> FastAPI:
         pools, _ = known.serving()
         return engine_pods.admit(request, pools, helper_image, secrets.token_urlsafe(24))
 
+    async def admit_carrier(request: review.Request) -> Reply:
+        pools, _ = known.serving()
+        return slot_carriers.admit(request, pools, helper_image) if helper_image else Reply()
+
     async def queue(request: review.Request) -> Reply:
         return await queueing.queue(api, known, request)
 
@@ -101,6 +105,7 @@ def build(api: Api, known: Known, helper_image: str = "") -> FastAPI:
         "/advice": (frozenset({PLANS, POLICIES}), advise),
         "/pods": (frozenset({PODS}), admit_pod),
         "/engines": (frozenset({PODS}), admit_engine),
+        "/slots": (frozenset({PODS}), admit_carrier),
         "/caches": (frozenset({PODS}), admit_client),
         "/evictions": (frozenset({EVICTIONS}), hold),
         "/spark/queue": (SPARK, queue),

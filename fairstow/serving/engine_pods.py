@@ -19,12 +19,12 @@ only wait with it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import msgspec
 
 from fairstow.api import ServingPool
 from fairstow.api.fields import duration_milliseconds
+from fairstow.api.serving_pool import SecretKey
 from fairstow.cluster.restricted import RESTRICTED
 from fairstow.cluster.review import Json, Reply, Request, read_part
 from fairstow.cluster.selectors import selector, selects
@@ -47,13 +47,21 @@ class _Metadata(msgspec.Struct, frozen=True):
     labels: Mapping[str, str] = {}
 
 
-class _Port(msgspec.Struct, frozen=True, rename="camel"):
+class Port(msgspec.Struct, frozen=True, rename="camel"):
+    """A container's port."""
+
     container_port: int = 0
-
-
-class _Container(msgspec.Struct, frozen=True):
     name: str = ""
-    ports: tuple[_Port, ...] = ()
+
+
+class Container(msgspec.Struct, frozen=True, rename="camel"):
+    """What tells an engine's container from others."""
+
+    name: str = ""
+    ports: tuple[Port, ...] = ()
+
+
+class _Container(Container, frozen=True):
     lifecycle: Json = {}
 
 
@@ -78,29 +86,30 @@ def admit(request: Request, pools: Iterable[ServingPool], image: str, token: str
     """
     labels = read_part(request.object, "metadata", _Metadata).labels
     spec = read_part(request.object, "spec", _Spec)
-    pool = _pool(pools, request.namespace, labels)
+    pool = pool_of(pools, request.namespace, labels)
     if pool is None or not spec.containers:
         return Reply()
     if any(each.name == HELPER for each in spec.containers):
         return Reply()
-    number = _engine(spec, pool.spec.engines.port)
+    number = engine_of(spec.containers, pool.spec.engines.port)
     if why := _unfit(pool, spec, spec.containers[number]):
         said = f"fairstow: requests aren't handed over when this pod is deleted: {why}"
         return Reply(warnings=(said,))
     return Reply(patch=_patch(pool, spec, number, image, token))
 
 
-def _pool(
+def pool_of(
     pools: Iterable[ServingPool], namespace: str, labels: Mapping[str, str]
 ) -> ServingPool | None:
+    """Return a pod's pool, the first by name of those that select it; None: it is in none."""
     there = (each for each in pools if each.metadata.namespace == namespace)
     wanted = (each for each in there if selects(selector(each.spec.engines.selector), labels))
     return min(wanted, key=lambda each: each.metadata.name, default=None)
 
 
-def _engine(spec: _Spec, port: int) -> int:
+def engine_of(containers: Iterable[Container], port: int) -> int:
     """Return which container is the engine: the one with its port, else the first."""
-    for number, each in enumerate(spec.containers):
+    for number, each in enumerate(containers):
         if any(found.container_port == port for found in each.ports):
             return number
     return 0
@@ -138,12 +147,17 @@ def _patch(pool: ServingPool, spec: _Spec, number: int, image: str, token: str) 
     )
 
 
+def key_of(secret: SecretKey, *, optional: bool) -> Json:
+    """Return the variable with the engines' key. Args: optional: what reads it can do without."""
+    key = {"name": secret.name, "key": secret.key, "optional": optional}
+    return {"name": ENGINE_KEY, "valueFrom": {"secretKeyRef": key}}
+
+
 def _helper(pool: ServingPool, bound: int, image: str, token: str) -> Json:
     engines = pool.spec.engines
-    env: list[dict[str, Any]] = [{"name": TOKEN, "value": token}]
+    env: list[Json] = [{"name": TOKEN, "value": token}]
     if engines.api_key is not None:
-        key = {"name": engines.api_key.name, "key": engines.api_key.key, "optional": True}
-        env.append({"name": ENGINE_KEY, "valueFrom": {"secretKeyRef": key}})
+        env.append(key_of(engines.api_key, optional=True))
     return {
         "name": HELPER,
         "image": image,

@@ -79,7 +79,8 @@ def _instance(pod: Json, draining: set[str]) -> Instance:
     meta, status = pod["metadata"], pod.get("status") or {}
     terminating = "deletionTimestamp" in meta
     conditions = status.get("conditions") or ()
-    containers = (pod.get("spec") or {}).get("containers") or ()
+    spec = pod.get("spec") or {}
+    containers = spec.get("containers") or ()
     return Instance(
         name=meta["uid"],
         pod=meta["name"],
@@ -90,7 +91,7 @@ def _instance(pod: Json, draining: set[str]) -> Instance:
         weights=_weights(meta.get("labels") or {}),
         speed=_speed((meta.get("labels") or {}).get(SPEED, "")),
         priorities=_by_priority(containers),
-        carrier=_carrier(containers),
+        carrier=_carrier((*containers, *(spec.get("initContainers") or ()))),
     )
 
 

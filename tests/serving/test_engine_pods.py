@@ -6,16 +6,14 @@ Not covered: that kubelets wait for it (e2e/serving/test_pods.py), the helper it
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
-import msgspec
 import pytest
 
 from fairstow.api import ServingPool
-from fairstow.cluster import review
 from fairstow.cluster.review import MalformedError, Reply
 from fairstow.serving.engine_pods import HELPER, PORT, admit
+from tests.serving.admitting import applied, reviewed
 
 
 def pool(name: str = "llama", app: str = "llama", **spec: Any) -> ServingPool:
@@ -35,31 +33,12 @@ def pod(*, app: str = "llama", container: dict[str, Any] | None = None, **spec: 
 
 
 def admitted(obj: Any, *pools: ServingPool, namespace: str = "chat") -> Reply:
-    request = {
-        "uid": "1",
-        "resource": {"group": "", "version": "v1", "resource": "pods"},
-        "operation": "CREATE",
-        "namespace": namespace,
-        "object": obj,
-    }
-    body = {"apiVersion": review.VERSION, "kind": "AdmissionReview", "request": request}
-    asked = review.read(msgspec.json.encode(body))
-    return admit(asked, pools or (pool(),), "fairstow:1", "token")
+    return admit(reviewed(obj, namespace), pools or (pool(),), "fairstow:1", "token")
 
 
 def patched(obj: Any, *pools: ServingPool) -> dict[str, Any]:
     """The pod's spec as the API server would make it."""
-    made: dict[str, Any] = copy.deepcopy(obj)
-    for each in admitted(obj, *pools).patch:
-        *way, last = each["path"].split("/")[1:]
-        at: Any = made
-        for part in way:
-            at = at[int(part)] if isinstance(at, list) else at[part]
-        if last == "-":
-            at.append(each["value"])
-        else:
-            at[last] = each["value"]
-    spec: dict[str, Any] = made["spec"]
+    spec: dict[str, Any] = applied(obj, admitted(obj, *pools).patch)["spec"]
     return spec
 
 
