@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from e2e.controlplane.client import KubectlError
 from e2e.serving.pods import SMALL
 from fairstow.cluster.restricted import RESTRICTED
-from fairstow.semantic_cache.injection import PORT, SIDECAR
+from fairstow.semantic_cache.injection import SIDECAR
+from fairstow.semantic_cache.pod_upstream import PORT
 from tests.gateway.gateways import MODEL
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from e2e.serving.crowd import crowd
 from e2e.serving.scene import drain as instance_drain
 from e2e.serving.scene import pool as engine_pool
 from fairstow.kube.permissions import AUTHORITY_SECRET, LEAF_SECRETS, PROGRAMS, grants
-from fairstow.semantic_cache.injection import PORT
+from fairstow.semantic_cache.pod_upstream import PORT
 from tests.cli.program import run
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import gc
 import hashlib
 import ipaddress
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,6 +55,8 @@ async def _run(settings: Settings) -> None:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
+    set_ones = [found for name in options.upstream_variable if (found := os.environ.get(name))]
+    options.upstream = [options.upstream, *set_ones][-1]
     base(options.upstream)
     configuration.read(options.config)
     workload = _workload(options.workload, options.cluster)
@@ -145,6 +148,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--upstream", required=True, metavar="URL", help="the one server that requests go to")
+    add(
+        "--upstream-variable",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="an environment variable that names it instead, if it is set; of several the last",
+    )
     add("--config", type=Path, required=True, metavar="FILE", help="categories; docs/cache.md")
     add("--data", type=Path, metavar="FOLDER", help="keeps answers over restarts; else in memory")
     add("--data-bytes", type=int, metavar="N", help="most of it; what doesn't fit isn't kept")

@@ -33,7 +33,7 @@ from fairstow.api.semantic_cache import MOST_MISSED
 from fairstow.api.status import conditions_of, with_condition
 from fairstow.cluster.errors import printable
 from fairstow.cluster.times import seconds, written
-from fairstow.semantic_cache.injection import PORT
+from fairstow.semantic_cache.pod_upstream import PORT
 from fairstow.semantic_cache.sidecar_stats import CategoryStats, Stats
 
 READY, INJECTED, SERVING = "Ready", "Injected", "Serving"

@@ -6,9 +6,8 @@ so that the pod's own init containers reach it, too. It passes requests on befor
 are ready, and its startup probe waits for no more than that.
 
 - Placement Client: it listens on loopback, OPENAI_BASE_URL leads to it, and it passes on to where
-  that variable led before, else to `spec.upstream`: never to an address that a request names, nor a
-  container's requests and keys to a server that isn't its own. Whoever reaches the port is the
-  pod's ServiceAccount, which is written here.
+  that variable led before, else to `spec.upstream` (`pod_upstream`). Whoever reaches the port is
+  the pod's ServiceAccount, which is written here.
 - Placement Server: it listens on `PORT` of the pod and passes on to the engine's port. Callers are
   told apart by their keys.
 
@@ -23,17 +22,28 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from fairstow.api import SemanticCache
-from fairstow.api.semantic_cache import is_upstream
 from fairstow.api.status import conditions_of, holds
 from fairstow.cluster.errors import printable
 from fairstow.cluster.restricted import RESTRICTED
 from fairstow.cluster.review import Json, Reply, Request, read_part
 from fairstow.cluster.selectors import selector, selects
+from fairstow.semantic_cache.pod_upstream import (
+    NO_PROXY,
+    PORT,
+    PROXIES,
+    UPSTREAM,
+    Container,
+    UnfitError,
+    Upstream,
+    Variable,
+    led,
+    upstream_of,
+)
 from fairstow.semantic_cache.sidecar_file import ADMIN_KEY, CONFIG_KEY, METRICS_KEY, holder
 
 SIDECAR = "fairstow-cache"
 """The container's name."""
-PORT, ADMIN_PORT = 8448, 8449
+ADMIN_PORT = 8449
 PORT_NAME, ADMIN_PORT_NAME = "semantic-cache", "cache-admin"
 INJECTED = "fairstow.dev/cache"
 """Label of a pod: the SemanticCache that it was given a sidecar of."""
@@ -42,20 +52,11 @@ REFUSED = "fairstow.dev/cache-refused"
 READY = "Ready"
 """The condition without which no pod is touched: configuration and tokens are there."""
 
-ADDRESS = "OPENAI_BASE_URL"
-OWN = f"http://127.0.0.1:{PORT}/v1"
-_UPSTREAM = "FAIRSTOW_CACHE_UPSTREAM"
 _GIVEN, _DATA = "/cache/given", "/cache/data"
 _CA, _STORE_CA, _PASSWORD, _KEYS = "ca.crt", "store-ca.crt", "store-password", "keys"
 _GRACE_SECONDS = 5
 """The pod's containers have ended before it is told to: nobody is left to ask."""
-_PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
-_NO_PROXY = ("NO_PROXY", "no_proxy")
-_PASSED_ON = (*_PROXIES, *_NO_PROXY, "HTTPS_PROXY", "https_proxy")
-
-
-class UnfitError(Exception):
-    """Why a pod can't be given a sidecar."""
+_PASSED_ON = (*PROXIES, *NO_PROXY, "HTTPS_PROXY", "https_proxy")
 
 
 class _Metadata(msgspec.Struct, frozen=True):
@@ -63,33 +64,13 @@ class _Metadata(msgspec.Struct, frozen=True):
     annotations: Mapping[str, str] = {}
 
 
-class _Port(msgspec.Struct, frozen=True, rename="camel"):
-    container_port: int = 0
-
-
-class _Variable(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    name: str
-    value: str = ""
-    value_from: Json | None = None
-
-
-class _Container(msgspec.Struct, frozen=True, rename="camel"):
-    name: str = ""
-    ports: tuple[_Port, ...] = ()
-    env: tuple[_Variable, ...] = ()
-
-    def variable(self, name: str) -> _Variable | None:
-        """Return what it sets; of several of a name the last one holds."""
-        return next((each for each in reversed(self.env) if each.name == name), None)
-
-
 class _System(msgspec.Struct, frozen=True):
     name: str = "linux"
 
 
 class _Spec(msgspec.Struct, frozen=True, rename="camel"):
-    containers: tuple[_Container, ...] = ()
-    init_containers: tuple[_Container, ...] = ()
+    containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] = ()
     host_network: bool = False
     service_account_name: str = ""
     os: _System = _System()
@@ -146,69 +127,24 @@ def _patch(cache: SemanticCache, namespace: str, spec: _Spec, image: str) -> lis
         raise UnfitError(f"port {min(busy)} is the sidecar's")
     patch: list[Json] = []
     if cache.spec.placement == "Client":
-        upstream = _upstream(cache, everyone)
+        upstream = upstream_of(cache, everyone)
         for kind, members in (
             ("containers", spec.containers),
             ("initContainers", spec.init_containers),
         ):
             for number, each in enumerate(members):
-                if _asks(each, upstream, cache):
-                    patch += _led(each, f"/spec/{kind}/{number}/env")
+                if upstream.asked_by(each):
+                    patch.append(led(each, f"/spec/{kind}/{number}/env"))
     else:
-        upstream = _Variable(_UPSTREAM, f"http://127.0.0.1:{cache.spec.engine_port}")
+        engine = Variable(UPSTREAM, f"http://127.0.0.1:{cache.spec.engine_port}")
+        upstream = Upstream((engine,))
     sidecar = _sidecar(cache, namespace, spec, image, upstream)
     patch += _added("/spec/initContainers", bool(spec.init_containers), "0", [sidecar])
     return patch + _added("/spec/volumes", spec.volumes is not None, "-", _volumes(cache))
 
 
-def _upstream(cache: SemanticCache, containers: Iterable[_Container]) -> _Variable:
-    """Return where the sidecar passes requests on to: one place, whichever container asks."""
-    said = [found for each in containers if (found := each.variable(ADDRESS)) is not None]
-    if not said:
-        if cache.spec.upstream is None:
-            raise UnfitError(f"no container sets {ADDRESS}, and the cache has no spec.upstream")
-        return _Variable(_UPSTREAM, cache.spec.upstream)
-    if cache.spec.store.redis and any(each.value != cache.spec.upstream for each in said):
-        raise UnfitError(
-            f"answers are shared by pods that ask spec.upstream, and its {ADDRESS} differs"
-        )
-    first = said[0]
-    if any((each.value, each.value_from) != (first.value, first.value_from) for each in said):
-        raise UnfitError(f"its containers set {ADDRESS} differently")
-    if first.value_from is not None:
-        source = next(iter(first.value_from.values()), None)
-        if isinstance(source, dict) and source.get("optional"):
-            raise UnfitError(f"{ADDRESS} is optional, so that nobody knows where requests go")
-    elif first.value == OWN or not is_upstream(first.value):
-        raise UnfitError(f"{ADDRESS} is no address of a server that ends in /v1: {first.value!r}")
-    return msgspec.structs.replace(first, name=_UPSTREAM)
-
-
-def _asks(container: _Container, upstream: _Variable, cache: SemanticCache) -> bool:
-    """Whether a container's requests go to that upstream, by its own word or by the cache's."""
-    return container.variable(ADDRESS) is not None or upstream.value == cache.spec.upstream
-
-
-def _led(container: _Container, at: str) -> list[Json]:
-    """Return what leads a container's requests to the sidecar, past its proxies."""
-    changed = {ADDRESS: _Variable(ADDRESS, OWN)}
-    if any(container.variable(name) for name in _PROXIES):
-        around = [found for name in _NO_PROXY if (found := container.variable(name))]
-        for each in around:
-            if each.value_from is not None:
-                raise UnfitError(f"{each.name} of container {container.name} can't be added to")
-            changed[each.name] = _Variable(each.name, f"{each.value},127.0.0.1")
-        if not around:
-            changed["NO_PROXY"] = _Variable("NO_PROXY", "127.0.0.1")
-    # Each in its place: variables may refer to those before them.
-    there = {each.name for each in container.env}
-    new = [each for name, each in changed.items() if name not in there]
-    env = [*new, *(changed.get(each.name, each) for each in container.env)]
-    return [{"op": "add", "path": at, "value": msgspec.to_builtins(env)}]
-
-
 def _sidecar(
-    cache: SemanticCache, namespace: str, spec: _Spec, image: str, upstream: _Variable
+    cache: SemanticCache, namespace: str, spec: _Spec, image: str, upstream: Upstream
 ) -> Json:
     client = cache.spec.placement == "Client"
     account = spec.service_account_name or "default"
@@ -216,7 +152,7 @@ def _sidecar(
     size = {"cpu": asked.cpu, "memory": asked.memory, "ephemeral-storage": asked.storage}
     healthy = {"httpGet": {"path": "/healthz", "port": ADMIN_PORT}, "timeoutSeconds": 5}
     args = [
-        f"--upstream=$({_UPSTREAM})",
+        *upstream.arguments(),
         f"--config={_GIVEN}/{CONFIG_KEY}",
         f"--listen={'127.0.0.1' if client else '0.0.0.0'}:{PORT}",  # noqa: S104 - the pod's
         f"--admin-listen=0.0.0.0:{ADMIN_PORT}",
@@ -239,7 +175,7 @@ def _sidecar(
         "args": args + _kept(cache, namespace),
         "env": [
             {"name": "TMPDIR", "value": _DATA},
-            *msgspec.to_builtins([upstream, *(_proxies(spec) if client else ())]),
+            *msgspec.to_builtins([*upstream.variables, *(_proxies(spec) if client else ())]),
         ],
         "ports": ports,
         "startupProbe": healthy | {"periodSeconds": 1, "failureThreshold": 120},
@@ -254,7 +190,7 @@ def _sidecar(
     }
 
 
-def _proxies(spec: _Spec) -> Iterable[_Variable]:
+def _proxies(spec: _Spec) -> Iterable[Variable]:
     """Yield the proxies that the first container with any uses."""
     for each in spec.containers:
         found = [said for name in _PASSED_ON if (said := each.variable(name)) is not None]

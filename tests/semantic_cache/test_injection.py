@@ -16,15 +16,13 @@ from fairstow.api import SemanticCache
 from fairstow.cluster import review
 from fairstow.cluster.review import MalformedError, Reply
 from fairstow.semantic_cache.injection import (
-    ADDRESS,
     ADMIN_PORT,
     INJECTED,
-    OWN,
-    PORT,
     REFUSED,
     SIDECAR,
     admit,
 )
+from fairstow.semantic_cache.pod_upstream import ADDRESS, OWN, PORT
 
 UPSTREAM = "http://llama.chat.svc/v1"
 _READY = {
@@ -230,6 +228,50 @@ def test_a_container_that_asks_another_server_is_not_led() -> None:
     same = cache(upstream="https://llm.example/v1")
     found = patched(pod(container=own, initContainers=[silent]), same)
     assert env(found["spec"]["initContainers"][1])[ADDRESS] == OWN
+
+
+def from_map(name: str, **more: str) -> dict[str, Any]:
+    return {"configMapRef": {"name": name}, **more}
+
+
+def test_an_address_that_may_come_by_env_from_is_known_once_the_pod_starts() -> None:
+    several = [from_map("all"), {"secretRef": {"name": "llm"}}, from_map("other", prefix="OPENAI_")]
+    made = patched(pod(container={"envFrom": several}))
+    found = made["spec"]["initContainers"][0]
+    assert env(made["spec"]["containers"][0]) == {ADDRESS: OWN}
+    names = [each.partition("=")[2] for each in found["args"] if "upstream-variable" in each]
+    assert env(found)["FAIRSTOW_CACHE_UPSTREAM"] == UPSTREAM
+    assert [env(found)[name] for name in names] == [
+        {"configMapKeyRef": {"name": "all", "key": ADDRESS, "optional": True}},
+        {"secretKeyRef": {"name": "llm", "key": ADDRESS, "optional": True}},
+        {"configMapKeyRef": {"name": "other", "key": "BASE_URL", "optional": True}},
+    ]
+
+
+def test_env_from_that_cannot_name_an_address_changes_nothing() -> None:
+    for source in (from_map("db", prefix="DB_"), from_map("all", prefix=ADDRESS)):
+        assert not any(
+            "upstream-variable" in each
+            for each in sidecar(pod(container={"envFrom": [source]}))["args"]
+        )
+    said = {"env": [{"name": ADDRESS, "value": UPSTREAM}], "envFrom": [from_map("all")]}
+    assert not any("upstream-variable" in each for each in sidecar(pod(container=said))["args"])
+
+
+def test_whose_address_is_not_seen_is_not_led_to_anothers() -> None:
+    unseen = {"name": "other", "envFrom": [from_map("all")]}
+    own = {"env": [{"name": ADDRESS, "value": UPSTREAM}]}
+    made = patched(pod(container=own, initContainers=[unseen]))
+    assert "env" not in made["spec"]["initContainers"][1]
+    silent = patched(pod(initContainers=[unseen]))["spec"]
+    assert "env" not in silent["containers"][0]
+    assert env(silent["initContainers"][1]) == {ADDRESS: OWN}
+    alike = patched(pod(container={"envFrom": [from_map("all")]}, initContainers=[unseen]))["spec"]
+    assert env(alike["containers"][0]) == env(alike["initContainers"][1]) == {ADDRESS: OWN}
+    different = pod(container={"envFrom": [from_map("b")]}, initContainers=[unseen])
+    assert "different sources (envFrom)" in refusal(different)
+    alone = pod(container={"envFrom": [from_map("all")]})
+    assert "what envFrom holds isn't seen" in refusal(alone, cache(upstream=None))
 
 
 def test_a_reason_is_short() -> None:
