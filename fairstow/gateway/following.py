@@ -159,8 +159,8 @@ class Following:
     def _parsed(self, text: str | None) -> tenants.Tenants:
         if text is None:
             return tenants.Tenants((), self._clock)
-        source = "the pool's tenants"
-        return tenants.parse(source, text, self._clock, self._replicas, self._accounts)
+        source, before = "the pool's tenants", self._gateway.tenants
+        return tenants.parse(source, text, self._clock, self._replicas, self._accounts, before)
 
     def _policy(self, spec: ServingPoolSpec) -> None:
         limits = spec.rescheduling

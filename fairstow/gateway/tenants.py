@@ -14,7 +14,9 @@ A YAML list, usually a Secret that is mounted as a file:
 
 A bucket of b tokens that fills at r a second holds min(b, level + r·dt); a request is let in while
 its level is positive, so that one may go over by one request's tokens and pays it back. Each of n
-gateways has 1/n of the limits, until they hear what is used at each other (`usage`).
+gateways has 1/n of the limits, until they hear what is used at each other (`usage`). A tenant that
+is still there when the file has changed keeps its counts and levels, these up to a new b: whatever
+changes, a minute's worth and ∫ r dt is all that it is ever let in.
 """
 
 from __future__ import annotations
@@ -97,8 +99,15 @@ class Bucket:
 
     def cut(self, share: float) -> None:
         """Let so much of the limit be this gateway's."""
+        self._become(self._per_minute, share)
+
+    def change(self, per_minute: float) -> None:
+        """Have another limit."""
+        self._become(float(per_minute), self.share)
+
+    def _become(self, per_minute: float, share: float) -> None:
         self._fill()
-        self.share = share
+        self._per_minute, self.share = per_minute, share
         self._level = min(self._level, self._most)
 
     @property
@@ -123,16 +132,31 @@ class Tenant:
         requests, tokens: its limits a minute, None where it has none.
     """
 
+    requests: Bucket | None = None
+    tokens: Bucket | None = None
+
     def __init__(self, entry: Entry, clock: Callable[[], float], share: float) -> None:
+        self.running = self.elsewhere = 0
+        self._clock, self._share = clock, share
+        self.become(entry)
+
+    def become(self, entry: Entry) -> None:
+        """Be what the file says now; what was counted stays."""
         self.name = entry.name
         self.weight = entry.weight
         self.priorities = entry.priorities
         self.deadlines = entry.deadlines
-        self.running = self.elsewhere = 0
-        self._concurrent, self._share = entry.concurrent, share
-        requests, tokens = entry.requests_per_minute, entry.tokens_per_minute
-        self.requests = Bucket(requests, clock, share) if requests else None
-        self.tokens = Bucket(tokens, clock, share) if tokens else None
+        self._concurrent = entry.concurrent
+        self.requests = self._limit(self.requests, entry.requests_per_minute)
+        self.tokens = self._limit(self.tokens, entry.tokens_per_minute)
+
+    def _limit(self, bucket: Bucket | None, per_minute: int | None) -> Bucket | None:
+        if per_minute is None:
+            return None
+        if bucket is None:
+            return Bucket(per_minute, self._clock, self._share)
+        bucket.change(per_minute)
+        return bucket
 
     @property
     def limited(self) -> bool:
@@ -197,6 +221,7 @@ class Tenants:
 
     Args:
         replicas: gateways that each have their part of the limits, until they hear each other.
+        before: those whose place these take; who stays, by name, keeps its counts.
     """
 
     def __init__(
@@ -205,12 +230,21 @@ class Tenants:
         clock: Callable[[], float],
         replicas: int = 1,
         accounts: Accounts | None = None,
+        before: Tenants | None = None,
     ) -> None:
         self._by_key: dict[bytes, Tenant] = {}
         self._by_account: dict[str, Tenant] = {}
         self._accounts = accounts
         self._anybody: Tenant | None = None
-        self.all = [Tenant(entry, clock, 1 / replicas) for entry in entries]
+        there = {each.name: each for each in before.all} if before else {}
+        self.all: list[Tenant] = []
+        for entry in entries:
+            tenant = there.pop(entry.name, None)
+            if tenant is None:
+                tenant = Tenant(entry, clock, 1 / replicas)
+            else:
+                tenant.become(entry)
+            self.all.append(tenant)
         for entry, tenant in zip(entries, self.all, strict=True):
             for key in entry.keys:
                 self._by_key[_digest(key)] = tenant
@@ -258,10 +292,12 @@ def parse(
     clock: Callable[[], float],
     replicas: int = 1,
     accounts: Accounts | None = None,
+    before: Tenants | None = None,
 ) -> Tenants:
     """Read tenants; `source` is how an error calls them. Raises InputError.
 
-    `accounts` knows ServiceAccounts, on a cluster.
+    `accounts` knows ServiceAccounts, on a cluster. Those of `before` that stay keep their counts;
+    they are left as they are by an error.
     """
     try:
         entries = msgspec.convert(yaml.safe_load(text), list[Entry])
@@ -281,7 +317,7 @@ def parse(
             if owners.setdefault(what, entry.name) != entry.name:
                 both = f"{owners[what]} and {entry.name}"
                 raise InputError(source, f"{both} have a {what[0]} in common", "Give each its own.")
-    return Tenants(entries, clock, replicas, accounts)
+    return Tenants(entries, clock, replicas, accounts, before)
 
 
 def _check(source: str, entry: Entry) -> None:
