@@ -56,5 +56,13 @@ def _reservations(index: Index) -> dict[str, Any]:
             }
             for hold in plan.holds
         ]
-        plans.append({"name": plan.name, "uid": plan.plan, "step": plan.step, "holds": holds})
+        plans.append(
+            {
+                "kind": plan.kind,
+                "name": plan.name,
+                "uid": plan.plan,
+                "step": plan.step,
+                "holds": holds,
+            }
+        )
     return {"operatorAlive": index.operator.alive, "plans": plans}

@@ -1,4 +1,4 @@
-"""Everything the verbs answer from, in memory: nodes, pods, plans, policies, the operator's Lease.
+"""Everything the verbs answer from, in memory: nodes, pods, plans, Spark's rooms, policies, Leases.
 
 `service.py` has a `fairstow.kube.aio.Reflector` feed each part; each is a `Sink`. One thread and no
 waiting: between two events, all parts fit together.
@@ -13,15 +13,17 @@ from typing import Any
 import msgspec
 import structlog
 
-from fairstow.api import PackingPlan, PackingPolicy
+from fairstow.api import PackingPlan, PackingPolicy, SparkAdmission
 from fairstow.cluster.kinds import NODE, POD, Kind, own_kind
 from fairstow.cluster.live import LiveCluster, Object, name_of
-from fairstow.packing.reservations import Reservations
+from fairstow.packing.reservations import PlanHolds, Reservations
 from scheduler_plugins.plugins.fragmentation import Rooms
 from scheduler_plugins.plugins.reserve import Enforced, Kept, OperatorLease, enforced, lease_seen
+from scheduler_plugins.plugins.spark import Applications
 from scheduler_plugins.plugins.steer import Assumed
 
 PLAN, POLICY = own_kind(PackingPlan, needed=True), own_kind(PackingPolicy, needed=True)
+ADMISSION = own_kind(SparkAdmission)
 LEASE = Kind("Lease", "coordination.k8s.io/v1", "leases", needed=True)
 
 _NO_RESERVATIONS = Reservations()
@@ -181,6 +183,7 @@ class Index:
     Attributes:
         live: nodes and pods.
         rooms: what the score plugin needs of them.
+        spark: the Spark applications for which room is kept.
         assumed: `live` with the pods on their way.
         kept: what is over where room is kept.
     """
@@ -197,9 +200,11 @@ class Index:
         self.assumed = Assumed(self.live, clock)
         self.kept = Kept(self.assumed)
         self.plans = Plans(wall)
+        self.spark = Applications(wall)
         self.policies = Policies()
         self.operator = Operator(operator_lease, clock, wall)
         self._held = 0
+        self._all: tuple[Reservations, tuple[PlanHolds, ...], Reservations] | None = None
         self.live.listeners.append(self._changed)
 
     def on_change(self, call: Callable[[], None]) -> None:
@@ -214,9 +219,14 @@ class Index:
     @property
     def reservations(self) -> Reservations:
         """The room that is kept now; none while the operator is dead."""
-        if not self.plans.reservations.plans or not self.operator.alive:
+        plans, spark = self.plans.reservations, self.spark.holds
+        if not (plans.plans or spark) or not self.operator.alive:
             return _NO_RESERVATIONS
-        return self.plans.reservations
+        if not spark:
+            return plans
+        if self._all is None or self._all[0] is not plans or self._all[1] is not spark:
+            self._all = plans, spark, Reservations((*plans.plans, *spark))
+        return self._all[2]
 
     def expired(self) -> int:
         """Return for how many pods room is no longer kept since the last call though plans want it.
@@ -224,6 +234,7 @@ class Index:
         Either the operator died: their plans are still under way, so one that comes back keeps it
         anew. Or their step is long overdue.
         """
+        self.spark.end_overdue()
         overdue = self.plans.end_overdue()
         held = sum(len(plan.holds) for plan in self.plans.reservations.plans)
         alive = self.operator.alive

@@ -60,6 +60,11 @@ PLANS = Gauge(
     "Plans whose room is kept.",
     registry=REGISTRY,
 )
+SPARK = Gauge(
+    "fairstow_extender_spark_reservations",
+    "Spark applications whose room is kept.",
+    registry=REGISTRY,
+)
 WATCH_AGE = Gauge(
     "fairstow_extender_watch_age_seconds",
     "Time since the API server last said something, the longest of all watches.",

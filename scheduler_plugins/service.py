@@ -170,7 +170,8 @@ class Extender:
 
     def _measure(self) -> None:
         plans = self._index.reservations.plans
-        metrics.PLANS.set(len(plans))
+        metrics.PLANS.set(sum(not plan.loose for plan in plans))
+        metrics.SPARK.set(sum(plan.loose for plan in plans))
         metrics.RESERVATIONS.set(sum(len(plan.holds) for plan in plans))
         metrics.ASSUMPTIONS.set(len(self._index.assumed))
         metrics.WATCH_AGE.set(self._watching.age)

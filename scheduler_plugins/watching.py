@@ -11,7 +11,7 @@ from typing import Any
 from fairstow.cluster.kinds import NODE, POD
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.reflector import Reflector, behind
-from scheduler_plugins.index import LEASE, PLAN, POLICY, Index
+from scheduler_plugins.index import ADMISSION, LEASE, PLAN, POLICY, Index
 
 
 class Watching:
@@ -26,6 +26,7 @@ class Watching:
             Reflector(api, POD, index.live),
             Reflector(api, PLAN, index.plans),
             Reflector(api, POLICY, index.policies),
+            Reflector(api, ADMISSION, index.spark),
             Reflector(api, LEASE, index.operator, query=by_name, namespace=namespace),
         )
 

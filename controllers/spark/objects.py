@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Set
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from pydantic import ValidationError
@@ -76,6 +76,7 @@ class Known(msgspec.Struct, frozen=True, rename="camel"):
     served_core_seconds: float = 0.0
     admitted_at: str = ""
     virtual_finish: int | None = None
+    reservation: dict[str, Any] | None = None
 
 
 class Admission(msgspec.Struct, frozen=True):
@@ -103,6 +104,11 @@ class _Admission(msgspec.Struct):
 def _read_admission(raw: msgspec.Raw) -> Admission:
     found = msgspec.json.decode(raw, type=_Admission)
     return Admission(found.metadata.uid, found.spec.uid, found.status or Known())
+
+
+def admission_name(app: Application) -> str:
+    """Return the name of an application's SparkAdmission, the same whoever makes it."""
+    return f"{app.name[:200].rstrip('-.')}-{app.id[:8]}"
 
 
 class SparkObjects(Followed):
@@ -142,6 +148,10 @@ class SparkObjects(Followed):
     def admissions(self) -> Mapping[str, Admission]:
         """By "namespace/name"."""
         return self._admissions.found
+
+    def admission_of(self, app: Application) -> Admission | None:
+        """Return an application's SparkAdmission, None where it hasn't one yet."""
+        return self._admissions.found.get(f"{app.namespace}/{admission_name(app)}")
 
     def queues(self) -> dict[str, SparkQueue]:
         """Return the queues by name."""

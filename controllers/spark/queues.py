@@ -25,9 +25,10 @@ from controllers.spark import metrics
 from controllers.spark.acting import Hands
 from controllers.spark.keeping import Keeper
 from controllers.spark.objects import SparkObjects
+from controllers.spark.rooms import Rooms
 from controllers.spark.sizing import Sizes
 from controllers.spark.telling import Teller
-from fairstow.api import Reason, SparkQueue
+from fairstow.api import Reason, SparkQueue, SparkReservation
 from fairstow.api.fields import duration_milliseconds
 from fairstow.cluster.live import LiveCluster
 from fairstow.kube.aio.api import Api
@@ -38,7 +39,7 @@ from fairstow.spark.admission import Busy, Decision, Waiting, decide
 from fairstow.spark.applications import Application, Phase
 from fairstow.spark.estimates import Estimates
 from fairstow.spark.fair_queueing import FairQueue
-from fairstow.spark.room import Room
+from fairstow.spark.room import Room, Taken
 from fairstow.spark.standings import Expected
 from fairstow.spark.usage import Usage
 
@@ -55,7 +56,14 @@ _REFUSED = (400, 403)
 
 @dataclass
 class Seen:
-    """One queue in a turn. Attributes: first, cores: milli-CPU by application."""
+    """One queue in a turn.
+
+    Attributes:
+        first, cores: milli-CPU by application.
+        starting: those whose first pods have no nodes yet.
+        taken: room that was found for those that go now.
+        reserved: room that is kept for those that begin.
+    """
 
     name: str
     queue: SparkQueue | None
@@ -65,6 +73,8 @@ class Seen:
     cores: dict[str, int] = field(default_factory=dict)
     expected: dict[str, Expected] = field(default_factory=dict)
     starting: set[str] = field(default_factory=set)
+    taken: dict[str, tuple[Taken, ...]] = field(default_factory=dict)
+    reserved: dict[str, SparkReservation] = field(default_factory=dict)
 
 
 class SparkLoop:
@@ -91,6 +101,7 @@ class SparkLoop:
         self._cluster, self._objects, self._keeper, self._fresh = cluster, objects, keeper, fresh
         self._hands = Hands(api)
         self._sizes = Sizes(self._hands, cluster)
+        self._rooms = Rooms(cluster, objects, self._sizes)
         self._teller = Teller(api, objects, recorder)
         self._usage = Usage()
         self._accounts: dict[str, Account] | None = None
@@ -128,7 +139,9 @@ class SparkLoop:
                 for name in sorted({*queues, *by_queue})
             ]
         # 3. Who goes now: one after the other, each finding the room that others left.
-        room = self._room(seen)
+        starting = [app for each in seen for app in each.apps if app.id in each.starting]
+        with self._pace.work():
+            room = self._rooms.free(starting, now)
         for each in seen:
             with metrics.decides(), self._pace.work():
                 decision = self._decide(each, seen, room, now)
@@ -172,6 +185,8 @@ class SparkLoop:
         timeout = duration_milliseconds(queue.spec.bind_timeout) / 1000
         for app in apps:
             self._count(seen, app, now, timeout)
+            if app.id in seen.starting and (kept := self._rooms.of(app, now)):
+                seen.reserved[app.id] = kept
         return seen
 
     def _count(self, seen: Seen, app: Application, now: float, timeout: float) -> None:
@@ -188,15 +203,6 @@ class SparkLoop:
             elif now - since < timeout + 60:
                 self._teller.late(app)
 
-    def _room(self, seen: Iterable[Seen]) -> Room:
-        """Return the room on nodes, without what is kept for those that begin."""
-        room = Room(self._cluster.nodes.values(), self._cluster.free)
-        for each in seen:
-            for app in each.apps:
-                if app.id in each.starting:
-                    room.take(self._sizes.demand(app, missing=True))
-        return room
-
     def _decide(self, seen: Seen, others: Iterable[Seen], room: Room, now: float) -> Decision:
         by_id = {app.id: app for app in seen.apps}
         waits = {app.id for app in seen.apps if app.phase is Phase.WAITING}
@@ -210,7 +216,11 @@ class SparkLoop:
         known = self._sizes.known
 
         def fits(app_id: str) -> bool:
-            return known(by_id[app_id]) and room.take(self._sizes.demand(by_id[app_id]))
+            taken = room.take(self._sizes.demand(by_id[app_id])) if known(by_id[app_id]) else None
+            if taken is None:
+                return False
+            seen.taken[app_id] = taken
+            return True
 
         def ever(app_id: str) -> bool:
             return not known(by_id[app_id]) or room.ever(self._sizes.demand(by_id[app_id]))
@@ -258,6 +268,7 @@ class SparkLoop:
     async def _release(self, seen: Seen, app_id: str, reason: Reason, now: float) -> bool:
         """Let an application go; return whether it was."""
         app = next(each for each in seen.apps if each.id == app_id)
+        await self._reserve(seen, app, now)
         try:
             done = await self._hands.release(app, now)
         except ApiError as error:
@@ -265,13 +276,26 @@ class SparkLoop:
                 raise
             logger.warning("%s/%s can't be let go: %s", app.namespace, app.name, error.said)
             self._refused[app.namespace] = now
-            return False
+            done = False
         if done:
             self._released[app_id] = now
             seen.cores[app_id] = seen.first[app_id]
             metrics.released(seen.name, reason, now - app.created)
             self._teller.released(app, reason)
+        else:
+            seen.reserved.pop(app_id, None)
+            self._rooms.forget(app_id)
         return done
+
+    async def _reserve(self, seen: Seen, app: Application, now: float) -> None:
+        """Have schedulers keep the room that was found for an application."""
+        if seen.queue is None or app.id not in seen.taken:
+            return
+        timeout = duration_milliseconds(seen.queue.spec.bind_timeout) / 1000
+        kept = self._rooms.reserve(app, seen.taken[app.id], now + timeout)
+        if kept is not None:
+            seen.reserved[app.id] = kept
+            await self._teller.reserve(seen, app, self._usage, now)
 
     async def _save(self, seen: Iterable[Seen], queues: Mapping[str, SparkQueue]) -> None:
         if time.monotonic() - self._saved < _SAVE_SECONDS:
@@ -289,6 +313,7 @@ class SparkLoop:
     def _forget(self, apps: Iterable[Application]) -> None:
         there = {app.id for app in apps}
         self._sizes.forget(apps)
+        self._rooms.retain(apps)
         self._released = {each: at for each, at in self._released.items() if each in there}
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from controllers.spark import metrics
-from controllers.spark.objects import Admission, SparkObjects
+from controllers.spark.objects import Admission, SparkObjects, admission_name
 from fairstow.api import Condition, Reason, SparkAdmissionStatus, SparkQueueStatus
 from fairstow.api.model import Model
 from fairstow.api.status import with_condition
@@ -96,21 +96,28 @@ class Teller:
         self, seen: Seen, app: Application, place: Place | None, usage: Usage, now: float
     ) -> SparkAdmissionStatus:
         expected = seen.expected.get(app.id, Expected())
+        kept = seen.reserved.get(app.id)
         if place is not None:
-            return standings.waiting(place, seen.first.get(app.id, 0), expected, now)
+            return standings.waiting(place, seen.first.get(app.id, 0), expected, now, kept)
         if app.phase is Phase.ENDED:
             reason = Reason.CHARGED
         else:
             reason = Reason.STARTING_PODS if app.id in seen.starting else Reason.HAS_CORES
-        return standings.begun(app, usage.of(app.id), expected, reason)
+        return standings.begun(app, usage.of(app.id), expected, reason, kept)
+
+    async def reserve(self, seen: Seen, app: Application, usage: Usage, now: float) -> None:
+        """Write down which room is kept for an application, before it is let go."""
+        place = Place(id=app.id, reason=Reason.KEEPING_ROOM)
+        await self._write(app, self._status(seen, app, place, usage, now))
 
     async def _write(self, app: Application, status: SparkAdmissionStatus) -> int:
         """Write a status if it says something new; return how many writes that took."""
-        name = f"{app.name[:200].rstrip('-.')}-{app.id[:8]}"
-        there = self._objects.admissions.get(f"{app.namespace}/{name}")
+        name = admission_name(app)
+        there = self._objects.admission_of(app)
         far = status.position is not None and status.position > _NEAR
         place = (status.position or 0) // _NEAR if far else status.position
-        news = (status.phase, place, status.reason, status.admitted_at)
+        until = status.reservation.until if status.reservation else ""
+        news = (status.phase, place, status.reason, status.admitted_at, until)
         at, said = self._written.get(app.id, (float("-inf"), ()))
         lately = time.monotonic() - at < _AGAIN_SECONDS
         if said == news and (lately or (far and there is not None)):

@@ -114,7 +114,13 @@ def people(namespace: str) -> list[Json]:
 
 @dataclass
 class Scene:
-    """A queued namespace and its queue. Attributes: operator: its rights; node: where pods run."""
+    """A queued namespace and its queue.
+
+    Attributes:
+        operator: its rights.
+        node: where pods run.
+        scheduler: the pods' schedulerName, "" for the default one.
+    """
 
     cluster: Cluster
     operator: Cluster
@@ -122,6 +128,7 @@ class Scene:
     queue: str
     node: str
     began: list[str] = field(default_factory=list)
+    scheduler: str = ""
 
     def submit(
         self, name: str, user: str, *, instances: int = 1, cpu: str = "1", **marks: str
@@ -154,7 +161,7 @@ class Scene:
     def executors(self, driver: str, count: int) -> None:
         """Make a driver's executors, as the driver does."""
         uid = self.pod(driver)["metadata"]["uid"]
-        owner = {"apiVersion": "v1", "kind": "Pod", "name": driver, "uid": uid}
+        owner = {"apiVersion": "v1", "kind": "Pod", "name": driver, "uid": uid, "controller": True}
         self.cluster.apply(
             {
                 "apiVersion": "v1",
@@ -178,7 +185,8 @@ class Scene:
             "resources": {"requests": {"cpu": cpu, "memory": "64Mi"}},
         }
         node = {"kubernetes.io/hostname": self.node}
-        return {"containers": [container], "nodeSelector": node, "restartPolicy": "Never"}
+        spec = {"containers": [container], "nodeSelector": node, "restartPolicy": "Never"}
+        return spec | ({"schedulerName": self.scheduler} if self.scheduler else {})
 
     def create(self, obj: Json, user: str = "") -> None:
         whom = [f"--as={user}"] if user else []

@@ -55,6 +55,7 @@ from fairstow.api.spark_admission import (
     SparkAdmission,
     SparkAdmissionSpec,
     SparkAdmissionStatus,
+    SparkReservation,
 )
 from fairstow.api.spark_queue import SparkQueue, SparkQueueSpec, SparkQueueStatus
 from fairstow.api.status import Condition
@@ -120,6 +121,7 @@ __all__ = [
     "SparkQueue",
     "SparkQueueSpec",
     "SparkQueueStatus",
+    "SparkReservation",
     "Step",
     "Tier",
     "Triggers",

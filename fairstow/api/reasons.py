@@ -193,6 +193,10 @@ class Reason(StrEnum):
         "WaitedTooLong",
         "The application was let go since it had waited for spec.maxWait.",
     )
+    KEEPING_ROOM = (
+        "KeepingRoom",
+        "Room is kept for the driver and first executors; the application is let go next.",
+    )
     STARTING_PODS = (
         "StartingPods",
         "The application was let go; room is kept for its first pods until they have nodes.",
@@ -266,8 +270,8 @@ class Reason(StrEnum):
         "ReservationLost",
         "A replica of the scheduler extender no longer says that it keeps the plan's room.",
     )
-    ROOM_KEPT = ("RoomKept", "The node's free room is kept for a plan under way.")
-    STEERED = ("Steered", "A plan under way has this pod run on another node.")
+    ROOM_KEPT = ("RoomKept", "The node's free room is kept for a plan or a Spark application.")
+    STEERED = ("Steered", "Room is kept for this pod on another node.")
     GANG_WAITS = ("GangWaits", "A plan under way makes room for all of the pod's gang first.")
     EXECUTING = ("Executing", "The plan is being carried out.")
     HANDING_OVER = (

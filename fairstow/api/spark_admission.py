@@ -1,7 +1,8 @@
 """SparkAdmission: where a queued Spark application stands; the user's object owns it.
 
-Written by the Spark controller alone, and only to report: what it decides by are the user's objects
-themselves. Read by `kubectl fairstow queue` and `why`.
+Written by the Spark controller alone. What it decides by are the user's objects themselves; but the
+room that it keeps for an application's first pods stands here, for the scheduler extender, which
+keeps others off it. Read by `kubectl fairstow queue` and `why`, too.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -10,10 +11,13 @@ from pydantic import Field
 
 from fairstow.api.fields import BigCount, Count, Flag, ObjectName, PoolName, Timestamp, Uid
 from fairstow.api.model import Column, CustomResource, Model, Resource
+from fairstow.api.plan_parts import Owner, Requests
 from fairstow.api.rules import Rule
 from fairstow.api.spark_queue import Cores, Subject
 
 Phase = Literal["Waiting", "Admitted", "Running", "Ended"]
+MOST_ROOMS = 200
+"""Entries of a reservation; one has as many pods as its node takes."""
 
 
 class SparkAdmissionSpec(Model):
@@ -38,6 +42,32 @@ class SparkAdmissionSpec(Model):
         ),
     ]
     lasting: Annotated[Flag, Field(description="Whether it never ends.")] = False
+
+
+class SparkRoom(Model):
+    """Room for pods that are alike, on one node."""
+
+    node: Annotated[ObjectName, Field(description="The node.")]
+    owner: Annotated[
+        Owner,
+        Field(description="Whose pods may take it: Pod/name of a driver, its executors' too."),
+    ]
+    pods: Annotated[Count, Field(ge=1, description="How many there is room for.")]
+    requests: Annotated[Requests, Field(description="What each is expected to ask for.")]
+
+
+class SparkReservation(Model):
+    """Room that is kept for an application's driver and first executors until they have nodes."""
+
+    until: Annotated[Timestamp, Field(description="When it is no longer kept, in any case.")]
+    rooms: Annotated[
+        tuple[SparkRoom, ...],
+        Field(
+            max_length=MOST_ROOMS,
+            json_schema_extra={"x-kubernetes-list-type": "atomic"},
+            description="Where. On more nodes than these, nothing is kept.",
+        ),
+    ]
 
 
 class SparkAdmissionStatus(Model):
@@ -77,6 +107,10 @@ class SparkAdmissionStatus(Model):
         Timestamp | None, Field(description="When it starts at the latest, as expected now.")
     ] = None
     admitted_at: Annotated[Timestamp | None, Field(description="When it was let go.")] = None
+    reservation: Annotated[
+        SparkReservation | None,
+        Field(description="Room that schedulers with Fairstow's extender keep for its first pods."),
+    ] = None
     served_core_seconds: Annotated[
         BigCount | None, Field(description="What its pods have used so far, in core-seconds.")
     ] = None

@@ -301,14 +301,16 @@ WEBHOOK = Program(
 
 EXTENDER = Program(
     name="extender",
-    what="Answers schedulers: keeps the room of plans, places where little is fragmented.",
+    what="Answers schedulers: keeps the room of plans and of Spark applications, places where "
+    "little is fragmented.",
     cluster=(
         Grant(resources=("nodes", "pods"), verbs=WATCH, why="Knows what is free where."),
         Grant(
             group=GROUP,
-            resources=("packingplans", "packingpolicies"),
+            resources=("packingplans", "packingpolicies", "sparkadmissions"),
             verbs=WATCH,
-            why="Knows which room plans keep, and which policies act unasked.",
+            why="Knows which room plans and Spark applications keep, and which policies act "
+            "unasked.",
         ),
     ),
     own=(

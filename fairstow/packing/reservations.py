@@ -1,7 +1,7 @@
 """Room that plans under way keep on nodes, and who may take it.
 
 Called by the scheduler extender's filter (`Reservations.verdict`), the executor (`arrived`) and
-`explain`.
+`explain`; `spark_rooms` has what is kept for Spark applications take part.
 
 **Holds.** A plan whose condition Executing is True *reserves*: each bind of its steps from the
 current one on is a hold of the pod's requests on its node. A pod that moves comes back under
@@ -29,6 +29,11 @@ more than a leaves every prefix ≥ 0 that was ≥ 0 before; without plans a = f
 scheduler finds it feasible; until then they are others. Members of a gang wait until the room of
 all the gang's open holds is free, so a gang is never half bound.
 
+**Loosely** is kept what nobody knows exactly beforehand, the room of pods that aren't there yet:
+any pod of the beneficiary fills a hold, one as it was foreseen rather than another on the hold's
+node, and that rather than one elsewhere. What asks for no more than a hold is steered to its node;
+what asks for more goes where it fits, and may take the room that is kept for its own.
+
 **Until.** A step that isn't over `LATE_SECONDS` after its time-out never will be: whoever carries
 the plan out would have given it up, and can't say so (its right to write statuses was lost, or the
 API server refuses the status). From then on the plan keeps nothing, whatever its status says.
@@ -37,7 +42,7 @@ API server refuses the status). From then on the plan keeps nothing, whatever it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -121,6 +126,8 @@ class PlanHolds:
         leaving: steps by uid of the pods that are to be evicted in them.
         began: since when it has been under way without a pause, as a timestamp; "" if it isn't.
         until: when it keeps nothing any more, in seconds since 1970; None: not under way.
+        kind: what it is, for people.
+        loose: its pods may ask for something else than was foreseen.
     """
 
     plan: str
@@ -131,6 +138,13 @@ class PlanHolds:
     leaving: Mapping[str, int]
     began: str = ""
     until: int | None = None
+    kind: str = "plan"
+    loose: bool = False
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return f"{self.kind} {self.name}"
 
     @property
     def reservation(self) -> str:
@@ -204,6 +218,8 @@ def arrived(plan: PlanHolds, world: World) -> tuple[list[Hold], list[Hold]]:
     if plan.known is None:
         return [], [hold for hold in plan.holds if hold.step == plan.step]
     awaited = [hold for hold in plan.holds if hold.step == plan.step]
+    if plan.loose:
+        return _loosely(awaited, plan.known, world)
     # Each workload's pods are looked at once, however many places it has.
     there = Counter(
         (who, pod.node, pod.shape.requests)
@@ -223,6 +239,41 @@ def arrived(plan: PlanHolds, world: World) -> tuple[list[Hold], list[Hold]]:
     return filled, open_
 
 
+_Key = tuple[object, ...]
+_ALIKE: tuple[Callable[[str, str, Resources], _Key], ...] = (
+    lambda who, node, requests: (who, node, requests),
+    lambda who, node, _: (who, node),
+    lambda who, *_: (who,),
+)
+
+
+def _loosely(awaited: list[Hold], known: Set[str], world: World) -> tuple[list[Hold], list[Hold]]:
+    """Return the holds that any of their beneficiaries' pods fill, and those that are open."""
+    pods = [
+        (who, pod.node, pod.shape.requests)
+        for who in {hold.beneficiary for hold in awaited}
+        for pod in world.pods_of(who)
+        if pod.node and pod.uid not in known and not pod.terminating
+    ]
+    filled: list[Hold] = []
+    for key in _ALIKE:
+        there, open_ = Counter(key(*pod) for pod in pods), []
+        for hold in awaited:
+            alike = key(hold.beneficiary, hold.node, hold.requests)
+            if there[alike] > 0:
+                there[alike] -= 1
+                filled.append(hold)
+            else:
+                open_.append(hold)
+        others = []
+        for pod in pods:
+            if there[key(*pod)] > 0:
+                there[key(*pod)] -= 1
+                others.append(pod)
+        awaited, pods = open_, others
+    return filled, awaited
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a filter answers.
@@ -230,7 +281,7 @@ class Verdict:
     Attributes:
         nodes: that remain.
         failed: why each other one doesn't, a sentence for a person.
-        steered: the plan that sends the pod to the nodes that remain, or "".
+        steered: what sends the pod to the nodes that remain, by its title, or "".
         reason: the same for all that failed, as a word; None where none did.
     """
 
@@ -269,14 +320,14 @@ class Reservations:
             return Verdict([], dict.fromkeys(nodes, waiting), "", Reason.GANG_WAITS)
         if steered := [node for node in nodes if node in targets]:
             plan = targets[steered[0]]
-            said = f"plan {plan} has this pod run on {', '.join(sorted(steered))}"
+            said = f"{plan} has this pod run on {', '.join(sorted(steered))}"
             failed = {node: said for node in nodes if node not in targets}
             return Verdict(steered, failed, plan, Reason.STEERED if failed else None)
         if targets and pod.gang:
             said = f"gang {pod.gang} is to be on {', '.join(sorted(targets))}, not feasible yet"
             return Verdict([], dict.fromkeys(nodes, said), "", Reason.GANG_WAITS)
         asked, full = self._on.keys() & set(nodes), []
-        kept = self.shortfalls(world) if asked else {}
+        kept = self.shortfalls(world, but=pod.workload) if asked else {}
         for node in asked:
             room = _reduced(world.free(node), kept.get(node, {}))
             if any(amount > room.get(resource, 0) for resource, amount in pod.shape.requests):
@@ -287,8 +338,8 @@ class Reservations:
         """Return the verdict for others: `full` of the nodes have no room for them."""
         failed = {}
         for node in full:
-            names = ", ".join(plan.name for plan in self._on[node])
-            failed[node] = f"its free room is kept for plan {names}"
+            names = ", ".join(plan.title for plan in self._on[node])
+            failed[node] = f"its free room is kept for {names}"
         remaining = [node for node in nodes if node not in failed]
         return Verdict(remaining, failed, "", Reason.ROOM_KEPT if failed else None)
 
@@ -300,10 +351,17 @@ class Reservations:
         """Return what pods that no plan knows may take on a node; resources not named are free."""
         return _reduced(world.free(node), self.shortfalls(world).get(node, {}))
 
-    def shortfalls(self, world: World) -> dict[str, Amounts]:
-        """Return by node how much less than what is free others may take: amounts below 0."""
+    def shortfalls(self, world: World, but: str = "") -> dict[str, Amounts]:
+        """Return by node how much less than what is free others may take: amounts below 0.
+
+        Args:
+            world: the cluster as it is now.
+            but: the beneficiary who may take what is kept for it loosely.
+        """
         total: dict[str, Amounts] = {}
         for plan in self.plans:
+            if plan.loose and any(hold.beneficiary == but for hold in plan.holds):
+                continue
             for node, low in shortfalls(plan, world).items():
                 kept = total.setdefault(node, {})
                 for resource, amount in low.items():
@@ -317,11 +375,11 @@ class Reservations:
         for plan in self._for.get(who, ()):
             _, waiting = arrived(plan, world)
             asked = pod.shape.requests
-            own = [h for h in waiting if h.beneficiary == who and h.requests == asked]
+            own = [h for h in waiting if h.beneficiary == who and _serves(h, asked, plan.loose)]
             if pod.gang and own and not _all_free(_of_gang(pod.gang, waiting, world), world):
-                return {}, f"plan {plan.name} makes room for all of gang {pod.gang} first"
+                return {}, f"{plan.title} makes room for all of gang {pod.gang} first"
             for hold in own:
-                found.setdefault(hold.node, plan.name)
+                found.setdefault(hold.node, plan.title)
         return found, ""
 
 
@@ -348,6 +406,14 @@ def _lowest(steps: Mapping[int, Mapping[str, int]]) -> Amounts:
             if amount < low.get(resource, 0):
                 low[resource] = amount
     return low
+
+
+def _serves(hold: Hold, asked: Resources, loose: bool) -> bool:
+    """Whether a hold is enough for a pod of its beneficiary."""
+    if not loose:
+        return hold.requests == asked
+    kept = dict(hold.requests)
+    return all(amount <= kept.get(resource, 0) for resource, amount in asked)
 
 
 def _reduced(free: Mapping[str, int] | None, kept: Mapping[str, int]) -> Amounts:

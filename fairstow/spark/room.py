@@ -9,13 +9,23 @@ volumes, so that is best effort where applications use them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from fairstow.cluster.model import Node, Shape
 from fairstow.cluster.rules import node_refusals
 
 Amounts = Mapping[str, int]
+Requests = Iterable[tuple[str, int]]
 Demand = tuple[tuple[Shape, int], ...]
 """Shapes, and how many pods of each."""
+
+
+class Taken(NamedTuple):
+    """Room on one node. Attributes: part: which shape of the demand."""
+
+    node: str
+    part: int
+    pods: int
 
 
 class Room:
@@ -31,28 +41,32 @@ class Room:
         self._free: dict[str, dict[str, int]] = {}
         self._willing: dict[Shape, tuple[str, ...]] = {}
 
-    def take(self, demand: Demand) -> bool:
-        """Take room for all of these pods; nothing where they don't all fit."""
-        taken: list[tuple[str, Shape, int]] = []
-        for shape, count in demand:
+    def take(self, demand: Demand) -> tuple[Taken, ...] | None:
+        """Take room for all of these pods, and return where; None where they don't all fit."""
+        taken: list[Taken] = []
+        for part, (shape, count) in enumerate(demand):
             left = count
             for name in self._places(shape):
                 if not left:
                     break
                 if number := min(left, _most(shape, self._left(name))):
-                    self._shift(name, shape, -number)
-                    taken.append((name, shape, number))
+                    self._shift(name, shape.requests, -number)
+                    taken.append(Taken(name, part, number))
                     left -= number
             if left:
-                for name, undone, number in taken:
-                    self._shift(name, undone, number)
-                return False
-        return True
+                for each in taken:
+                    self._shift(each.node, demand[each.part][0].requests, each.pods)
+                return None
+        return tuple(taken)
+
+    def keep(self, node: str, requests: Requests) -> None:
+        """Take what is kept for a pod on a node, whether it is there or not."""
+        self._shift(node, requests, -1)
 
     def ever(self, demand: Demand) -> bool:
         """Whether all of these pods would fit if the nodes were empty."""
         free = {name: node.allocatable for name, node in self._nodes.items()}
-        return Room(self._nodes.values(), free.get).take(demand)
+        return Room(self._nodes.values(), free.get).take(demand) is not None
 
     def _places(self, shape: Shape) -> tuple[str, ...]:
         if shape not in self._willing:
@@ -66,9 +80,9 @@ class Room:
             self._free[name] = dict(self._source(name) or {})
         return self._free[name]
 
-    def _shift(self, name: str, shape: Shape, number: int) -> None:
+    def _shift(self, name: str, requests: Requests, number: int) -> None:
         left = self._left(name)
-        for resource, amount in shape.requests:
+        for resource, amount in requests:
             left[resource] = left.get(resource, 0) + number * amount
 
 

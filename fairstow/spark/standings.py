@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 from typing import Any
 
-from fairstow.api import Reason, SparkAdmissionStatus, SparkQueueSpec
+from fairstow.api import Reason, SparkAdmissionStatus, SparkQueueSpec, SparkReservation
 from fairstow.api.spark_queue import MOST_CORES, MOST_USERS_SHOWN, UserShare
 from fairstow.cluster.times import written
 from fairstow.spark.admission import Place
@@ -34,8 +34,22 @@ class Expected:
     came: float | None = None
 
 
-def waiting(place: Place, first: int, expected: Expected, now: float) -> SparkAdmissionStatus:
-    """Return the status of one that waits. Args: first: milli-CPU that is let go together."""
+def waiting(
+    place: Place,
+    first: int,
+    expected: Expected,
+    now: float,
+    kept: SparkReservation | None = None,
+) -> SparkAdmissionStatus:
+    """Return the status of one that waits or goes now.
+
+    Args:
+        place: where it stands.
+        first: milli-CPU that is let go together.
+        expected: what it is expected to need.
+        now: seconds since 1970.
+        kept: the room for its first pods.
+    """
     begun = place.reason in _BEGUN
     starts = place.starts if not begun else None
     return SparkAdmissionStatus(
@@ -45,6 +59,7 @@ def waiting(place: Place, first: int, expected: Expected, now: float) -> SparkAd
         starts_after=_moment(now, starts[0]) if starts else None,
         starts_before=_moment(now, starts[1]) if starts else None,
         admitted_at=written(int(now)) if begun else None,
+        reservation=kept,
         reason=place.reason.value,
         message=sentence(place)[:_LONGEST_MESSAGE],
         **_expected(expected),
@@ -52,13 +67,18 @@ def waiting(place: Place, first: int, expected: Expected, now: float) -> SparkAd
 
 
 def begun(
-    application: Application, served: float, expected: Expected, reason: Reason
+    application: Application,
+    served: float,
+    expected: Expected,
+    reason: Reason,
+    kept: SparkReservation | None = None,
 ) -> SparkAdmissionStatus:
     """Return the status of one that was let go, runs or has ended."""
     return SparkAdmissionStatus(
         phase=application.phase.value,
         admitted_at=written(application.admitted) if application.admitted else None,
         served_core_seconds=_whole(served),
+        reservation=kept,
         reason=reason.value,
         message=reason.sentence,
         **_expected(expected),

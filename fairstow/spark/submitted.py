@@ -152,7 +152,7 @@ def verified(new: Submitted, claimed: Parent | None, found: Json | None) -> Subm
         return None
     if new.kind == "Pod":
         over = read_part(found, "status", _Status).application_state.state in OVER
-        if spec.suspend or over or new.metadata.name != _driver_of(meta.name, found):
+        if spec.suspend or over or new.metadata.name != driver_of(meta.name, found.get("spec")):
             return None
     return Submitted(kind=claimed.kind, metadata=meta, spec=spec)
 
@@ -166,7 +166,7 @@ def groups(annotations: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(each for each in found if isinstance(each, str)) if isinstance(found, list) else ()
 
 
-def _driver_of(name: str, application: Json) -> str:
-    """Return the one pod that may be an application's driver."""
-    driver = (application.get("spec") or {}).get("driver") or {}
+def driver_of(name: str, spec: object) -> str:
+    """Return the one pod that may be the driver of a SparkApplication. Args: spec: its own."""
+    driver = (spec.get("driver") if isinstance(spec, dict) else None) or {}
     return str(driver.get("podName") or f"{name}-driver")

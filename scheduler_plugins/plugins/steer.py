@@ -53,7 +53,7 @@ def narrowed(verdict: Verdict) -> Verdict:
     if not verdict.steered or len(verdict.nodes) < 2:
         return verdict
     chosen, *others = sorted(verdict.nodes)
-    said = f"plan {verdict.steered} has this pod run on {chosen}"
+    said = f"{verdict.steered} has this pod run on {chosen}"
     failed = {**verdict.failed, **dict.fromkeys(others, said)}
     return Verdict([chosen], failed, verdict.steered, verdict.reason)
 
@@ -69,7 +69,7 @@ def overlooked(
     if not wider.steered or not world.patient(pod.uid):
         return verdict
     where = ", ".join(sorted(wider.nodes))
-    said = f"plan {wider.steered} has this pod run on {where}, at which the scheduler didn't look"
+    said = f"{wider.steered} has this pod run on {where}, at which the scheduler didn't look"
     return Verdict([], dict.fromkeys(nodes, said), "", Reason.STEERED)
 
 
@@ -191,19 +191,12 @@ class Assumed:
 
     def pods_of(self, beneficiary_: str) -> Iterable[Pod]:
         """Return the pods of a workload or of a name; those steered are where they are going."""
-        found = {pod.uid: pod for pod in self._known(beneficiary_)}
+        found = {pod.uid: pod for pod in self._live.pods_of(beneficiary_)}
         for assumption in self._by_uid.values():
             pod = assumption.pod
             if assumption.steered and pod.workload == beneficiary_:
                 found[pod.uid] = replace(pod, node=assumption.nodes[0])
         return found.values()
-
-    def _known(self, beneficiary_: str) -> Iterable[Pod]:
-        namespace, kind, name = beneficiary_.split("/", 2)
-        if kind != "Pod":
-            return self._live.pods_of(beneficiary_)
-        pod = self._live.pod_named(f"{namespace}/{name}")
-        return () if pod is None or pod.owner else (pod,)
 
 
 def _subtract(left: dict[str, int], pod: Pod) -> None:

@@ -60,7 +60,8 @@ def waiting(name: str, namespace: str) -> Application:
 
 
 def tell(api: Refusing, apps: list[Application], admissions: dict[str, Admission]) -> Teller:
-    objects = cast(SparkObjects, SimpleNamespace(admissions=admissions))
+    objects = SparkObjects(cast(Api, api))
+    objects._admissions.found.update(admissions)
     said = cast(Recorder, SimpleNamespace(record=lambda *_, **__: None))
     teller = Teller(cast(Api, api), objects, said)
     seen = Seen("q", None, apps, Account(FairQueue(1), Estimates()), {})

@@ -1,7 +1,8 @@
 """Whole turns of the Spark controller, against a stand-in for the API server that applies patches.
 
 Covered: an application from its gate to its charge, one that somebody else changed meanwhile, a
-successor that knows what its predecessor knew. Not covered: a real one (e2e/spark_admission).
+successor that knows what its predecessor knew, room that is kept for first pods. Not covered: a
+real one (e2e/spark_admission).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pytest
 
 from controllers.health import Turns
 from controllers.spark.keeping import Keeper
-from controllers.spark.objects import NAMESPACE, SPARK_QUEUE, SparkObjects
+from controllers.spark.objects import ADMISSION, NAMESPACE, SPARK_QUEUE, SparkObjects
 from controllers.spark.queues import SparkLoop
 from fairstow.cluster.kinds import NODE, POD
 from fairstow.cluster.live import LiveCluster
@@ -57,6 +58,7 @@ class Scene:
     def __init__(self, *pods: Json) -> None:
         self.pods = {pod["metadata"]["name"]: pod for pod in pods}
         self.told: dict[str, Json] = {}
+        self.at_release: dict[str, Json] = {}
         self.events: list[tuple[str, str]] = []
         self.maps: dict[str, Json] = {}
         self.refuses = 0
@@ -66,7 +68,11 @@ class Scene:
     def begin(self) -> None:
         """Start a controller."""
         api = cast(Api, self)
+        before = self.objects._admissions if hasattr(self, "objects") else None
         self.cluster, self.objects = LiveCluster(), SparkObjects(api)
+        if before is not None:
+            self.objects._admissions.found = before.found
+        self.admissions = self.objects._admissions
         for each in self.objects.reflectors:
             each.synced.set()
         record = SimpleNamespace(record=lambda about, why, *_, **__: self.say(about.name, why))
@@ -108,6 +114,7 @@ class Scene:
         if self.refuses:
             raise ApiError(self.refuses, "no", "")
         pod = self.pods[path.rpartition("/")[2]]
+        self.at_release[pod["metadata"]["name"]] = self.told[pod["metadata"]["name"]]
         mark = next(each for each in body if "spark-admitted-at" in each["path"])
         pod["metadata"]["annotations"]["fairstow.dev/spark-admitted-at"] = mark["value"]
         pod["spec"]["schedulingGates"] = []
@@ -120,7 +127,12 @@ class Scene:
         self.maps[obj["metadata"]["name"]] = obj
 
     async def apply(self, obj: Json, *_: Any, **__: Any) -> None:
-        self.told[obj["metadata"]["name"].partition("-uid-")[0]] = obj["status"]
+        name = obj["metadata"]["name"].partition("-uid-")[0]
+        self.told[name] = obj["status"]
+        if obj["kind"] == "SparkAdmission":
+            spec = {"uid": f"uid-{name}"}
+            seen = {"metadata": obj["metadata"] | {"uid": name}, "spec": spec}
+            self.admissions.upsert(ADMISSION, raw(seen | {"status": obj["status"]}))
 
 
 def raw(obj: Json) -> msgspec.Raw:
@@ -178,3 +190,58 @@ def test_a_successor_goes_on_where_its_predecessor_was() -> None:
     scene.turn()
     assert scene.told["bob"]["virtualFinish"] == due
     assert scene.gated() == {"bob"}
+
+
+def test_room_is_kept_from_before_the_release_until_the_pods_have_nodes() -> None:
+    scene = Scene(driver("ana", "ana"))
+    scene.now += 61
+    scene.turn()
+    before, after = scene.at_release["ana"], scene.told["ana"]
+    assert (before["phase"], before["reason"]) == ("Waiting", "KeepingRoom")
+    kept = before["reservation"]
+    assert [(each["owner"], each["pods"]) for each in kept["rooms"]] == [
+        ("Pod/ana", 1),
+        ("Pod/ana", 2),
+    ]
+    assert kept["until"] == "2026-01-01T00:03:01Z"
+    assert after["reservation"] == kept
+    scene.begin()  # a successor finds it again
+    scene.now += 2
+    scene.turn()
+    assert scene.told["ana"]["reservation"] == kept
+    scene.pods["ana"]["spec"]["nodeName"] = "n"
+    for number in range(2):
+        scene.pods[f"e{number}"] = executor(f"e{number}", "ana")
+    scene.turn()
+    assert "reservation" not in scene.told["ana"]
+
+
+def test_room_is_free_again_when_the_release_fails_or_time_is_over() -> None:
+    scene = Scene(driver("ana", "ana"))
+    scene.refuses = 422
+    scene.now += 61
+    scene.turn()
+    assert "reservation" in scene.told["ana"]
+    scene.objects._store.upsert(SPARK_QUEUE, raw(HELD))
+    asyncio.run(scene.loop.turn())
+    assert "reservation" not in scene.told["ana"]
+    scene.refuses = 0
+    scene.turn()
+    assert "reservation" in scene.told["ana"]
+    scene.now += 121
+    scene.turn()
+    assert "reservation" not in scene.told["ana"]
+    assert ("ana", "PodsLate") in scene.events
+
+
+HELD: Json = {"metadata": {"name": "q"}, "spec": {"cores": 3, "hold": True}}
+
+
+def executor(name: str, owner: str) -> Json:
+    pod = driver(name, owner)
+    pod["metadata"]["labels"] = {"spark-role": "executor", "spark-app-selector": owner}
+    pod["metadata"]["annotations"] = {}
+    reference = {"apiVersion": "v1", "kind": "Pod", "name": owner, "uid": f"uid-{owner}"}
+    pod["metadata"]["ownerReferences"] = [reference | {"controller": True}]
+    pod["spec"] = {"containers": pod["spec"]["containers"], "nodeName": "n"}
+    return pod
