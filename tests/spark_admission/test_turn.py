@@ -18,7 +18,7 @@ import pytest
 
 from controllers.health import Turns
 from controllers.spark.keeping import Keeper
-from controllers.spark.objects import ADMISSION, NAMESPACE, SPARK_QUEUE, SparkObjects
+from controllers.spark.objects import ADMISSION, NAMESPACE, SPARK_QUEUE, Admission, SparkObjects
 from controllers.spark.queues import SparkLoop
 from fairstow.cluster.kinds import NODE, POD
 from fairstow.cluster.live import LiveCluster
@@ -59,6 +59,7 @@ class Scene:
         self.pods = {pod["metadata"]["name"]: pod for pod in pods}
         self.told: dict[str, Json] = {}
         self.at_release: dict[str, Json] = {}
+        self.admissions: dict[str, Admission] = {}
         self.events: list[tuple[str, str]] = []
         self.maps: dict[str, Json] = {}
         self.refuses = 0
@@ -68,11 +69,8 @@ class Scene:
     def begin(self) -> None:
         """Start a controller."""
         api = cast(Api, self)
-        before = self.objects._admissions if hasattr(self, "objects") else None
         self.cluster, self.objects = LiveCluster(), SparkObjects(api)
-        if before is not None:
-            self.objects._admissions.found = before.found
-        self.admissions = self.objects._admissions
+        self.objects._admissions.found = self.admissions
         for each in self.objects.reflectors:
             each.synced.set()
         record = SimpleNamespace(record=lambda about, why, *_, **__: self.say(about.name, why))
@@ -132,7 +130,7 @@ class Scene:
         if obj["kind"] == "SparkAdmission":
             spec = {"uid": f"uid-{name}"}
             seen = {"metadata": obj["metadata"] | {"uid": name}, "spec": spec}
-            self.admissions.upsert(ADMISSION, raw(seen | {"status": obj["status"]}))
+            self.objects._admissions.upsert(ADMISSION, raw(seen | {"status": obj["status"]}))
 
 
 def raw(obj: Json) -> msgspec.Raw:
