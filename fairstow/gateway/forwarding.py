@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from fairstow.gateway import guessing
 from fairstow.gateway.engines.protocol import EngineError, Reply
 from fairstow.gateway.fleet import Fleet, Instance
 from fairstow.serving.model import RequestView
@@ -22,10 +23,6 @@ from fairstow.web.errors import ApiError
 from fairstow.web.exchange import Exchange
 
 _LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-_TYPICAL_TOKEN = 4
-"""Bytes of a prompt's token where nobody counts them."""
-_MEDIA = frozenset({"url", "image_url", "data", "file_data"})
-"""Fields of messages that hold a picture, sound or a file."""
 ATTEMPTS = 3
 _LONGEST_ERROR = 1 << 16
 
@@ -36,7 +33,7 @@ def view_of(body: Mapping[str, Any], tenant: str) -> RequestView:
     """Return what policies see of a request that nobody has tokenised."""
     return RequestView(
         id=secrets.token_hex(12),
-        prompt=_letters(body) // _TYPICAL_TOKEN,
+        prompt=guessing.tokens(body),
         limit=int(next((body[name] for name in _LIMITS if body.get(name)), 256)),
         arrived=time.monotonic(),
         tenant=tenant,
@@ -122,20 +119,3 @@ async def _refused(reply: Reply) -> ApiError:
     if status == 502 or not isinstance(message, str):
         message = "The model's server refuses this request."
     return ApiError(status, message)
-
-
-def _letters(body: Mapping[str, Any]) -> int:
-    """Return about how much text a body holds; what pictures and sound take, engines know."""
-    found = 0
-    left: list[Any] = [body]
-    while left:
-        match left.pop():
-            case str(text):
-                found += len(text)
-            case list(several):
-                left += several
-            case dict(fields):
-                left += (value for name, value in fields.items() if name not in _MEDIA)
-            case _:
-                found += _TYPICAL_TOKEN  # an id of a prompt
-    return found
