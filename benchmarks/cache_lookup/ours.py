@@ -18,10 +18,11 @@ import numpy as np
 
 from benchmarks.cache_lookup.workload import Rows, entries, lookups
 from fairstow.cache_sidecar import configuration
-from fairstow.cache_sidecar.answers import Answer, Form, text
+from fairstow.cache_sidecar.answers import text
 from fairstow.cache_sidecar.asked import Asked
 from fairstow.cache_sidecar.embedding import MODEL, Embedder, Vector
 from fairstow.cache_sidecar.index import Index
+from fairstow.cache_sidecar.kept import Answer, Form
 from fairstow.cache_sidecar.memory import Memory
 from fairstow.cache_sidecar.partition import Partition
 from fairstow.cache_sidecar.stores.records import Head

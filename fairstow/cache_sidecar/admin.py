@@ -135,7 +135,8 @@ class Admin:
 
     async def _explain(self, asks: Explain) -> Explained:
         memory = self._memory()
-        endpoint, form = CACHED.get(asks.path), answers.wanted(asks.body)
+        endpoint = CACHED.get(asks.path)
+        form = answers.wanted(endpoint, asks.body) if endpoint is not None else None
         if endpoint is None or form is None:
             raise ApiError(400, f"That is never cached. Paths that are: {sorted(CACHED)}.")
         headers = [

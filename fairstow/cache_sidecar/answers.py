@@ -4,18 +4,20 @@ Kept is only what the upstream said to the end: one choice with text, an allowed
 tool call, no refusal, no error; a stream up to its [DONE]. A stream is kept as its chunks, less
 what is the same in all of them, so that it is replayed in the same grammar. `id` and `created` are
 not kept: a replay gets its own. A whole answer serves as a stream and the other way round only
-where nothing would be lost or invented (`forms`). Called by `app` (keeping, replaying).
+where nothing would be lost or invented (`forms`). Answers of `/v1/responses` have another grammar:
+`responses` does the same for them. Called by `app` and `asking`.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
-from enum import IntFlag
 from typing import Any
 
 import msgspec
 
+from fairstow.cache_sidecar import responses
+from fairstow.cache_sidecar.kept import Answer, Form, NotKeptError, decoded
 from fairstow.serving.requests import Endpoint
 from fairstow.web.exchange import Bodies
 
@@ -23,43 +25,16 @@ FINISHED = frozenset({"stop", "length"})
 _TEXTS = ("content", "reasoning_content", "reasoning")
 _FRESH = ("id", "created")
 _DONE = b"[DONE]"
+NOTHING: Mapping[str, Any] = {}
 
 
-class NotKeptError(Exception):
-    """An answer that must not be kept; the text is a metric's label."""
-
-
-class Form(IntFlag):
-    """How an answer can be told faithfully."""
-
-    WHOLE = 1
-    STREAM = 2
-    STREAM_WITH_USAGE = 4
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """See the module: `whole`, or `common` and `chunks`.
-
-    Attributes:
-        prefix: of its id.
-        common: the fields that all chunks share.
-        chunks: each chunk's other fields.
-        usage: of a stream, None if it wasn't told.
-    """
-
-    endpoint: Endpoint
-    prefix: str
-    whole: dict[str, Any] | None = None
-    common: dict[str, Any] = {}
-    chunks: list[dict[str, Any]] = []
-    usage: dict[str, Any] | None = None
-
-
-def wanted(body: Mapping[str, Any]) -> Form | None:
+def wanted(endpoint: Endpoint, body: Mapping[str, Any]) -> Form | None:
     """Return how a request wants its answer; None for a way that isn't known here."""
     if not body.get("stream"):
         return Form.WHOLE
     options = body.get("stream_options") or {}
+    if endpoint is Endpoint.RESPONSES:  # padding against who counts bytes can't be told again
+        return Form.STREAM if options in ({}, {"include_obfuscation": False}) else None
     if not isinstance(options, dict) or set(options) - {"include_usage"}:
         return None
     return Form.STREAM_WITH_USAGE if options.get("include_usage") else Form.STREAM
@@ -67,7 +42,9 @@ def wanted(body: Mapping[str, Any]) -> Form | None:
 
 def of_body(endpoint: Endpoint, data: bytes) -> Answer:
     """Return a whole answer. Raises NotKeptError."""
-    body = _decoded(data)
+    body = decoded(data)
+    if endpoint is Endpoint.RESPONSES:
+        return responses.of_body(body)
     choice = _only(body.get("choices"))
     if body.get("error") or not isinstance(choice.get("finish_reason"), str):
         raise NotKeptError("incomplete")
@@ -103,6 +80,8 @@ class Recorder:
     def _line(self, line: bytes) -> None:
         if not line or line.startswith(b":"):
             return
+        if line.startswith(b"event:") and self._endpoint is Endpoint.RESPONSES and not self._done:
+            return  # its data say the same
         if self._done or not line.startswith(b"data:"):
             self._wrong = "unknown-events"
             return
@@ -116,9 +95,16 @@ class Recorder:
         """Return what was said. Raises NotKeptError."""
         if self._wrong:
             raise NotKeptError(self._wrong)
-        if not self._done or self._rest.strip() or not self._events:
+        if self._rest.strip() or not self._events:
             raise NotKeptError("incomplete")
-        heard = [_decoded(event) for event in self._events]
+        heard = [decoded(event) for event in self._events]
+        if self._endpoint is Endpoint.RESPONSES:
+            return responses.of_events(heard, done=self._done)
+        if not self._done:
+            raise NotKeptError("incomplete")
+        return self._spoken(heard)
+
+    def _spoken(self, heard: list[dict[str, Any]]) -> Answer:
         usage = None
         spoken, text, ends = [], False, []
         for chunk in heard:
@@ -195,6 +181,8 @@ class Hearing:
 
 def text(answer: Answer) -> str:
     """Return what an answer says, without its reasoning."""
+    if answer.endpoint is Endpoint.RESPONSES:
+        return responses.text(answer)
     chat = answer.endpoint is Endpoint.CHAT
     if answer.whole is not None:
         choice = answer.whole["choices"][0]
@@ -206,6 +194,8 @@ def text(answer: Answer) -> str:
 
 def forms(answer: Answer) -> Form:
     """Return how an answer can be told."""
+    if answer.endpoint is Endpoint.RESPONSES:
+        return responses.forms(answer)
     if answer.whole is None:
         told = Form.STREAM
         if answer.usage is not None:
@@ -219,15 +209,24 @@ def forms(answer: Answer) -> Form:
     return told
 
 
-def body(answer: Answer, now: float) -> bytes:
-    """Return it as a whole answer."""
+def repeated(endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an answer repeats of a request though it isn't part of the key."""
+    return responses.repeated(body) if endpoint is Endpoint.RESPONSES else {}
+
+
+def body(answer: Answer, now: float, said: Mapping[str, Any] = NOTHING) -> bytes:
+    """Return it as a whole answer; said: what is `repeated` of the request."""
+    if answer.endpoint is Endpoint.RESPONSES:
+        return responses.body(answer, now, said)
     whole = answer.whole if answer.whole is not None else _joined(answer)
     assert whole is not None
     return msgspec.json.encode(_fresh(answer, now) | whole)
 
 
-def events(answer: Answer, now: float, *, usage: bool) -> bytes:
+def events(answer: Answer, now: float, *, usage: bool, said: Mapping[str, Any] = NOTHING) -> bytes:
     """Return it as the events of a stream."""
+    if answer.endpoint is Endpoint.RESPONSES:
+        return responses.events(answer, now, said)
     fresh = _fresh(answer, now)
     return b"".join(
         b"data: " + msgspec.json.encode(fresh | chunk) + b"\n\n"
@@ -254,13 +253,6 @@ def _told(answer: Answer, *, usage: bool) -> Iterator[dict[str, Any]]:
 
 def _fresh(answer: Answer, now: float) -> dict[str, Any]:
     return {"id": f"{answer.prefix}{secrets.token_hex(16)}", "created": int(now)}
-
-
-def _decoded(data: bytes) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(data, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise NotKeptError("no-json") from None
 
 
 def _prefix(said: Mapping[str, Any]) -> str:

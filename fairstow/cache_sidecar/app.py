@@ -15,19 +15,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 import structlog
 
 from fairstow.cache_sidecar import answers, metrics
-from fairstow.cache_sidecar.answers import Form, Hearing, NotKeptError
 from fairstow.cache_sidecar.asked import Asked
+from fairstow.cache_sidecar.asking import Asking, Behind
 from fairstow.cache_sidecar.callers import Callers
 from fairstow.cache_sidecar.exchange import Passing
-from fairstow.cache_sidecar.flights import Flight, Reply
-from fairstow.cache_sidecar.labelling import Watched
+from fairstow.cache_sidecar.flights import Flight
+from fairstow.cache_sidecar.kept import Answer, Form, NotKeptError
 from fairstow.cache_sidecar.memory import Found, Memory
 from fairstow.cache_sidecar.upstream import Upstream, UpstreamError
 from fairstow.semantic_cache.decision import Mode, Outcome, Verdict
@@ -36,17 +36,14 @@ from fairstow.serving.requests import Endpoint
 from fairstow.web.errors import ApiError
 from fairstow.web.exchange import Bodies, ClientLeftError, Receive, Scope, Send
 
-CACHED = {each.value: each for each in (Endpoint.CHAT, Endpoint.COMPLETIONS)}
-_KINDS = {Form.WHOLE: "application/json"}
-_STREAM = "text/event-stream"
+CACHED = {each.value: each for each in Endpoint}
 
 log = structlog.get_logger(__name__)
 
-_REASK_SECONDS = 300.0
 MOST_BODIES = MOST_HEARD = 64 << 20
 """Bytes of requests that are looked at, and of answers on their way; beyond, they only pass."""
 
-Key = tuple[str, str, Form]
+Key = tuple[str, str, Form, bytes]
 
 
 class Sidecar:
@@ -56,7 +53,8 @@ class Sidecar:
         self.memory: Memory | None = None
         self.callers = callers
         self._upstream = upstream
-        self._bodies, self._heard = Bodies(MOST_BODIES), Bodies(MOST_HEARD)
+        self._behind = Behind(upstream, callers, Bodies(MOST_HEARD))
+        self._bodies = Bodies(MOST_BODIES)
         self._flights: dict[Key, Flight] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._aside: set[asyncio.Task[None]] = set()
@@ -120,16 +118,19 @@ class Sidecar:
             exchange.extra = [(b"x-cache", Outcome.BYPASS.value.encode())]
             await self._pass(exchange, data, caller)
             return
+        asking = Asking(
+            self._behind, memory, caller, asked, exchange.target, exchange.headers, data
+        )
         found = await memory.look_up(asked)
         exchange.extra = told(found.verdict)
         if found.answer is not None:
             if found.watched is not None:
-                self._look_into(exchange, memory, asked, data, caller, found.watched)
-            await _replay(exchange, found, asked.form)
+                self._aside_from_clients(asking.again(found.watched))
+            await _replay(exchange, found.answer, asked)
         elif asked.said.only_if_cached:
             raise ApiError(504, "There is no such answer in the cache.", code="not_cached")
         elif found.verdict.store:
-            await self._fly(exchange, memory, asked, data, caller, found)
+            await self._fly(exchange, asking, found)
         else:
             await self._pass(exchange, data, caller)
 
@@ -146,7 +147,7 @@ class Sidecar:
             return None
         try:
             body = msgspec.json.decode(data, type=dict[str, Any])
-            form = answers.wanted(body)
+            form = answers.wanted(endpoint, body)
             if form is None:
                 return None
             return memory.asked(
@@ -181,17 +182,12 @@ class Sidecar:
                 await exchange.put(part)
         await exchange.put(b"", last=True)
 
-    async def _fly(
-        self,
-        exchange: Passing,
-        memory: Memory,
-        asked: Asked,
-        data: bytes,
-        caller: Caller,
-        found: Found,
-    ) -> None:
+    async def _fly(self, exchange: Passing, asking: Asking, found: Found) -> None:
         """Ask the upstream, or listen to one who does."""
-        key = (asked.namespace, asked.request.key, asked.form)
+        asked, watched = asking.asked, found.watched
+        # What an answer repeats of the first one's request isn't for others.
+        said = msgspec.json.encode(asked.repeated, order="deterministic")
+        key = (asked.namespace, asked.request.key, asked.form, said)
         flight = self._flights.get(key)
         # In Shadow every request reaches the upstream.
         shared = found.verdict.outcome is Outcome.MISS and asked.policy.mode is Mode.ENFORCE
@@ -199,12 +195,15 @@ class Sidecar:
             if await self._listen(exchange, flight, follows=True):
                 metrics.SHARED.inc()
                 return
-            await self._pass(exchange, data, caller)
+            await self._pass(exchange, asking.data, asking.caller)
             return
-        watched = found.watched
-        flight = Flight(
-            lambda flight: self._ask(flight, exchange, memory, asked, data, caller, watched)
-        )
+
+        async def fly(flight: Flight) -> None:
+            answer = await asking.fly(flight)
+            if answer is not None and watched is not None:
+                self._aside_from_clients(asking.memory.judge(asked, watched, answer))
+
+        flight = Flight(fly)
         if shared and asked.trusted:
             self._flights[key] = flight
             flight.on_end = lambda: self._landed(key, flight)
@@ -235,92 +234,7 @@ class Sidecar:
         await exchange.put(b"", last=True)
         return True
 
-    async def _ask(
-        self,
-        flight: Flight,
-        exchange: Passing,
-        memory: Memory,
-        asked: Asked,
-        data: bytes,
-        caller: Caller,
-        watched: Watched | None,
-    ) -> None:
-        """Ask the upstream for all who listen; keep what may be kept."""
-        with closing(self._hearing(memory, asked)) as hearing:
-            await self._hear(hearing, flight, exchange, memory, asked, data, caller, watched)
-
-    def _hearing(self, memory: Memory, asked: Asked) -> Hearing:
-        longest = memory.rules.said.longest_answer
-        return Hearing(asked.endpoint, asked.form, longest, self._heard)
-
-    async def _hear(
-        self,
-        hearing: Hearing,
-        flight: Flight,
-        exchange: Passing,
-        memory: Memory,
-        asked: Asked,
-        data: bytes,
-        caller: Caller,
-        watched: Watched | None,
-    ) -> None:
-        began = time.monotonic()
-        asking = self._upstream.ask("POST", exchange.target, exchange.headers, data, plain=True)
-        async with asking as (reply, parts):
-            self.callers.told(caller, reply.status)
-            memory.measured.first_byte(time.monotonic() - began)
-            _hear_load(memory, reply)
-            flight.head(reply)
-            kept = _may_be_kept(reply, asked.form)
-            async for part in parts:
-                await flight.part(part)
-                if kept:
-                    hearing.feed(part)
-        took = time.monotonic() - began
-        if reply.status == 200:
-            memory.measured.took("upstream", took)
-        if not kept:
-            metrics.NOT_STORED.labels("status" if reply.status != 200 else "kind").inc()
-            return
-        try:
-            answer = hearing.answer()
-            memory.keep(asked, answer, took)
-        except NotKeptError as error:
-            metrics.NOT_STORED.labels(str(error)).inc()
-        except Exception:
-            log.exception("an answer couldn't be read")
-            metrics.NOT_STORED.labels("fault").inc()
-        else:
-            if watched is not None:
-                self._behind(memory.judge(asked, watched, answer))
-
-    def _look_into(
-        self,
-        exchange: Passing,
-        memory: Memory,
-        asked: Asked,
-        data: bytes,
-        caller: Caller,
-        watched: Watched,
-    ) -> None:
-        """Ask the upstream what was served from memory, behind the client's back."""
-        target, headers = exchange.target, exchange.headers
-
-        async def ask() -> None:
-            asking = self._upstream.ask("POST", target, headers, data, plain=True)
-            with closing(self._hearing(memory, asked)) as hearing:
-                async with asyncio.timeout(_REASK_SECONDS), asking as (reply, parts):
-                    self.callers.told(caller, reply.status)
-                    if not _may_be_kept(reply, asked.form):
-                        return
-                    async for part in parts:
-                        hearing.feed(part)
-                answer = hearing.answer()
-            await memory.judge(asked, watched, answer)
-
-        self._behind(ask())
-
-    def _behind(self, work: Coroutine[Any, Any, None]) -> None:
+    def _aside_from_clients(self, work: Coroutine[Any, Any, None]) -> None:
         """Do what no client waits for."""
 
         async def done() -> None:
@@ -336,16 +250,6 @@ class Sidecar:
         task.add_done_callback(self._aside.discard)
 
 
-def _hear_load(memory: Memory, reply: Reply) -> None:
-    spec = memory.rules.said.load
-    if spec is None or spec.header is None:
-        return
-    wanted = spec.header.lower().encode()
-    for name, value in reply.headers:
-        if name == wanted:
-            memory.measured.told(value.decode("latin-1"))
-
-
 def told(verdict: Verdict) -> list[tuple[bytes, bytes]]:
     """Return the headers that say what became of a request."""
     said = {
@@ -353,6 +257,8 @@ def told(verdict: Verdict) -> list[tuple[bytes, bytes]]:
         "x-cache-category": verdict.category,
         "x-cache-entry": verdict.entry,
     }
+    if verdict.outcome is Outcome.BYPASS and verdict.reasons:
+        said["x-cache-reason"] = _header(verdict.reasons[-1].detail)
     if verdict.similarity is not None:
         said["x-cache-similarity"] = f"{verdict.similarity:.3f}"
     if verdict.threshold is not None:
@@ -360,6 +266,11 @@ def told(verdict: Verdict) -> list[tuple[bytes, bytes]]:
     if verdict.age is not None:
         said["x-cache-age"] = f"{verdict.age:.0f}"
     return [(name.encode(), value.encode()) for name, value in said.items() if value is not None]
+
+
+def _header(text: str) -> str:
+    """Return text as a header's value: a reason may repeat what a client has sent."""
+    return "".join(each if each.isascii() and each.isprintable() else "?" for each in text)
 
 
 def _body(exchange: Passing) -> AsyncIterator[bytes] | None:
@@ -370,19 +281,14 @@ def _body(exchange: Passing) -> AsyncIterator[bytes] | None:
     return None
 
 
-def _may_be_kept(reply: Reply, form: Form) -> bool:
-    encoded = any(name == b"content-encoding" for name, _ in reply.headers)
-    return reply.status == 200 and not encoded and reply.kind == _KINDS.get(form, _STREAM)
-
-
-async def _replay(exchange: Passing, found: Found, form: Form) -> None:
-    assert found.answer is not None
-    if form is Form.WHOLE:
-        await exchange.answer(answers.body(found.answer, time.time()))
+async def _replay(exchange: Passing, answer: Answer, asked: Asked) -> None:
+    now, said = time.time(), asked.repeated
+    if asked.form is Form.WHOLE:
+        await exchange.answer(answers.body(answer, now, said))
         return
     exchange.streaming = True
-    usage = form is Form.STREAM_WITH_USAGE
-    await exchange.stream(answers.events(found.answer, time.time(), usage=usage), last=True)
+    usage = asked.form is Form.STREAM_WITH_USAGE
+    await exchange.stream(answers.events(answer, now, usage=usage, said=said), last=True)
 
 
 def _cancel(task: asyncio.Task[Any]) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
-from fairstow.cache_sidecar.answers import Form
+from fairstow.cache_sidecar.answers import repeated
 from fairstow.cache_sidecar.configuration import Rules
+from fairstow.cache_sidecar.kept import Form
 from fairstow.semantic_cache.canonical import Canonical, canonical
 from fairstow.semantic_cache.categories import choose
 from fairstow.semantic_cache.decision import Policy, tightened
@@ -35,6 +36,7 @@ class Asked(msgspec.Struct, frozen=True):
         said: by `Cache-Control`.
         by: which rule chose the category.
         trusted: whether it may be answered from memory.
+        repeated: what its answer has of it that isn't in the key.
     """
 
     endpoint: Endpoint
@@ -49,6 +51,7 @@ class Asked(msgspec.Struct, frozen=True):
     by: str
     trusted: bool
     client_threshold: float | None = None
+    repeated: Mapping[str, Any] = {}
 
 
 class Repeats:
@@ -123,6 +126,7 @@ def read(
         by=choice.by,
         trusted=trusted,
         client_threshold=own,
+        repeated=repeated(endpoint, body),
     )
 
 

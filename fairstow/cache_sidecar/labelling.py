@@ -23,9 +23,9 @@ import msgspec
 import numpy as np
 
 from fairstow.cache_sidecar import answers, metrics
-from fairstow.cache_sidecar.answers import Answer
 from fairstow.cache_sidecar.configuration import Rules
 from fairstow.cache_sidecar.embedding import MODEL, Vector
+from fairstow.cache_sidecar.kept import Answer
 from fairstow.cache_sidecar.stores.records import MOST_LABELS, Label
 from fairstow.cache_sidecar.vectors import NoVectorsError, Vectors
 from fairstow.semantic_cache import error_budget

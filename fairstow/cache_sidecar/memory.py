@@ -18,11 +18,12 @@ import numpy as np
 import structlog
 
 from fairstow.cache_sidecar import metrics
-from fairstow.cache_sidecar.answers import Answer, Form, forms
+from fairstow.cache_sidecar.answers import forms
 from fairstow.cache_sidecar.asked import Asked, Repeats, read
 from fairstow.cache_sidecar.configuration import Rules
 from fairstow.cache_sidecar.embedding import MODEL, Vector
 from fairstow.cache_sidecar.index import Index
+from fairstow.cache_sidecar.kept import Answer, Form, completion_tokens
 from fairstow.cache_sidecar.labelling import Labelling, Watched
 from fairstow.cache_sidecar.measured import Measured
 from fairstow.cache_sidecar.stores.records import Head, Label, StoreError
@@ -338,11 +339,8 @@ class Memory:
         rule = verdict.reasons[-1].rule if verdict.reasons else "nothing-near"
         metrics.LOOKUPS.labels(asked.policy.category, result, rule).inc()
         if found.answer is not None:
-            answer = found.answer
-            usage = answer.usage or (answer.whole or {}).get("usage")
-            tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
-            if isinstance(tokens, int) and tokens > 0:
-                metrics.SAVED_TOKENS.labels(asked.policy.category).inc(tokens)
+            tokens = completion_tokens(found.answer)
+            metrics.SAVED_TOKENS.labels(asked.policy.category).inc(tokens)
 
     def _open(self, asked: Asked, reason: str, detail: str) -> Found:
         metrics.FAILED_OPEN.labels(reason).inc()

@@ -7,14 +7,15 @@ Equal keys: the same request, the exact tier. Equal fingerprints: everything but
 is the same (model, system prompt, history, tools, format, sampling), so answers may be compared by
 meaning. Each field of the API has a role here; `serving.requests.FIELDS` is the source of names, a
 test goes through all of it. A field without a role is unsafe: it is part of the key, and the
-request is for the exact tier only. A field that is null is as if it weren't there; 1.0 is 1.
+request is for the exact tier only; with one nothing of `/v1/responses` is cached, where new fields
+are mostly about what the server keeps. A field that is null is as if it weren't there; 1.0 is 1.
 Called by `eligibility` and by who stores answers.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -69,6 +70,8 @@ _ANSWER = frozenset(
         "verbosity", "web_search_options",
     }
 )  # fmt: skip
+_CALLED_BY_CLIENTS = frozenset({"function", "custom"})
+_REFERENCES = (None, "item_reference")
 _MARK = "\x00question"
 _TEXT_PARTS = frozenset({"text", "input_text"})
 
@@ -107,7 +110,8 @@ def role(endpoint: Endpoint, name: str) -> Role | None:
 def canonical(endpoint: Endpoint, body: Mapping[str, Any]) -> Canonical:
     """Return a decoded body as key, fingerprint and question."""
     kept: dict[str, Any] = {}
-    unknown, forbidden = [], []
+    unknown: list[str] = []
+    forbidden: list[str] = []
     for name, value in body.items():
         of = role(endpoint, name)
         if value is None or of in (Role.DELIVERY, Role.IDENTITY):
@@ -115,9 +119,11 @@ def canonical(endpoint: Endpoint, body: Mapping[str, Any]) -> Canonical:
         if of is Role.FORBIDDEN and value is not False:
             forbidden.append(name)
         if of is None:
-            unknown.append(name)
+            (forbidden if endpoint is Endpoint.RESPONSES else unknown).append(name)
         kept[name] = value
-    if body.get("store", endpoint is Endpoint.RESPONSES):  # a replay would keep nothing there
+    if endpoint is Endpoint.RESPONSES:
+        forbidden += _stateful(body)
+    elif body.get("store"):  # a replay would keep nothing there
         forbidden.append("store")
     field = _QUESTIONS[endpoint]
     question, marked, turns = _question(endpoint, kept.get(field))
@@ -129,6 +135,19 @@ def canonical(endpoint: Endpoint, body: Mapping[str, Any]) -> Canonical:
         unknown=tuple(sorted(unknown)),
         forbidden=tuple(sorted(forbidden)),
     )
+
+
+def _stateful(body: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what in a response's request is about something that the upstream keeps or looks up."""
+    items, tools = body.get("input"), body.get("tools")
+    if body.get("store", True):
+        yield "a response that the server keeps (store)"
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict) and "role" not in item and item.get("type") in _REFERENCES:
+            yield "a reference to an item"
+    for tool in tools if isinstance(tools, list) else ():
+        if not isinstance(tool, dict) or tool.get("type") not in _CALLED_BY_CLIENTS:
+            yield "a tool of the server's"
 
 
 def _question(endpoint: Endpoint, value: Any) -> tuple[str | None, Any, int]:

@@ -24,7 +24,7 @@ REGENERATED_WITHIN = 10.0
 
 _FORMS = (
     "tools", "functions", "web_search_options", "documents", "response_format", "text",
-    "structured_outputs", "logprobs", "prediction", "audio",
+    "structured_outputs", "logprobs", "top_logprobs", "include", "prediction", "audio",
 )  # fmt: skip
 """With these an answer is more, or other, than text about the question."""
 
@@ -120,7 +120,7 @@ def _regenerated(temperature: Any, seconds: float | None) -> bool:
 
 
 def _bypassed(request: Canonical, body: Mapping[str, Any]) -> list[str]:
-    reasons = [f"{name} is never cached" for name in request.forbidden]
+    reasons = [f"{name[:64]} is never cached" for name in request.forbidden]
     if any(body.get(name) not in (None, 1) for name in ("n", "best_of")):
         reasons.append("several choices")
     return reasons

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairstow.cache_sidecar import answers
-from fairstow.cache_sidecar.answers import Form, Hearing, NotKeptError, Recorder
+from fairstow.cache_sidecar.answers import Hearing, Recorder
+from fairstow.cache_sidecar.kept import Answer, Form, NotKeptError
 from fairstow.serving.requests import Endpoint
 from fairstow.web.exchange import Bodies
 
@@ -31,7 +32,7 @@ def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> dict
     return HEAD | {"object": "chat.completion.chunk", "choices": [choice]} | more
 
 
-def recorded(data: bytes, step: int = 1 << 20) -> answers.Answer:
+def recorded(data: bytes, step: int = 1 << 20) -> Answer:
     recorder = Recorder(Endpoint.CHAT)
     for at in range(0, len(data), step):
         recorder.feed(data[at : at + step])

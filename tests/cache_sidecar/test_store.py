@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairstow.cache_sidecar import answers, configuration
-from fairstow.cache_sidecar.answers import Answer, Form
 from fairstow.cache_sidecar.asked import Asked
 from fairstow.cache_sidecar.index import Index
+from fairstow.cache_sidecar.kept import Answer, Form
 from fairstow.cache_sidecar.memory import Found, Memory
 from fairstow.cache_sidecar.stores.records import Head, StoreError
 from fairstow.cache_sidecar.stores.sqlite import SqliteStore

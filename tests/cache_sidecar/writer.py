@@ -6,7 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from fairstow.cache_sidecar.answers import Answer
+from fairstow.cache_sidecar.kept import Answer
 from fairstow.cache_sidecar.stores.records import Head
 from fairstow.cache_sidecar.stores.sqlite import SqliteStore
 from fairstow.serving.requests import Endpoint

@@ -24,7 +24,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from fairstow.cache_sidecar.answers import Answer
+from fairstow.cache_sidecar.kept import Answer
 from fairstow.cluster.errors import InputError
 
 _DIGEST, _NONCE = 16, 12
@@ -44,7 +44,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
         tenant: whose quota it counts against. question: None where it is for the exact tier only.
         stored, expires: seconds since 1970.
         saved: seconds that the upstream took.
-        forms: how the answer can be told (`answers.Form`).
+        forms: how the answer can be told (`kept.Form`).
         model: the embedding's. vector: float16, little-endian; empty where there is none.
     """
 

@@ -23,7 +23,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 from redis.exceptions import RedisError, ResponseError
 
-from fairstow.cache_sidecar.answers import Answer
+from fairstow.cache_sidecar.kept import Answer
 from fairstow.cache_sidecar.stores.connection import Client
 from fairstow.cache_sidecar.stores.records import MOST_LABELS, Head, Label, Seal, StoreError
 

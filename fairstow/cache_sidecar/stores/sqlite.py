@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from fairstow.cache_sidecar.answers import Answer
+from fairstow.cache_sidecar.kept import Answer
 from fairstow.cache_sidecar.stores.records import MOST_LABELS, Head, Label, Seal, StoreError
 from fairstow.cluster.errors import InputError
 
