@@ -23,7 +23,7 @@ import structlog
 
 from fairstow.cache_sidecar import answers, metrics
 from fairstow.cache_sidecar.asked import Asked
-from fairstow.cache_sidecar.asking import Asking, Behind
+from fairstow.cache_sidecar.asking import Asking, Behind, hear_load
 from fairstow.cache_sidecar.callers import Callers
 from fairstow.cache_sidecar.exchange import Passing
 from fairstow.cache_sidecar.flights import Flight
@@ -176,7 +176,7 @@ class Sidecar:
         async with asking as (reply, parts):
             self.callers.told(caller, reply.status)
             if self.memory is not None:
-                _hear_load(self.memory, reply)
+                hear_load(self.memory, reply)
             await exchange.begin(reply.status, reply.headers)
             async for part in parts:
                 await exchange.put(part)

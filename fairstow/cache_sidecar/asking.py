@@ -69,7 +69,7 @@ class Asking(msgspec.Struct, frozen=True):
             async with asking as (reply, parts):
                 self.behind.callers.told(self.caller, reply.status)
                 memory.measured.first_byte(time.monotonic() - began)
-                _hear_load(memory, reply)
+                hear_load(memory, reply)
                 flight.head(reply)
                 kept = self._may_be_kept(reply)
                 async for part in parts:
@@ -120,7 +120,8 @@ class Asking(msgspec.Struct, frozen=True):
         return None
 
 
-def _hear_load(memory: Memory, reply: Reply) -> None:
+def hear_load(memory: Memory, reply: Reply) -> None:
+    """Learn how loaded the upstream says that it is."""
     spec = memory.rules.said.load
     if spec is None or spec.header is None:
         return
