@@ -44,7 +44,7 @@ def free_port() -> int:
 
 @dataclass
 class Webhook:
-    """The program and its cluster."""
+    """The program and its cluster. Attributes: image: of what it gives pods; "": nothing."""
 
     cluster: Cluster
     folder: Path
@@ -52,12 +52,14 @@ class Webhook:
     authority: Authority
     port: int
     admin: int
+    image: str = ""
 
     def start(self) -> None:
         command = [sys.executable, str(ROOT / "operator" / "webhook.py")]
         command += [f"--listen={LOOPBACK}:{self.port}", f"--admin-listen={LOOPBACK}:{self.admin}"]
         command += [f"--kubeconfig={self.folder / 'sa'}"]
         command += [f"--tls-cert={self.folder / 'tls.crt'}", f"--tls-key={self.folder / 'tls.key'}"]
+        command.append(f"--helper-image={self.image}")
         self.processes.spawn("webhook", [*command, "--drain-seconds=0.2"])
         self.cluster.wait(lambda: self.ask("/readyz", port=self.admin)[0] == 200, "the webhook")
 
@@ -93,10 +95,11 @@ class Webhook:
 
 
 @contextmanager
-def beside(cluster: Cluster, folder: Path) -> Iterator[Webhook]:
+def beside(cluster: Cluster, folder: Path, *, image: str = "") -> Iterator[Webhook]:
     """Run the webhook; Bea may approve plans, Ana may only write them."""
     processes = Processes(folder, die_with_parent=True)
-    own = Webhook(cluster, folder, processes, Authority(folder / "pki"), free_port(), free_port())
+    authority = Authority(folder / "pki")
+    own = Webhook(cluster, folder, processes, authority, free_port(), free_port(), image)
     namespace = f"e2e-{uuid.uuid4().hex[:8]}"
     install_crds(cluster)
     cluster.kubectl("create", "namespace", namespace)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from fairstow.kube.permissions import CACHE_HOLDER
+from fairstow.semantic_cache.sidecar_file import holder
 from tools.generate.permissions import chart_file
 
 if TYPE_CHECKING:
@@ -83,6 +85,17 @@ def scaling(namespace: str) -> list[dict[str, Any]]:
     return [
         {**_rbac("Role", name, namespace), "rules": rules},
         {**_rbac("RoleBinding", name, namespace), **_to("Role", name, operator)},
+    ]
+
+
+def caching(namespace: str, operator: str, cache: str) -> list[dict[str, Any]]:
+    """Return what the operator of namespace `operator` may do besides for one of `caches`."""
+    rules = yaml.safe_load(chart_file().replace(CACHE_HOLDER, holder(cache)))["caching"]
+    subject = {"kind": "ServiceAccount", "name": "fairstow-operator", "namespace": operator}
+    name = "fairstow-caching"
+    return [
+        {**_rbac("Role", name, namespace), "rules": rules},
+        {**_rbac("RoleBinding", name, namespace), **_to("Role", name, subject)},
     ]
 
 

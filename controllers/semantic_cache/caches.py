@@ -143,6 +143,9 @@ class CacheLoop:
             self._record(cache, Reason.POD_RECREATED.value, said, warning=False)
         else:
             logger.info("%s: pod %s stays: %s", _ref(cache), pod.name, done.said)
+            if done.outcome is not Outcome.GONE:
+                said = f"pod {pod.name} has no sidecar and can't be evicted: {done.said}"
+                self._record(cache, Reason.POD_STAYS.value, said, warning=True)
 
     def _tell(self, cache: SemanticCache, status: SemanticCacheStatus) -> None:
         """Say what has turned since the last status."""

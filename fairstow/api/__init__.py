@@ -46,6 +46,7 @@ from fairstow.api.reasons import Reason
 from fairstow.api.selectors import LabelSelector, LabelSelectorRequirement
 from fairstow.api.semantic_cache import (
     MissedPod,
+    Recreation,
     SemanticCache,
     SemanticCacheSpec,
     SemanticCacheStatus,
@@ -109,6 +110,7 @@ __all__ = [
     "PlanSummary",
     "PoolReference",
     "Reason",
+    "Recreation",
     "SemanticCache",
     "SemanticCacheSpec",
     "SemanticCacheStatus",

@@ -137,6 +137,7 @@ class Reason(StrEnum):
     NO_TRAFFIC = ("NoTraffic", "The sidecars have seen no request: these may lead elsewhere.")
     BYPASSED = ("Bypassed", "A Service leads to the engines' port, past the sidecars.")
     POD_RECREATED = ("PodRecreated", "A pod without the sidecar was evicted, to be made anew.")
+    POD_STAYS = ("PodStays", "A pod without the sidecar was to be evicted, and wasn't.")
     TIER_OFF = (
         "TierOff",
         "A category's semantic tier has switched itself off: its hit rate doesn't pay.",

@@ -338,7 +338,8 @@ class SemanticCacheSpec(Model):
         Flag,
         Field(
             description="True: pods that were created without the sidecar are evicted, one at a "
-            "time and within disruption budgets, so that their controllers make them anew."
+            "time and within disruption budgets, so that their controllers make them anew; less "
+            "and less often where that mends nothing."
         ),
     ] = False
 
@@ -348,6 +349,20 @@ class MissedPod(Model):
 
     name: Annotated[ObjectName, Field(description="The pod.")]
     reason: Annotated[str, Field(max_length=512, description="Why.")]
+
+
+class Recreation(Model):
+    """The last eviction of a missed pod, as it was asked for."""
+
+    at: Annotated[Timestamp, Field(description="When, RFC 3339.")]
+    pod_uid: Annotated[
+        str, Field(min_length=1, max_length=64, description="Of which pod, by its metadata.uid.")
+    ]
+    missed: Annotated[Count, Field(description="Pods that were missed then.")]
+    in_vain: Annotated[
+        Count,
+        Field(description="Evictions in a row before it after which no fewer pods were missed."),
+    ] = 0
 
 
 class SemanticCacheStatus(Model):
@@ -394,9 +409,9 @@ class SemanticCacheStatus(Model):
         tuple[CategoryStatus, ...],
         Field(max_length=MOST_CATEGORIES, description="The categories, in the spec's order."),
     ] = ()
-    recreated_at: Annotated[
-        Timestamp | None,
-        Field(description="When a missed pod was last evicted, RFC 3339."),
+    recreation: Annotated[
+        Recreation | None,
+        Field(description="The last eviction of a missed pod, while there are missed ones."),
     ] = None
     conditions: Annotated[
         Conditions,

@@ -9,8 +9,10 @@ of the look-ups.
 
 A pod without the sidecar can't be mended, only made anew. One at a time is evicted, if its
 controller makes it anew, every other pod of the cache is up, and `PAUSE` has passed since the last
-one. Where a pod that came after an eviction has no sidecar either, evicting more would mend
-nothing: it ends there until such pods are gone.
+one. A pod that is still there was refused, and is asked for again. An eviction was in vain if the
+pod has gone and no fewer are missed: nobody gives new ones the sidecar. The next waits, the k-th in
+a row min(`LONGEST`, `AGAIN` · 2ᵏ) seconds. All of that is in the status, which is written before
+anybody is evicted.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from fairstow.api import (
     Condition,
     MissedPod,
     Reason,
+    Recreation,
     SemanticCache,
     SemanticCacheStatus,
 )
@@ -40,6 +43,8 @@ READY, INJECTED, SERVING = "Ready", "Injected", "Serving"
 OLDEST_KUBERNETES = (1, 29)
 PAUSE = 15
 """Seconds between two evictions."""
+AGAIN, LONGEST = 600, 21_600
+_MOST_IN_VAIN = 32
 _MOST = 2**31 - 1
 QUIET = 300
 """Seconds after which a sidecar without requests is remarkable."""
@@ -107,10 +112,10 @@ def decide(seen: Seen) -> Decision:
     requests = sum(each.requests for stats in told for each in stats.categories.values())
     hits = sum(each.hits for stats in told for each in stats.categories.values())
     ready = _ready(seen)
-    recreate, stuck = _recreated(seen, missed) if ready[1] == "True" else (None, "")
+    recreate, waits = _recreated(seen, missed) if ready[1] == "True" else (None, "")
     conditions = conditions_of(seen.cache)
     for kind, holds, reason, message in (
-        ready, _injected(seen, missed, stuck), _serving(seen, requests),
+        ready, _injected(seen, missed, waits), _serving(seen, requests),
     ):  # fmt: skip
         new = Condition(
             type=kind,
@@ -137,7 +142,11 @@ def decide(seen: Seen) -> Decision:
         load_permille=round(1_000 * max(each.load for each in told)) if told else None,
         load_source=_load_source(told),
         categories=tuple(_category(each, seen.cache, told) for each in seen.cache.spec.categories),
-        recreated_at=written(seen.now) if recreate else before.recreated_at,
+        recreation=_recreation(seen, missed, recreate)
+        if recreate
+        else before.recreation
+        if missed
+        else None,
         conditions=conditions,
         observed_generation=seen.cache.metadata.generation,
     )
@@ -165,7 +174,7 @@ def _ready(seen: Seen) -> _Said:
     return READY, "True", Reason.CACHE_READY, "new pods get the sidecar"
 
 
-def _injected(seen: Seen, missed: Sequence[CachePod], stuck: str) -> _Said:
+def _injected(seen: Seen, missed: Sequence[CachePod], waits: str) -> _Said:
     if not seen.pods:
         return INJECTED, "Unknown", Reason.NO_PODS, "the selector takes no pod"
     if not missed:
@@ -174,7 +183,7 @@ def _injected(seen: Seen, missed: Sequence[CachePod], stuck: str) -> _Said:
     names = ", ".join(f"{pod.name} ({why_missed(pod, seen)})" for pod in missed[:3])
     more = f" and {len(missed) - 3} more" if len(missed) > 3 else ""
     said = f"{len(missed)} of {len(seen.pods)} pods run without it: {names}{more}"
-    return INJECTED, "False", Reason.PODS_MISSED, said + (f"; {stuck}" if stuck else "")
+    return INJECTED, "False", Reason.PODS_MISSED, said + (f"; {waits}" if waits else "")
 
 
 def _serving(seen: Seen, requests: int) -> _Said:
@@ -212,24 +221,44 @@ def why_missed(pod: CachePod, seen: Seen) -> str:
     return "no webhook answered when it was created"
 
 
-def _recreated(seen: Seen, missed: Iterable[CachePod]) -> tuple[CachePod | None, str]:
+def _recreated(seen: Seen, missed: Sequence[CachePod]) -> tuple[CachePod | None, str]:
     """Return the pod to evict, or why none is."""
     fit = [pod for pod in missed if not pod.refused and not pod.terminating]
     fit = [pod for pod in fit if pod.owner in MADE_ANEW]
     if not seen.cache.spec.recreate_missed or not fit:
         return None, ""
-    before = seen.cache.status.recreated_at if seen.cache.status else None
-    last = seconds(before) if before else None
-    if last is not None:
-        if again := [pod.name for pod in fit if pod.created > last]:
-            return None, f"{again[0]} was made anew and has none either, so no more are evicted"
-        if seen.now - last < PAUSE:
-            return None, ""
     victim = min(fit, key=lambda pod: (pod.ready, pod.created, pod.name))
     others = (pod for pod in seen.pods if pod.uid != victim.uid)
     if not all(pod.ready and not pod.terminating for pod in others):
         return None, "the next one is evicted once all others are ready"
+    last = _last(seen)
+    at = seconds(last.at) if last else None
+    if last is not None and at is not None:
+        vain = _in_vain(last, seen, missed)
+        pause = min(LONGEST, AGAIN * 2 ** min(last.in_vain, _MOST_IN_VAIN)) if vain else PAUSE
+        if 0 <= seen.now - at < pause:
+            said = f"the last eviction mended nothing, the next one is at {written(at + pause)}"
+            return None, said if vain else ""
     return victim, ""
+
+
+def _recreation(seen: Seen, missed: Sequence[CachePod], victim: CachePod) -> Recreation:
+    last, in_vain = _last(seen), 0
+    if last is not None and _in_vain(last, seen, missed):
+        in_vain = min(last.in_vain + 1, _MOST_IN_VAIN)
+    elif last is not None and last.pod_uid == victim.uid:
+        in_vain = last.in_vain
+    return Recreation(at=written(seen.now), pod_uid=victim.uid, missed=len(missed), in_vain=in_vain)
+
+
+def _in_vain(last: Recreation, seen: Seen, missed: Sequence[CachePod]) -> bool:
+    """Whether a pod was evicted, and no fewer are missed."""
+    gone = all(pod.uid != last.pod_uid for pod in seen.pods)
+    return gone and len(missed) >= last.missed
+
+
+def _last(seen: Seen) -> Recreation | None:
+    return seen.cache.status.recreation if seen.cache.status else None
 
 
 def _category(category: Category, cache: SemanticCache, told: Iterable[Stats]) -> CategoryStatus:

@@ -11,9 +11,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from fairstow.api import SemanticCache
+from fairstow.api import Recreation, SemanticCache
 from fairstow.cluster.times import written
-from fairstow.semantic_cache.cache_status import PAUSE, QUIET, CachePod, Decision, Seen, decide
+from fairstow.semantic_cache.cache_status import (
+    AGAIN,
+    LONGEST,
+    PAUSE,
+    QUIET,
+    CachePod,
+    Decision,
+    Seen,
+    decide,
+)
 from fairstow.semantic_cache.sidecar_stats import CategoryStats, Stats
 
 NOW = 1_767_225_600
@@ -172,7 +181,7 @@ def test_a_missed_pod_is_made_anew_where_the_owner_wants_it() -> None:
     decision = decided(pod("a"), pod("b", injected=False), of=ANEW)
     assert decision.recreate is not None
     assert decision.recreate.name == "b"
-    assert decision.status.recreated_at == written(NOW)
+    assert decision.status.recreation == Recreation(at=written(NOW), pod_uid="uid-b", missed=1)
 
 
 @pytest.mark.parametrize(
@@ -192,18 +201,53 @@ def test_one_at_a_time(more: dict[str, Any]) -> None:
     assert two.recreate is not None
 
 
-def test_it_pauses_between_two_and_ends_where_it_mends_nothing() -> None:
-    def after(seconds: int, **more: Any) -> Decision:
-        status = {"recreatedAt": written(NOW - seconds)}
-        of = cache(recreateMissed=True, status=status)
-        return decided(pod("a"), pod("b", injected=False, **more), of=of)
+def after(seconds: int, missed: int = 2, in_vain: int = 0, evicted: str = "uid-gone") -> Decision:
+    """What becomes of a missed pod so long after an eviction, when so many were missed."""
+    at = written(NOW - seconds)
+    last = {"at": at, "podUid": evicted, "missed": missed, "inVain": in_vain}
+    of = cache(recreateMissed=True, status={"recreation": last})
+    return decided(pod("a"), pod("b", injected=False), of=of)
 
+
+def test_it_pauses_between_two() -> None:
     assert after(PAUSE - 1).recreate is None
     assert after(PAUSE).recreate is not None
-    failed = after(100, created=NOW - 90)
-    assert failed.recreate is None
-    (said,) = (each.message for each in failed.status.conditions if each.type == "Injected")
-    assert "made anew and has none either" in said
+    assert after(-3_600).recreate is not None, "a clock that was wrong stops nobody"
+
+
+@pytest.mark.parametrize(
+    ("in_vain", "pause"), [(0, AGAIN), (1, 2 * AGAIN), (9, LONGEST), (2**31 - 1, LONGEST)]
+)
+def test_it_goes_on_more_and_more_rarely_where_it_mends_nothing(in_vain: int, pause: int) -> None:
+    waits = after(pause - 1, missed=1, in_vain=in_vain)
+    assert waits.recreate is None
+    (said,) = (each.message for each in waits.status.conditions if each.type == "Injected")
+    assert f"mended nothing, the next one is at {written(NOW + 1)}" in said
+    assert waits.status.recreation is not None
+    assert waits.status.recreation.in_vain == in_vain
+    if in_vain < 9:
+        tried = after(pause, missed=1, in_vain=in_vain)
+        assert tried.recreate is not None
+        assert tried.status.recreation is not None
+        assert tried.status.recreation.in_vain == in_vain + 1
+        mended = after(pause, missed=2, in_vain=in_vain).status.recreation
+        assert mended is not None
+        assert mended.in_vain == 0
+
+
+def test_a_pod_that_was_refused_is_asked_for_again() -> None:
+    assert after(PAUSE - 1, missed=1, in_vain=3, evicted="uid-b").recreate is None
+    again = after(PAUSE, missed=1, in_vain=3, evicted="uid-b")
+    assert again.recreate is not None
+    assert again.status.recreation is not None
+    assert again.status.recreation.in_vain == 3
+
+
+def test_nothing_is_kept_of_evictions_once_nobody_is_missed() -> None:
+    of = cache(status={"recreation": {"at": written(NOW), "podUid": "u", "missed": 1}})
+    assert decided(pod("a"), of=of).status.recreation is None
+    kept = decided(pod("a", injected=False), of=of).status.recreation
+    assert kept is not None
 
 
 @pytest.mark.parametrize(
