@@ -1,4 +1,4 @@
-"""One scenario under every policy: figures by seed, and what wrong estimates and stragglers do."""
+"""One scenario under every policy: figures by seed, and what changes with estimates and loads."""
 
 from __future__ import annotations
 
@@ -9,28 +9,60 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from benchmarks.spark_simulator.reference import references
 from benchmarks.spark_simulator.workloads import CORES, SCENARIOS
 from fairstow.spark.partitioning import partitioned
-from fairstow.spark.policies import POLICIES
+from fairstow.spark.policies import POLICIES, Policy
 from fairstow.spark.simulator.outcome import judged, responses_under_ujf, summary
 from fairstow.spark.simulator.run import Simulation
 from fairstow.spark.workload import Work
 
 Json = dict[str, Any]
 Change = Callable[[Work, random.Random], Work]
+Cut = Callable[[Work], Work]
 MOST_LATE = 1.05
+CUTS: dict[str, Cut] = {
+    "": lambda work: work,
+    "-P": partitioned,
+    "-C": lambda work: partitioned(work, cores=CORES),
+}
+"""How jobs are cut into tasks: as they are, as published, and with tasks for all cores."""
 
 
-def scenario(data: Path, name: str, seeds: int, *, split: bool) -> Json:
+def scenario(data: Path, name: str, seeds: int, cut: Cut) -> Json:
     """Return each policy's figures of each seed."""
     found: Json = {policy: [] for policy in POLICIES}
     for seed in range(seeds):
-        works = SCENARIOS[name](data, seed)
-        if split:
-            works = [partitioned(work) for work in works]
+        works = [cut(work) for work in SCENARIOS[name](data, seed)]
         ujf = responses_under_ujf(works, CORES)
         for policy, figures in found.items():
-            figures.append(_figures(works, policy, ujf))
+            figures.append(_figures(works, POLICIES[policy](CORES), ujf))
+    return found
+
+
+def informed(data: Path, name: str, seeds: int) -> Json:
+    """Return what orders come to that know more than a scheduler can, tasks cut as published."""
+    found: Json = {}
+    for seed in range(seeds):
+        works = [partitioned(work) for work in SCENARIOS[name](data, seed)]
+        ujf = responses_under_ujf(works, CORES)
+        for kind, policy in references(works, CORES).items():
+            found.setdefault(kind, []).append(_figures(works, policy, ujf))
+    return found
+
+
+def heavier(data: Path, name: str, factors: Sequence[float]) -> Json:
+    """Return the figures of each policy, where each task takes so many times as long."""
+    found: Json = {}
+    for factor in factors:
+        works = [
+            partitioned(replace(work, stages=((factor * work.core_s,),)))
+            for work in SCENARIOS[name](data, 0)
+        ]
+        ujf = responses_under_ujf(works, CORES)
+        found[str(factor)] = {
+            policy: _figures(works, made(CORES), ujf) for policy, made in POLICIES.items()
+        }
     return found
 
 
@@ -52,7 +84,7 @@ def disturbed(data: Path, name: str, seeds: int) -> Json:
         for kind, change in kinds.items():
             changed = [change(work, rng) for work in works]
             ujf = responses_under_ujf(changed, CORES)
-            found[kind].append(_figures(changed, "uwfq", ujf))
+            found[kind].append(_figures(changed, POLICIES["uwfq"](CORES), ujf))
     return found
 
 
@@ -94,8 +126,8 @@ def _straggling(work: Work, rng: random.Random) -> Work:
     return replace(slow, declared=work.core_s / slow.core_s)
 
 
-def _figures(works: Sequence[Work], policy: str, ujf: dict[str, float]) -> Json:
-    result = Simulation(works, CORES, POLICIES[policy](CORES)).run()
+def _figures(works: Sequence[Work], policy: Policy, ujf: dict[str, float]) -> Json:
+    result = Simulation(works, CORES, policy).run()
     jobs = judged(works, CORES, result, ujf)
     responses = sorted(job.response for job in jobs)
     figures = summary(jobs)

@@ -27,6 +27,19 @@ _HETERO = (
 )
 
 
+EXPLAINS = "1.7"
+_HEAVIER = (
+    "**The slice with each task so many times as long**, tasks of 0.5 s: mean response and that of "
+    "the fastest 80 %, in seconds, of the trace as it is."
+)
+_CUT = (
+    "**What the mean costs**: the slice cut as published (0.5 s), and for all cores; below, orders "
+    "that know more than a scheduler can."
+)
+_CUT_COLUMNS = (
+    "| | mean | ÷ CFQ's, 0.5 s | by seed | fastest 80 % | DVR | worst | most late, L_max "
+    "| over 1.05 L_max |"
+)
 _LIARS = (
     "**The user with the most work declares so many times the truth**, tasks of 0.5 s: mean "
     "response of its jobs and of others', and others' jobs later than 1.05 L_max."
@@ -41,6 +54,7 @@ _TURN = (
 def tables(results: Json) -> str:
     """Return the page's tables as Markdown."""
     parts = [_hetero(results["hetero-P"])]
+    parts += [_fair(results["heavier"]), _cut(results)]
     parts += [_micro(name, results) for name in ("power", "large") if f"{name}-P" in results]
     parts.append(_disturbed(results["disturbed"]))
     parts.append(_liars(results))
@@ -74,6 +88,50 @@ def _hetero(runs: Json) -> str:
     lines += ["", "| mean response | published | here | off |", "|---|---:|---:|---:|"]
     for name, (ours, theirs) in ratios(runs).items():
         lines.append(f"| {name} | {theirs:.2f} | {ours:.2f} | {100 * (ours / theirs - 1):+.0f} % |")
+    return "\n".join(lines)
+
+
+def strained(heavier: Json) -> dict[str, tuple[float, float]]:
+    """Return mean response at the load that explains the published ones, ours and published."""
+    runs = heavier[EXPLAINS]
+    pairs = (("fifo", "fair"), ("ujf", "ujf"), ("cfq", "cfq"), ("uwfq", "uwfq"))
+    return {f"{a} as {b}": (runs[a]["meanResponse_s"], PUBLISHED[b][0]) for a, b in pairs}
+
+
+def by_seed(ours: Sequence[Json], theirs: Sequence[Json]) -> list[float]:
+    """Return ratios of mean response, seed by seed."""
+    return [a["meanResponse_s"] / b["meanResponse_s"] for a, b in zip(ours, theirs, strict=True)]
+
+
+def _fair(heavier: Json) -> str:
+    shown = ("fair", "fifo", "ujf", "cfq", "uwfq")
+    lines = [_HEAVIER, "", "| load | " + " | ".join(shown) + " |", "|---" + "|---:" * 5 + "|"]
+    for factor, runs in heavier.items():
+        cells = (
+            f"{runs[policy]['meanResponse_s']:.1f} / {runs[policy]['fastest80_s']:.1f}"
+            for policy in shown
+        )
+        lines.append(f"| × {factor} | " + " | ".join(cells) + " |")
+    told = {policy: f"{PUBLISHED[policy][0]} / {PUBLISHED[policy][1]}" for policy in PUBLISHED}
+    lines.append("| published | " + " | ".join(told.get(policy, "") for policy in shown) + " |")
+    return "\n".join(lines)
+
+
+def _cut(results: Json) -> str:
+    cfq = results["hetero-P"]["cfq"]
+    lines = [_CUT, "", _CUT_COLUMNS, "|---" + "|---:" * (_CUT_COLUMNS.count("|") - 2) + "|"]
+    rows = {f"{policy}, 0.5 s": results["hetero-P"][policy] for policy in ("uwfq", "cfq")}
+    rows |= {f"{policy}, for all cores": results["hetero-C"][policy] for policy in ("uwfq", "cfq")}
+    rows |= {f"{kind}, 0.5 s": found for kind, found in results["informed"].items()}
+    for name, found in rows.items():
+        times = by_seed(found, cfq)
+        late = sum(each["late"] for each in found) / sum(each["jobs"] for each in found)
+        lines.append(
+            f"| {name} | {_spread(found, 'meanResponse_s')} | {fmean(times):.3f} "
+            f"| {min(times):.3f}–{max(times):.3f} | {_mean(found, 'fastest80_s'):.2f} "
+            f"| {_mean(found, 'dvr'):.2f} | {max(each['dvr'] for each in found):.2f} "
+            f"| {max(each['maxLatenessLmax'] for each in found):.2f} | {100 * late:.1f} % |"
+        )
     return "\n".join(lines)
 
 

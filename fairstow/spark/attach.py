@@ -319,7 +319,8 @@ class Attached:
         """Return what `partitioning` sets; the plugin's RuntimePartitioning."""
         with self._lock:
             past = self._past.get((user, "template " + template))
-        return partition_settings(*past, target_s) if past else {}
+            cores = int(self._queue.cores)
+        return partition_settings(*past, target_s, cores) if past else {}
 
     # What Spark calls, as org.apache.spark.scheduler.SchedulableBuilder.
 
@@ -508,15 +509,16 @@ def attach(spark: Any, weights: dict[str, float] | None = None) -> Attached | No
 
 
 def partition_settings(
-    work: float, scanned: float, shuffled: float, target_s: float
+    work: float, scanned: float, shuffled: float, target_s: float, cores: int
 ) -> dict[str, str]:
-    """Return session settings that cut such a job into tasks of about `target_s`.
+    """Return session settings that cut such a job into tasks of about `target_s` for the cores.
 
     The formulas of fairstow/spark/partitioning.py, where they are explained.
     """
     if work <= 0 or scanned <= 0:
         return {}
-    tasks = min(max(-int(-(work / target_s - 1e-9) // 1), 1), 10_000)
+    for_cores = min(cores, int(work / 0.1 + 1e-9))
+    tasks = min(max(-int(-(work / target_s - 1e-9) // 1), for_cores, 1), 10_000)
 
     def size(whole: float) -> str:
         return str(max(-int(-whole // tasks), 64 * 1024))

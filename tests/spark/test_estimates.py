@@ -97,11 +97,21 @@ def test_settings_cut_reads_and_shuffles_into_tasks_of_the_target() -> None:
     assert session_settings(1e9, 1)["spark.sql.files.maxPartitionBytes"] == "65536"
 
 
-@given(st.floats(0.01, 1e4), st.floats(0.1, 10))
-def test_partitioned_work_is_the_same_work_in_tasks_of_the_target(
-    work: float, target: float
+@pytest.mark.parametrize(
+    ("work", "cores", "tasks"),
+    [(0.05, 32, 1), (0.35, 32, 3), (2.0, 32, 20), (8.0, 32, 32), (8.0, 0, 16), (60.0, 32, 120)],
+)
+def test_a_short_job_has_tasks_for_all_cores_but_none_under_a_tenth_of_a_second(
+    work: float, cores: int, tasks: int
 ) -> None:
-    job = partitioned(Work("j", 0.0, "a", ((work,), (work / 2, work / 2))), target)
+    assert tasks_of(work, cores=cores) == tasks
+
+
+@given(st.floats(0.01, 1e4), st.floats(0.1, 10), st.integers(0, 64))
+def test_partitioned_work_is_the_same_work_in_tasks_of_the_target(
+    work: float, target: float, cores: int
+) -> None:
+    job = partitioned(Work("j", 0.0, "a", ((work,), (work / 2, work / 2))), target, cores)
     assert job.core_s == pytest.approx(2 * work)
     assert job.longest_task <= target * (1 + 1e-6) or tasks_of(work, target) == MOST_TASKS
-    assert len(job.stages[0]) <= work / target + 1
+    assert len(job.stages[0]) <= max(work / target + 1, cores)

@@ -28,7 +28,8 @@ final class Ask {
             case "user":
                 return Identity.user(properties(asked), "root");
             case "settings":
-                return "" + RuntimePartitioning.settings(at(asked, 1), at(asked, 2), at(asked, 3), 0.5);
+                return "" + RuntimePartitioning.settings(
+                        at(asked, 1), at(asked, 2), at(asked, 3), 0.5, at(asked, 4));
             case "new":
                 now = 0;
                 MANAGERS.clear();

@@ -92,11 +92,12 @@ def test_whose_a_stage_is(properties: dict[str, str], user: str) -> None:
     assert attach.user_of(properties, "root") == user
 
 
-def test_settings_of_a_partitioning(ask: Asked) -> None:
-    found = ask("settings 10 1048576 524288").strip("{}").split(", ")
-    wanted = attach.partition_settings(10, 1048576, 524288, 0.5)
+@pytest.mark.parametrize("cores", [0, 4, 32, 1000])
+def test_settings_of_a_partitioning(ask: Asked, cores: int) -> None:
+    found = ask(f"settings 10 1048576 524288 {cores}").strip("{}").split(", ")
+    wanted = attach.partition_settings(10, 1048576, 524288, 0.5, cores)
     assert dict(each.split("=") for each in found) == wanted
-    assert ask("settings 10 0 0") == "{}"
+    assert ask(f"settings 10 0 0 {cores}") == "{}"
 
 
 def test_work_is_learned_by_template_then_by_user_then_by_all(two_cores: Asked) -> None:

@@ -155,7 +155,14 @@ def test_the_twin_is_for_old_pythons_and_needs_nothing() -> None:
     assert {name.split(".")[0] for name in modules} - set(sys.stdlib_module_names) == {"pyspark"}
 
 
-@given(work=WORK, scanned=st.integers(0, 2**40), shuffled=st.integers(0, 2**40))
-def test_the_twin_partitions_as_the_reference(work: float, scanned: int, shuffled: int) -> None:
-    found = attach.partition_settings(work, scanned, shuffled, 0.5)
-    assert found == partitioning.session_settings(work, scanned, shuffled, 0.5)
+@given(
+    work=WORK,
+    scanned=st.integers(0, 2**40),
+    shuffled=st.integers(0, 2**40),
+    cores=st.integers(0, 1000),
+)
+def test_the_twin_partitions_as_the_reference(
+    work: float, scanned: int, shuffled: int, cores: int
+) -> None:
+    found = attach.partition_settings(work, scanned, shuffled, 0.5, cores)
+    assert found == partitioning.session_settings(work, scanned, shuffled, 0.5, cores)

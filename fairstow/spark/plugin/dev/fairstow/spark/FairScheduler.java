@@ -166,7 +166,7 @@ final class FairScheduler {
         return past == null
                 ? new HashMap<>()
                 : RuntimePartitioning.settings(
-                        past.work, past.scanned, past.shuffled, target);
+                        past.work, past.scanned, past.shuffled, target, cores);
     }
 
     synchronized int waiting() {
