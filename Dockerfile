@@ -1,7 +1,8 @@
 # One image for every program of Fairstow: operator, webhook, extender and command line.
 #   docker build -t fairstow .
 #   docker run fairstow python operator/main.py | python -m scheduler_plugins | fairstow --help
-# Where `make spark-plugin` was run before, the plugin for Spark is in it, /app/dist/fairstow-spark.jar.
+# The plugin for Spark is in it, /app/dist/fairstow-spark.jar, if `make spark-plugin` was run before:
+# it takes a JDK and Spark, which an image shouldn't. Releases and images of tests have it.
 # BASE is any Debian-like image with Python 3.11 or later and its venv module.
 ARG BASE=docker.io/library/python:3.13-slim
 

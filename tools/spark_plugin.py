@@ -1,7 +1,8 @@
 """Builds the Spark plugin's jar, with javac against the jars that PySpark's package carries.
 
-`make spark-plugin` writes it to dist/, tests keep it in the cache. One jar serves Spark 3.5 and 4:
-it asks for nothing whose signature names a Scala collection, which differ, and is Java 8 bytecode.
+`make spark-plugin` and builds of the product's image write it to dist/, tests keep it in the cache.
+One jar serves Spark 3.5 and 4: it asks for nothing whose signature names a Scala collection, which
+differ, and is Java 8 bytecode.
 """
 
 from __future__ import annotations
@@ -82,16 +83,28 @@ def plugin() -> Path:
     return jar
 
 
-def main() -> int:
-    """Write dist/fairstow-spark.jar."""
+def write() -> Path:
+    """Write dist/fairstow-spark.jar, from where the image and releases take it; return its path.
+
+    Raises:
+        NoJdkError: there is no Java compiler.
+        InstallError: PySpark can't be had.
+    """
     target = ROOT / "dist" / NAME
+    built = plugin()
+    if not target.exists() or target.read_bytes() != built.read_bytes():
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(built, target)
+    return target
+
+
+def main() -> int:
+    """Write the jar, and say so."""
     try:
-        built = plugin()
+        target = write()
     except (NoJdkError, environments.InstallError) as error:
         print(f"Spark's plugin can't be built: {error}", file=sys.stderr)
         return 1
-    target.parent.mkdir(exist_ok=True)
-    shutil.copyfile(built, target)
     print(f"{target.relative_to(ROOT)}: {target.stat().st_size} bytes")
     return 0
 

@@ -1,8 +1,8 @@
-"""The product's image for a real node, built from the Dockerfile that users build it from.
+"""Images for a real node: the product's, from the Dockerfile that users build it from, and tests'.
 
 Users take Python's image as its base; here, where no registry is at hand, Debian's packages make
-one. Results are kept in the user's cache: the base for good, the image by the content of what
-goes into it. Each command runs in namespaces of its own, so that nothing of it stays behind.
+one. Results are kept in the user's cache: the base for good, images by the content of what
+goes into them. Each command runs in namespaces of its own, so that nothing of it stays behind.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from pathlib import Path
 
 from e2e.controlplane.cache import cache_dir, locked
 from e2e.controlplane.realnode import needs
+from e2e.engines.environments import InstallError
+from tools import spark_plugin
 
 ROOT = Path(__file__).parents[3]
-REPOSITORY = "fairstow.dev/e2e/fairstow"
+_TESTS = "fairstow.dev/e2e"
+REPOSITORY = f"{_TESTS}/fairstow"
 _SUITE = "bookworm"
 _PACKAGES = "python3,python3-venv,ca-certificates"
 _UNNEEDED = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale")
@@ -40,34 +43,52 @@ class BaseError(ImageError):
 
 
 def image() -> tuple[str, Path]:
-    """Return the image's name and a docker-archive of it, built if need be. Raises ImageError."""
-    name = f"{REPOSITORY}:{_content()}"
-    archive = _folder() / f"{name.rpartition(':')[2]}.tar"
+    """Return the product's image and a docker-archive of it, built if need be.
+
+    Raises ImageError.
+    """
+    try:
+        spark_plugin.write()
+    except (spark_plugin.NoJdkError, InstallError) as error:
+        _say(f"The product's image is without the plugin for Spark: {error}")
+    return _image(REPOSITORY, ROOT, _parts(), _folder())
+
+
+def image_of(context: Path) -> tuple[str, Path]:
+    """Return the image of a folder with a Dockerfile, likewise. Raises ImageError."""
+    return _image(f"{_TESTS}/{context.name}", context, [context], _folder() / context.name)
+
+
+def _image(repository: str, context: Path, parts: list[Path], folder: Path) -> tuple[str, Path]:
+    """Return an image's name and archive. Args: parts: all that goes into it."""
+    name = f"{repository}:{_content(context, parts)}"
+    archive = folder / f"{name.rpartition(':')[2]}.tar"
     with locked(_folder() / "lock", lambda: _say("Waiting for another build of images to end …")):
         if archive.exists():
             archive.touch()
         else:
-            _build(name, archive)
-            _forget_old()
+            folder.mkdir(exist_ok=True)
+            _build(name, context, archive)
+            _forget_old(repository, folder)
     return name, archive
 
 
-def _build(name: str, archive: Path) -> None:
+def _build(name: str, context: Path, archive: Path) -> None:
     started = time.monotonic()
     if _buildah("images", "--quiet", _BASE, check=False).returncode:
         _build_base()
-    _say("Building the product's image: about 2 min the first time, 15 s when only code changed …")
+    _say(f"Building {name}: about 2 min the first time, 15 s when only code changed …")
     settings = _client_settings()
     mounts = [f"--volume={source}:{target}:ro" for target, source in settings.items()]
     _buildah(
         *("bud", "--quiet", "--layers", "--network=host", f"--build-arg=BASE={_BASE}"),
-        *(*mounts, f"--tag={name}", str(ROOT)),
+        *(*mounts, f"--tag={name}", str(context)),
     )
     draft = archive.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     _buildah("push", "--quiet", name, f"docker-archive:{draft}:{name}")
     draft.rename(archive)
-    _say(f"Building the product's image: done in {time.monotonic() - started:.0f} s")
+    _say(f"Building {name}: done in {time.monotonic() - started:.0f} s")
 
 
 def _build_base() -> None:
@@ -129,30 +150,31 @@ def _end(reply: subprocess.CompletedProcess[str]) -> str:
     return "\n".join((reply.stdout + reply.stderr).splitlines()[-25:])
 
 
-def _content() -> str:
-    """Return a digest of all that goes into the image."""
+def _parts() -> list[Path]:
+    """Return what goes into the product's image."""
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    allowed = [line[1:] for line in lines if line.startswith("!")]
+    return [ROOT / name for name in ("Dockerfile", ".dockerignore", *allowed)]
+
+
+def _content(context: Path, parts: list[Path]) -> str:
+    """Return a digest of all that goes into an image."""
     digest = hashlib.sha256(_BASE.encode())
-    allowed = [
-        line[1:]
-        for line in (ROOT / ".dockerignore").read_text().splitlines()
-        if line.startswith("!")
-    ]
-    for name in ("Dockerfile", ".dockerignore", *allowed):
-        path = ROOT / name
+    for path in parts:
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in files:
             if file.is_file() and "__pycache__" not in file.parts:
-                digest.update(f"{file.relative_to(ROOT)}\0".encode())
+                digest.update(f"{file.relative_to(context)}\0".encode())
                 digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:12]
 
 
-def _forget_old() -> None:
+def _forget_old(repository: str, folder: Path) -> None:
     """Keep the newest archives, and the layers that builds start from until they are too many."""
-    archives = sorted(_folder().glob("*.tar"), key=lambda path: path.stat().st_mtime)
+    archives = sorted(folder.glob("*.tar"), key=lambda path: path.stat().st_mtime)
     for archive in archives[:-_KEPT]:
         archive.unlink()
-        _buildah("rmi", f"{REPOSITORY}:{archive.stem}", check=False)
+        _buildah("rmi", f"{repository}:{archive.stem}", check=False)
     if _buildah("images", "--all", "--quiet").stdout.count("\n") > _MANY:
         _buildah("rmi", "--prune", "--force", check=False)
 
