@@ -40,6 +40,9 @@ PRIOR = {
     "similarity": 1.0, "similarity_above": 1.0, "replaced": 1.5, "added": 0.7, "generic": 0.3,
     "function": 0.2, "function_share": 0.5, "form": 0.7, "persons": 0.4, "weak": 0.5,
     "strong": 0.1, "short": 1.0, "left_share": 0.5, "length": 0.1, "same_words": 3.0,
+    "yes_no": 0.5, "tense": 0.5, "modal": 0.5,
+    "same_yes_no": 1.5, "same_tense": 1.0, "same_far": 1.0,
+    "reordered": 0.5, "same_idle": 1.0, "same_reordered": 1.0,
     "same_function": 1.0, "same_short": 3.0, "same_form": 1.0,
 }  # fmt: skip
 _FOR = frozenset({"similarity", "similarity_above", "same_words"})

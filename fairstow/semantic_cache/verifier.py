@@ -25,6 +25,7 @@ from fairstow.semantic_cache.guard.alignment import Alignment
 from fairstow.semantic_cache.guard.language import Language, english
 from fairstow.semantic_cache.guard.lexicon import Kinship
 from fairstow.semantic_cache.guard.reading import Reading, Word
+from fairstow.semantic_cache.guard.rules import exchanged, explained
 
 FEATURES = (
     "similarity",  # cosine × 10, up to 0.9
@@ -35,16 +36,25 @@ FEATURES = (
     "function",  # − function words that only one side has
     "function_share",  # the same by matched content word
     "form",  # − another form of question (how, what, yes or no)
+    "yes_no",  # − how or what against a question for yes or no
     "persons",  # − other persons (my, your, their)
+    "tense",  # − was against is
+    "modal",  # − can, should, will that only one side has
     "weak",  # − matches by WordNet alone
     "strong",  # − matches by everyday synonyms
     "short",  # − 1 / matched words
     "left_share",  # − left-over by matched content word
     "length",  # − tokens more or less
-    "same_words",  # 1 where nothing is left over, and then:
+    "reordered",  # − words in another order that no preposition explains
+    "same_words",  # 1 where at most one idle word is left over, and then:
+    "same_idle",  # − that word
+    "same_reordered",  # − reordered
     "same_function",  # − function_share
     "same_short",  # − 1 / matched words
     "same_form",  # − other form, other persons
+    "same_yes_no",  # − yes_no
+    "same_tense",  # − tense, modal
+    "same_far",  # − cosine under 0.9, × 10
 )
 
 
@@ -73,7 +83,11 @@ def features(judgement: Judgement, similarity: float) -> tuple[float, ...]:
     matched = max(1, len(how.matches))
     function = min(len(_function(here, language) ^ _function(there, language)), 6)
     form, persons = here.asker != there.asker, here.persons != there.persons
-    same = not how.left_a and not how.left_b
+    yes_no = form and not (here.asker and there.asker)
+    tense, modal = _differs(here, there, language.past), _differs(here, there, language.modals)
+    left = (*how.left_a, *how.left_b)
+    same = len(left) <= 1 and all(word.bases & language.idle for word in left)
+    reordered = any(not explained(*pair) for pair in exchanged(how, language))
     return (
         10 * min(similarity, 0.9),
         20 * max(similarity - 0.9, 0.0),
@@ -83,16 +97,25 @@ def features(judgement: Judgement, similarity: float) -> tuple[float, ...]:
         -function,
         -function / matched,
         -form,
+        -yes_no,
         -persons,
+        -tense,
+        -modal,
         -_by(how, Kinship.WEAK),
         -_by(how, Kinship.STRONG),
         -1 / matched,
         -(plain_a + plain_b) / matched,
         -min(abs(len(here.tokens) - len(there.tokens)), 8) / 4,
+        -reordered,
         float(same),
+        -same * len(left),
+        -same * reordered,
         -same * function / matched,
         -same / matched,
         -same * (form + persons),
+        -same * yes_no,
+        -same * (tense + modal),
+        -same * 10 * max(0.9 - similarity, 0.0),
     )
 
 
@@ -121,6 +144,10 @@ def trained() -> Weights:
 def _split(words: tuple[Word, ...], language: Language) -> tuple[int, int]:
     generic = sum(bool(word.bases & language.generic) for word in words)
     return len(words) - generic, generic
+
+
+def _differs(here: Reading, there: Reading, words: frozenset[str]) -> bool:
+    return (frozenset(here.tokens) & words) != (frozenset(there.tokens) & words)
 
 
 def _function(reading: Reading, language: Language) -> frozenset[str]:

@@ -1,8 +1,9 @@
 """The lexical guard: pairs that must not share an answer, and ways to ask the same.
 
-Covered: every rule by sentences of our own (not of the benchmarks' pairs), that a verdict doesn't
-depend on which text comes first, that what it can't read is only served when equal, and that odd
-input never breaks it. Not covered: how often it is right (benchmarks.cache_safety).
+Covered: every rule by sentences of our own (not of the benchmarks' pairs), that each kind of edit
+that matters blocks whatever the words around it, that a verdict doesn't depend on which text comes
+first, that what it can't read is only served when equal, and that odd input never breaks it. Not
+covered: how often it is right (benchmarks.cache_safety).
 """
 
 import pytest
@@ -33,6 +34,13 @@ DIFFERENT = [
     ("order", "Did Spain beat Italy?", "Did Italy beat Spain?"),
     ("order", "Can a lion eat a tiger?", "Can a tiger eat a lion?"),
     ("symbols", "What does == do in C?", "What does != do in C?"),
+    ("symbols", "What does `as` do in SQL?", "What does `at` do in SQL?"),
+    ("role", "Do I owe Maria money?", "Does Maria owe me money?"),
+    ("role", "Can I swim during a thunderstorm?", "Can I swim after a thunderstorm?"),
+    ("role", "Is on-site training free?", "Is off-site training free?"),
+    ("order", "Do I get a cold from the rain?", "Do I get rain with a cold?"),
+    ("axis hours", "What do full-time nurses earn?", "What do part-time nurses earn?"),
+    ("axis work-status", "Do employed cooks pay it?", "Do self-employed cooks pay it?"),
 ]  # fmt: skip
 
 SAME = [
@@ -46,6 +54,18 @@ SAME = [
     ("How do I recover a deleted file?", "How do I recover a deletd file?"),
     ("Is a visa needed for a stay of 2 weeks?", "Is a visa required for a two-week stay?"),
     ("How do I log in to the portal?", "How do I sign in to the portal?"),
+    ("How old is the bridge?", "What is the age of the bridge?"),
+    ("How tall is the Eiffel Tower?", "What is the height of the Eiffel Tower?"),
+    ("How do I rename a folder?", "How can I change the name of a folder?"),
+    ("Which is larger, Texas or France?", "Which is larger, France or Texas?"),
+    ("What can I use instead of cream?", "What is a good substitute for cream?"),
+    ("How do I keep cats from scratching?", "How do I stop cats from scratching?"),
+    ("Can a 16-year-old vote in Austria?", "Can somebody vote in Austria at 16?"),
+    ("How do I organise my favourites?", "How do I organize my favorites?"),
+    ("cheapest train tickets paris", "What are the cheapest train tickets to Paris?"),
+    ("How long does the cheese keep?", "How many days does the cheese keep?"),
+    ("I want to rename a branch. How do I do that?", "How do I rename a branch?"),
+    ("How much do I have to sleep a day?", "How much do I have to sleep each day?"),
 ]
 
 
@@ -105,6 +125,46 @@ WORDS = st.sampled_from(
     ]
 )
 TEXTS = st.lists(WORDS, max_size=12).map(" ".join) | st.text(max_size=60)
+
+
+VERBS = st.sampled_from(["send", "move", "copy", "forward", "return", "carry", "mail"])
+THINGS = st.sampled_from(["letters", "boxes", "savings", "old books", "holiday photos", "records"])
+PLACES = st.lists(
+    st.sampled_from(["Leeds", "York", "Porto", "Quito", "Osaka", "Dakar"]),
+    min_size=3, max_size=3, unique=True,
+)  # fmt: skip
+COUNTS = st.lists(st.integers(2, 5_000), min_size=2, max_size=2, unique=True)
+UNITS = st.permutations(["days", "weeks", "months", "hours"])
+OPENINGS = st.sampled_from(
+    ["How do I", "How can I", "Please tell me how to", "What is the best way to", "hi, how do i",
+     "Is there a way to", "What do I need to do to"]
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(VERBS, THINGS, PLACES, COUNTS, UNITS, OPENINGS)
+def test_one_edit_that_matters_always_blocks(
+    verb: str, thing: str, places: list[str], counts: list[int], units: list[str], opening: str
+) -> None:
+    here, there, elsewhere = places
+    tail = f"within {counts[0]} {units[0]}?"
+    asked = f"How do I {verb} my {thing} from {here} to {there} {tail}"
+    edits = {
+        "number": f"{verb} my {thing} from {here} to {there} within {counts[1]} {units[0]}?",
+        "unit": f"{verb} my {thing} from {here} to {there} within {counts[0]} {units[1]}?",
+        "negation": f"not {verb} my {thing} from {here} to {there} {tail}",
+        "roles": f"{verb} my {thing} from {there} to {here} {tail}",
+        "entity": f"{verb} my {thing} from {here} to {elsewhere} {tail}",
+        "one more": f"{verb} my {thing} from {here} to {there} and {elsewhere} {tail}",
+        "scope": f"{verb} all my {thing} from {here} to {there} {tail}",
+        "exception": f"{verb} my {thing} from {here} to {there} except {elsewhere} {tail}",
+        "bound": f"{verb} my {thing} from {here} to {there} after {counts[0]} {units[0]}?",
+    }
+    for what, rest in edits.items():
+        for a, b in ((asked, f"{opening} {rest}"), (f"{opening} {rest}", asked)):
+            assert judge(a, b).objections, what
+    same = f"{opening} {verb} my {thing} from {here} to {there} {tail}"
+    assert judge(asked, same).objections == ()
 
 
 @settings(max_examples=300, deadline=None)

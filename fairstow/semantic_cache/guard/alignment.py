@@ -76,8 +76,10 @@ def _take(
 
 def _related(language: Language, kinship: Kinship) -> Callable[[Word, Word], bool]:
     def accept(x: Word, y: Word) -> bool:
-        if x.name or y.name or language.lexicon.kinship(x.bases, y.bases) is not kinship:
+        if (x.name and y.name) or language.lexicon.kinship(x.bases, y.bases) is not kinship:
             return False
+        if (x.name or y.name) and kinship is not Kinship.STRONG:
+            return False  # a capital alone makes no name of an everyday word
         here, there = language.places(x.bases), language.places(y.bases)
         axes = {axis for axis, _ in here} & {axis for axis, _ in there}
         return all(place in there for place in here if place[0] in axes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 
@@ -49,8 +49,16 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stopwords: list[str]
     askers: dict[str, str]
     persons: dict[str, str]
+    subjects: dict[str, str]
+    objects: dict[str, str]
+    past: list[str]
+    modals: list[str]
     light: list[str]
     generic: list[str]
+    idle: list[str]
+    joints: list[str]
+    apart: list[str]
+    spellings: list[tuple[str, str]]
     number_words: dict[str, float]
     scales: dict[str, int]
     units: dict[str, tuple[str, float]]
@@ -67,18 +75,25 @@ class Language:
         self.stopwords = frozenset(file.stopwords)
         self.negators = frozenset(file.negators)
         self.implicit_negators = frozenset(file.implicit_negators)
-        self.scope = frozenset(file.scope)
+        self.scope = frozenset(map(_glued, file.scope))
         self.soft_scope = frozenset(file.soft_scope)
         self.pivots = frozenset(file.pivots)
         self.light = frozenset(file.light)
         self.generic = frozenset(file.generic)
+        self.idle = frozenset(file.idle)
+        self.past = frozenset(file.past)
+        self.modals = frozenset(file.modals)
+        self.joints = frozenset(file.joints)
+        self.asking = frozenset(file.askers)
         self.strict_axes = frozenset(file.strict_axes)
         self.numeric_axes = frozenset(file.numeric_axes)
         self.infinitives = frozenset(file.infinitives)
         self.infinitive_after = frozenset(file.infinitive_after)
         self.opposed = frozenset(file.opposed) | {(b, a) for a, b in file.opposed}
         self.poles = _poles(file.axes)
-        self.lexicon = Lexicon(source, file.synonyms, (), file.negative_prefixes)
+        self.lexicon = Lexicon(
+            source, file.synonyms, file.negative_prefixes, file.spellings, frozenset(file.apart)
+        )
         self.rewrites = [
             (re.compile(rf"(?:\b|^)(?:{old})(?!\w)"), new) for old, new in file.rewrites
         ]
@@ -87,9 +102,11 @@ class Language:
         )
         self.contractions = re.compile("|".join(map(re.escape, file.contractions)))
         self.apostrophe_is = re.compile(rf"\b({'|'.join(file.apostrophe_is)})['’]?s\b(?!\w)")
-        self.phrases = re.compile(
-            r"\b(" + "|".join(sorted(map(re.escape, file.phrases), key=len, reverse=True)) + r")\b"
-        )
+        self.one_for = file.phrases | {
+            word.replace("-", " "): _glued(word) for word in _hyphenated(file)
+        }
+        longest_first = sorted(map(re.escape, self.one_for), key=len, reverse=True)
+        self.phrases = re.compile(rf"\b({'|'.join(longest_first)})\b")
         self.idioms = re.compile("|".join(map(re.escape, file.negation_idioms)))
 
     def places(self, bases: frozenset[str]) -> frozenset[tuple[str, int]]:
@@ -101,8 +118,18 @@ class Language:
         marks = sum(word in self.stopwords for word in words)
         if marks >= _MARKS_SHARE * len(words):
             return True
-        known = sum(word in self.stopwords or self.lexicon.common(word) for word in words)
-        return marks > 0 and known >= _KNOWN_SHARE * len(words)
+        known = sum(word in self.stopwords or self.lexicon.known(word) for word in words)
+        return known >= _KNOWN_SHARE * len(words) > 0
+
+
+def _glued(word: str) -> str:
+    """Return "full-time" as the one token that reading makes of it."""
+    return word.replace("-", "")
+
+
+def _hyphenated(file: File) -> Iterable[str]:
+    poles = (pole for _, *rest in file.axes for pole in rest)
+    return (word for words in (*poles, file.scope) for word in words if "-" in word)
 
 
 def _poles(axes: list[list[str | list[str]]]) -> Mapping[str, tuple[tuple[str, int], ...]]:
@@ -111,7 +138,7 @@ def _poles(axes: list[list[str | list[str]]]) -> Mapping[str, tuple[tuple[str, i
     for axis, *poles in axes:
         for pole, words in enumerate(poles):
             for word in words:
-                found.setdefault(word, []).append((str(axis), pole))
+                found.setdefault(_glued(word), []).append((str(axis), pole))
     return {word: tuple(places) for word, places in found.items()}
 
 

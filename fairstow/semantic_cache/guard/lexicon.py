@@ -40,7 +40,9 @@ _ENDINGS = (
     ("ies", "y"), ("sses", "ss"), ("xes", "x"), ("ches", "ch"), ("shes", "sh"), ("zes", "z"),
     ("men", "man"), ("es", "e"), ("s", ""), ("ied", "y"), ("ed", "e"), ("ed", ""), ("ing", "e"),
     ("ing", ""), ("ier", "y"), ("er", "e"), ("er", ""), ("iest", "y"), ("est", "e"), ("est", ""),
+    ("ily", "y"), ("ly", ""),
 )  # fmt: skip
+_SHORTEST_STEM = 4
 _GRADES = ("er", "est", "ier", "iest")
 _KEPT = 50_000
 
@@ -52,8 +54,9 @@ class Lexicon:
         self,
         source: Source,
         synonyms: Iterable[Iterable[str]],
-        opposites: Iterable[tuple[str, str]],
         prefixes: Iterable[str],
+        spellings: Iterable[tuple[str, str]],
+        apart: frozenset[str],
     ) -> None:
         self._common = frozenset(source.common.split())
         self._proper = frozenset(source.proper.split())
@@ -61,13 +64,19 @@ class Lexicon:
         self._strong = _groups(synonyms)
         self._weak = _groups(line.split() for line in source.synonyms)
         self._derived = _pairs(line.split() for line in source.derived)
-        self._opposite = _pairs((*(line.split() for line in source.antonyms), *opposites))
+        self._opposite = _pairs(line.split() for line in source.antonyms)
         self._prefixes = tuple(prefixes)
+        self._spellings = tuple(spellings)
+        self._apart = apart
         self.bases = lru_cache(_KEPT)(self._bases)
 
     def common(self, word: str) -> bool:
         """Whether it is an ordinary word, in any form."""
         return any(base in self._common for base in self.bases(word))
+
+    def known(self, word: str) -> bool:
+        """Whether it is a word or a name."""
+        return word in self._proper or self.common(word)
 
     def proper(self, word: str) -> bool:
         """Whether it is only ever a name."""
@@ -77,15 +86,21 @@ class Lexicon:
         found = {word}
         if (irregular := self._irregular.get(word)) is not None:
             found.add(irregular)
-        for ending, instead in _ENDINGS:
+        for ending, instead in _ENDINGS if word not in self._apart else ():
             if not word.endswith(ending) or len(word) <= len(ending) + 1:
                 continue
             stem = word[: -len(ending)]
+            if ending == "ly" and len(stem) < _SHORTEST_STEM:
+                continue  # only, apply
             if ending in _GRADES and stem + instead not in self._opposite and len(stem) > 4:
                 continue  # a baker is not more bake
             for base in (stem + instead, stem[:-1] if _doubled(stem) and not instead else ""):
                 if base in self._common or base in self._proper:
                     found.add(base)
+        for here, there in self._spellings:
+            for base in tuple(found):
+                if here in base and (other := base.replace(here, there)) in self._common:
+                    found.add(other)
         return frozenset(found)
 
     def kinship(self, one: frozenset[str], other: frozenset[str]) -> Kinship | None:

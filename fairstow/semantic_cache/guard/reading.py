@@ -28,6 +28,7 @@ _SENTENCE = re.compile(r"(?:\A|[.!?:\n][\s\"'(]*)$")
 _GLUED = re.compile(r"(\d)(?=[a-z])|(?<=[a-z])-(?=[a-z])|(?<=\d)-(?=[a-z])")
 _SYMBOLS = re.compile(r"[-+*/=<>!&|^~%#@$\\]*[+*/=<>&|^~#@\\]+[-+*/=<>!&|^~%#@$\\]*|[()\[\]{}]{2,}")
 """What code consists of beside words."""
+_QUOTED = re.compile(r"`[^`\s][^`]*`|[\u2190-\u2bff]")
 _ORDINAL = re.compile(r"(\d+)(st|nd|rd|th)\b")
 
 
@@ -49,11 +50,20 @@ class Word(msgspec.Struct, frozen=True):
 
 
 class Quantity(msgspec.Struct, frozen=True):
-    """A number with its unit, in the base of the dimension; without a unit the dimension is ''."""
+    """A number with its unit.
+
+    Attributes:
+        value: in the base of the dimension.
+        dimension: '' without a unit.
+        number: as it was said.
+        governor: the preposition before it, empty if there is none.
+    """
 
     value: float
     dimension: str
     said: str
+    number: float
+    governor: str
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -99,7 +109,7 @@ def read(text: str, language: Language) -> Reading | None:
         scope=frozenset(tokens) & language.scope,
         asker=next((askers[token] for token in tokens if token in askers), ""),
         persons=frozenset(persons[token] for token in tokens if token in persons),
-        symbols=frozenset(_SYMBOLS.findall(folded)),
+        symbols=frozenset(_SYMBOLS.findall(folded)) | frozenset(_QUOTED.findall(folded)),
     )
 
 
@@ -126,7 +136,7 @@ def _rewritten(folded: str, language: Language) -> str:
     for old, new in language.rewrites:
         text = old.sub(new, text, count=1)
     text = " ".join(text.split())
-    return language.phrases.sub(lambda each: language.file.phrases[each.group()], text)
+    return language.phrases.sub(lambda each: language.one_for[each.group()], text)
 
 
 def _quantities(
@@ -153,7 +163,10 @@ def _quantities(
             continue  # a pronoun, most of the time
         used.update(range(at, end))
         dimension, factor = unit or ("", 1.0)
-        found.append(Quantity(value * factor, dimension, " ".join(tokens[at:end])))
+        before = tokens[at - 1] if at else ""
+        governor = before if before in language.pivots else ""
+        said = " ".join(tokens[at:end])
+        found.append(Quantity(value * factor, dimension, said, value, governor))
         at = end + (unit is not None and symbol is None)
     return tuple(found), frozenset(used)
 

@@ -8,7 +8,7 @@ the answer is the same, only that no known sign says otherwise. Called by `judge
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import combinations
+from itertools import combinations, pairwise, product
 
 import msgspec
 
@@ -30,7 +30,7 @@ class Objection(msgspec.Struct, frozen=True):
 
 def objections(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterator[Objection]:
     """Yield every objection; the first is enough to say no."""
-    yield from _quantities(a, b)
+    yield from _quantities(a, b, language)
     yield from _negation(a, b)
     yield from _opposites(how, language)
     yield from _axes(a, b, how, language)
@@ -40,7 +40,7 @@ def objections(a: Reading, b: Reading, how: Alignment, language: Language) -> It
     yield from _roles(a, b, how, language)
 
 
-def _quantities(a: Reading, b: Reading) -> Iterator[Objection]:
+def _quantities(a: Reading, b: Reading, language: Language) -> Iterator[Objection]:
     """Numbers, dates and amounts: each has its equal on the other side."""
     left = list(b.quantities)
     missing = []
@@ -55,11 +55,15 @@ def _quantities(a: Reading, b: Reading) -> Iterator[Objection]:
     left = [one for one in left if not any(_equal(one, other) for other in a.quantities)]
     if missing or left:
         yield Objection("number", _said(missing), _said(left))
+    for one, other in product(a.quantities, b.quantities):
+        if _equal(one, other) and (one.governor, other.governor) in language.opposed:
+            yield Objection("role", f"{one.governor} {one.said}", f"{other.governor} {other.said}")
 
 
 def _equal(one: Quantity, other: Quantity) -> bool:
-    same = one.dimension == other.dimension or not (one.dimension and other.dimension)
-    return same and abs(one.value - other.value) <= _NEAR * max(1.0, abs(one.value))
+    if one.dimension == other.dimension:
+        return abs(one.value - other.value) <= _NEAR * max(1.0, abs(one.value))
+    return not (one.dimension and other.dimension) and one.number == other.number
 
 
 def _said(quantities: Iterable[Quantity]) -> str:
@@ -128,25 +132,60 @@ def _roles(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterat
         if governed in language.opposed:
             yield Objection("role", " ".join((governed[0], match.a.text)),
                             " ".join((governed[1], match.b.text)))  # fmt: skip
-    for one, other in combinations(how.matches, 2):
-        if one.b.at < other.b.at:
-            continue
+    yield from _pronouns(a, b, how, language)
+    for one, other in exchanged(how, language):
         names = one.a.name and other.a.name and not (_kept(one) and _kept(other))
-        if names or not _moved(one, other) or _pivoted(a, b, how, (one, other), language):
-            yield _exchanged(one, other)
+        names = names and not _listed(a, b, (one, other), language)
+        if names or _governed(one, other) or _pivoted(a, b, how, (one, other), language):
+            yield Objection(
+                "order", f"{one.a.text} … {other.a.text}", f"{other.b.text} … {one.b.text}"
+            )
 
 
-def _moved(one: Match, other: Match) -> bool:
+def _pronouns(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterator[Objection]:
+    """I … pay … Eve, Eve … pays … me: somebody stands on either side of the same pair of words."""
+    subjects, objects = language.file.subjects, language.file.objects
+    for x, y, matches in (
+        (a.tokens, b.tokens, [(match.a.at, match.b.at) for match in how.matches]),
+        (b.tokens, a.tokens, [(match.b.at, match.a.at) for match in how.matches]),
+    ):
+        begin = {
+            subjects[token]: at for at, token in reversed([*enumerate(x)]) if token in subjects
+        }
+        end = {objects[token]: at for at, token in enumerate(y) if token in objects}
+        for who in begin.keys() & end.keys():
+            between = sorted(at for at in matches if begin[who] < at[0] and at[1] < end[who])
+            if any(other[1] < one[1] for one, other in pairwise(between)):
+                yield Objection("role", x[begin[who]], y[end[who]])
+
+
+def exchanged(how: Alignment, language: Language) -> Iterator[tuple[Match, Match]]:
+    """Yield matches in the other order; where the word that asks stands says nothing."""
+    told = [match for match in how.matches if match.a.text not in language.asking]
+    if all(one.b.at < other.b.at for one, other in pairwise(told)):
+        return iter(())
+    return ((one, other) for one, other in combinations(told, 2) if one.b.at > other.b.at)
+
+
+def explained(one: Match, other: Match) -> bool:
     """Whether a preposition explains the order: a phrase in front, "law exam", "exam in law"."""
-    return any(_kept(match) for match in (one, other)) or bool(one.b.governor or other.a.governor)
+    return _kept(one) or _kept(other) or bool(one.b.governor or other.a.governor)
+
+
+def _governed(one: Match, other: Match) -> bool:
+    """Whether the order is another one for another preposition: flu from jabs, jabs with flu."""
+    return not _kept(one) and not _kept(other) and bool(one.b.governor and other.a.governor)
+
+
+def _listed(a: Reading, b: Reading, pair: tuple[Match, Match], language: Language) -> bool:
+    """Whether both texts join the two: x and y, y and x."""
+    one, other = pair
+    here, there = a.tokens[one.a.at : other.a.at], b.tokens[other.b.at : one.b.at]
+    return not language.joints.isdisjoint(here) and not language.joints.isdisjoint(there)
 
 
 def _kept(match: Match) -> bool:
     return bool(match.a.governor) and match.a.governor == match.b.governor
-
-
-def _exchanged(one: Match, other: Match) -> Objection:
-    return Objection("order", f"{one.a.text} … {other.a.text}", f"{other.b.text} … {one.b.text}")
 
 
 def _pivoted(
@@ -160,4 +199,4 @@ def _pivoted(
     if words:
         return True
     said = {a.tokens[at] for at in between_a} & {b.tokens[at] for at in between_b}
-    return bool(said - language.light)
+    return bool(said - language.light - language.joints)
