@@ -1,13 +1,15 @@
 """How the programs get into the cache, and which cluster is chosen: needs no Go and no cluster.
 
-A small script plays `go`, so that locking, clean-up and messages are covered in seconds. Not
-covered: that Kubernetes compiles; every other end-to-end test would fail first.
+A small script plays `go`, so that locking, clean-up and messages are covered in seconds; and how
+long the folder of a real node may be. Not covered: that Kubernetes compiles; every other
+end-to-end test would fail first.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -19,8 +21,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.controlplane.build import CONTROLPLANE, KWOK_CONTROLLER, BuildError, ensure
+from e2e.controlplane.cluster import LocalCluster
+from e2e.controlplane.options import ClusterOptions
 from e2e.controlplane.provider import Kind, UnavailableError, choose, provide
-from e2e.controlplane.realnode import needs
+from e2e.controlplane.realnode import needs, node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -209,3 +213,35 @@ def test_a_machine_without_a_real_node_says_why(
     monkeypatch.setattr(needs, "COMMANDS", commands)
     monkeypatch.setattr(needs, "CNI_PLUGINS", tmp_path)
     assert reason in str(needs.missing())
+
+
+def test_a_folder_too_long_for_a_real_node_is_refused_before_anything_begins(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    short = tmp_path_factory.mktemp("n")
+    room = next(
+        length for length in range(1, 200) if not _fits(short / ("c" * length))
+    )  # fmt: skip
+    longest, longer = short / ("c" * (room - 1)), short / ("c" * room)
+    binds(longest)
+    with pytest.raises(OSError, match="too long"):
+        binds(longer)
+    with pytest.raises(node.NodeError, match="at most") as said:
+        LocalCluster(longer, ClusterOptions(real_node=True)).start()
+    assert "TMPDIR" in str(said.value)
+
+
+def _fits(folder: Path) -> bool:
+    try:
+        node.check(folder)
+    except node.NodeError:
+        return False
+    return True
+
+
+def binds(folder: Path) -> None:
+    """Listen as kubelet does."""
+    path = folder / "node" / "kubelet" / "device-plugins" / "kubelet.sock"
+    path.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))

@@ -70,10 +70,13 @@ class LocalCluster:
         self.stop()
 
     def start(self) -> Cluster:
-        """Return the cluster once every component answers. Raises ComponentError or BuildError.
+        """Return the cluster once every component answers.
 
-        Whatever interrupts the start, Ctrl-C included, no process is left.
+        Whatever interrupts the start, Ctrl-C included, no process is left. Raises ComponentError,
+        BuildError or, before anything is begun, NodeError.
         """
+        if self.options.real_node:
+            node.check(self.folder)
         binary = ensure(CONTROLPLANE)
         kwok_binary = ensure(KWOK_CONTROLLER) if self.options.fake_nodes else None
         for program in node.PROGRAMS if self.options.real_node else ():

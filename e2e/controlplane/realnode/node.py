@@ -7,6 +7,7 @@ Used by cluster.py, which gives it the control plane's blueprint. All of its sta
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,10 @@ PROGRAMS = (NODE, PAUSE, RUNTIME, SHIM, CTR, DNS)
 ROOT = Path(__file__).parents[3]
 DNS_USER = "fairstow-e2e:dns"
 # Where programs keep state at fixed paths: theirs inside, ours in truth.
+_SOCKETS = ("containerd.sock.ttrpc", "kubelet/device-plugins/kubelet.sock")
+"""The longest that are in the node's folder."""
+_LONGEST_SOCKET = 107
+"""Bytes of a socket's path in Linux (`sun_path`, less the zero at its end)."""
 _HIDDEN = {"/run": "run", "/var/lib": "var-lib", "/var/log": "var-log"}
 
 
@@ -171,6 +176,18 @@ class RealNode:
         path = self.folder / name
         path.write_text(content if isinstance(content, str) else json.dumps(content, indent=1))
         return path
+
+
+def check(folder: Path) -> None:
+    """Refuse a cluster's folder that is too long for a real node. Raises NodeError."""
+    below = max(len(f"/node/{each}") for each in _SOCKETS)
+    most, length = _LONGEST_SOCKET - below, len(os.fsencode(folder.absolute()))
+    if length > most:
+        raise NodeError(
+            f"{folder.absolute()} has {length} characters, and the folder of a cluster with a real "
+            f"node at most {most}: sockets of kubelet and containerd are in it, whose paths Linux "
+            "limits. Choose a shorter one; for tests that is TMPDIR or pytest's --basetemp."
+        )
 
 
 def clean(folder: Path) -> None:
