@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from controllers.health import Turns
 from controllers.packing.objects import Objects
+from controllers.statuses import write_status
 from fairstow.api import PackingPolicy
 from fairstow.api.model import CustomResource, Model
 from fairstow.cluster.live import LiveCluster
@@ -79,14 +80,6 @@ class Parts:
 
     async def report(self, obj: CustomResource, status: Model, manager: str) -> None:
         """Write an object's status; an object that is gone needs none."""
-        body = {
-            "apiVersion": obj.api_version,
-            "kind": obj.kind,
-            "metadata": {"name": obj.metadata.name},
-            "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
-        }
-        try:
-            self.objects.put(await self.api.apply(body, manager, subresource="status"))
-        except ApiError as error:
-            if error.status != 404:
-                raise
+        found = await write_status(self.api, obj, status, manager)
+        if found is not None:
+            self.objects.put(found)

@@ -21,6 +21,7 @@ from controllers.pace import Pace
 from controllers.semantic_cache import cluster
 from controllers.semantic_cache.cluster import NotKeptError
 from controllers.semantic_cache.sidecars import Sidecars
+from controllers.statuses import write_status
 from fairstow.api import Reason, SemanticCache, SemanticCacheStatus, problems
 from fairstow.cluster.errors import InputError
 from fairstow.cluster.kinds import own_kind
@@ -174,19 +175,8 @@ class CacheLoop:
 
     async def _report(self, cache: SemanticCache, status: SemanticCacheStatus) -> None:
         """Write a status; a cache that is gone needs none."""
-        meta = cache.metadata
-        body = {
-            "apiVersion": cache.api_version,
-            "kind": cache.kind,
-            "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
-            "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
-        }
-        try:
-            found = await self._api.apply(body, cluster.MANAGER, subresource="status")
-        except ApiError as error:
-            if error.status not in (404, 409):  # gone, or made anew under its name
-                raise
-        else:
+        found = await write_status(self._api, cache, status, cluster.MANAGER)
+        if found is not None:
             self._store.upsert(CACHE, msgspec.Raw(msgspec.json.encode(found)))
 
     async def _changes(self) -> None:

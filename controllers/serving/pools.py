@@ -19,6 +19,7 @@ from controllers.pace import Pace
 from controllers.serving.gateways import Gateways
 from controllers.serving.objects import ServingObjects
 from controllers.serving.scaling import Scaler
+from controllers.statuses import write_status
 from fairstow.api import InstanceDrain, Reason, ServingPool
 from fairstow.api.model import CustomResource, Model
 from fairstow.cluster.errors import InputError
@@ -172,18 +173,9 @@ class ServingLoop:
 
     async def _report(self, obj: CustomResource, status: Model) -> None:
         """Write a status; an object that is gone needs none."""
-        meta = obj.metadata
-        body = {
-            "apiVersion": obj.api_version,
-            "kind": obj.kind,
-            "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
-            "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
-        }
-        try:
-            self._objects.put(await self._api.apply(body, MANAGER, subresource="status"))
-        except ApiError as error:
-            if error.status not in (404, 409):  # gone, or made anew under its name
-                raise
+        found = await write_status(self._api, obj, status, MANAGER)
+        if found is not None:
+            self._objects.put(found)
 
     @staticmethod
     def _path(drain: CustomResource) -> str:
