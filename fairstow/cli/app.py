@@ -218,9 +218,7 @@ def explain(
     ] = None,
     filename: options.Files = None,
     manifests: options.With = None,
-    output: Annotated[
-        options.Output, typer.Option("-o", "--output", help="How to show it.")
-    ] = options.Output.TEXT,
+    output: options.TextOrJson = options.Output.TEXT,
     no_plan: Annotated[
         bool, typer.Option("--no-plan", help="Don't look for a plan that would help.")
     ] = False,

@@ -50,9 +50,7 @@ def calibrate(
         float,
         typer.Option(min=0.5, max=0.9999, metavar="SHARE", help="Of the bound on that share."),
     ] = 0.95,
-    output: Annotated[
-        options.Output, typer.Option("-o", "--output", help="How to show it.")
-    ] = options.Output.TEXT,
+    output: options.TextOrJson = options.Output.TEXT,
     debug: options.Debug = False,
 ) -> None:
     """Say how many questions a cache would have answered, and how many of them wrongly.
@@ -81,10 +79,7 @@ def stats(
     name: Annotated[
         str | None, typer.Argument(metavar="[CACHE]", help="One cache.", show_default=False)
     ] = None,
-    output: Annotated[
-        options.PictureOutput,
-        typer.Option("-o", "--output", help="How to show it; svg is a picture."),
-    ] = options.PictureOutput.TABLE,
+    output: options.Picture = options.PictureOutput.TABLE,
     namespace: options.Namespace = None,
     all_namespaces: options.AllNamespaces = False,
     context: options.Context = None,
@@ -126,9 +121,7 @@ def explain(
     pod: Annotated[
         str | None, typer.Option(help="Whose sidecar is asked; by default the first by name.")
     ] = None,
-    output: Annotated[
-        options.Output, typer.Option("-o", "--output", help="How to show it.")
-    ] = options.Output.TEXT,
+    output: options.TextOrJson = options.Output.TEXT,
     namespace: options.Namespace = None,
     context: options.Context = None,
     kubeconfig: options.Kubeconfig = None,

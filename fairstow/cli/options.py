@@ -50,6 +50,9 @@ Namespace = Annotated[
     str | None,
     typer.Option("-n", "--namespace", help="The namespace to show.", show_default=False),
 ]
+JobNamespace = Annotated[
+    str | None, typer.Option("-n", "--namespace", help="The job's.", show_default=False)
+]
 What = Annotated[list[str], typer.Argument(metavar="plan/NAME", help="The plan.")]
 WhatPolicy = Annotated[list[str], typer.Argument(metavar="policy/NAME", help="The policy.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Don't ask back.")]
@@ -127,6 +130,11 @@ class Output(StrEnum):
     TEXT = "text"
     JSON = "json"
 
+
+TextOrJson = Annotated[Output, typer.Option("-o", "--output", help="How to show it.")]
+Picture = Annotated[
+    PictureOutput, typer.Option("-o", "--output", help="How to show it; svg is a picture.")
+]
 
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:h|ms|m|s))+\Z", re.ASCII)
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}

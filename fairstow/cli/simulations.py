@@ -88,9 +88,7 @@ def serving(
         bool, typer.Option("--scale", help="Let the policy add and drain instances.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, max=(1 << 53) - 1, help="Seed of what is drawn.")] = 0,
-    output: Annotated[
-        options.Output, typer.Option("-o", "--output", help="How to show it.")
-    ] = options.Output.TEXT,
+    output: options.TextOrJson = options.Output.TEXT,
     svg: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Also draw the instances over time.", show_default=False),
@@ -152,10 +150,7 @@ def spark(
     cores: Annotated[
         int, typer.Option(min=1, max=100_000, metavar="N", help="Cores that tasks share.")
     ] = 32,
-    output: Annotated[
-        options.PictureOutput,
-        typer.Option("-o", "--output", help="How to show it; svg is a picture."),
-    ] = options.PictureOutput.TABLE,
+    output: options.Picture = options.PictureOutput.TABLE,
     debug: options.Debug = False,
 ) -> None:
     """Simulate Spark jobs of several users under a policy: response, slowdown, fairness.

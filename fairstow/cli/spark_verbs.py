@@ -26,9 +26,7 @@ def hold(
     what: Annotated[
         list[str], typer.Argument(metavar="queue/NAME|job/NAME", help="What is to wait.")
     ],
-    namespace: Annotated[
-        str | None, typer.Option("-n", "--namespace", help="The job's.", show_default=False)
-    ] = None,
+    namespace: options.JobNamespace = None,
     dry_run: options.DryRun = False,
     context: options.Context = None,
     kubeconfig: options.Kubeconfig = None,
@@ -92,9 +90,7 @@ def why(
         typer.Argument(metavar="job/NAME", help="The application; job/NAMESPACE/NAME works too."),
     ],
     namespace: options.Namespace = None,
-    output: Annotated[
-        options.Output, typer.Option("-o", "--output", help="How to show it.")
-    ] = options.Output.TEXT,
+    output: options.TextOrJson = options.Output.TEXT,
     context: options.Context = None,
     kubeconfig: options.Kubeconfig = None,
     debug: options.Debug = False,
@@ -118,9 +114,7 @@ def whatif(
     queue: Annotated[
         str | None, typer.Option("--queue", help="Which, if there are several.", show_default=False)
     ] = None,
-    output: Annotated[
-        options.Output, typer.Option("-o", "--output", help="How to show it.")
-    ] = options.Output.TEXT,
+    output: options.TextOrJson = options.Output.TEXT,
     context: options.Context = None,
     kubeconfig: options.Kubeconfig = None,
     debug: options.Debug = False,

@@ -242,9 +242,7 @@ def resume(
         list[str],
         typer.Argument(metavar="policy/NAME|queue/NAME|job/NAME", help="What is to go on."),
     ],
-    namespace: Annotated[
-        str | None, typer.Option("-n", "--namespace", help="The job's.", show_default=False)
-    ] = None,
+    namespace: options.JobNamespace = None,
     dry_run: options.DryRun = False,
     context: options.Context = None,
     kubeconfig: options.Kubeconfig = None,
@@ -317,10 +315,7 @@ def migrations(
     name: Annotated[
         str | None, typer.Argument(metavar="[POOL]", help="One pool.", show_default=False)
     ] = None,
-    output: Annotated[
-        options.PictureOutput,
-        typer.Option("-o", "--output", help="How to show them; svg is a picture."),
-    ] = options.PictureOutput.TABLE,
+    output: options.Picture = options.PictureOutput.TABLE,
     watch: options.Watch = False,
     namespace: Annotated[
         str | None,
@@ -364,9 +359,7 @@ def doctor(
             show_default=False,
         ),
     ] = None,
-    output: Annotated[
-        options.Output, typer.Option("-o", "--output", help="How to show it.")
-    ] = options.Output.TEXT,
+    output: options.TextOrJson = options.Output.TEXT,
     context: options.Context = None,
     kubeconfig: options.Kubeconfig = None,
     debug: options.Debug = False,
