@@ -144,14 +144,14 @@ class Admin:
             for name, value in asks.headers.items()
         ]
         said = {name: value.decode("latin-1") for name, value in headers}
-        caller = self._sidecar.callers.of(headers)
+        client = self._sidecar.callers.of(headers, memory.rules.accounts)
         asked = memory.asked(
             endpoint,
             asks.body,
             form,
-            caller,
+            client.caller if client is not None else None,
             said.get,
-            trusted=caller is not None and self._sidecar.callers.trusted(caller),
+            trusted=client is not None and self._sidecar.callers.trusted(client),
             remember=False,
         )
         if asked is None:

@@ -24,14 +24,13 @@ import structlog
 from fairstow.cache_sidecar import answers, metrics
 from fairstow.cache_sidecar.asked import Asked
 from fairstow.cache_sidecar.asking import Asking, Behind, hear_load
-from fairstow.cache_sidecar.callers import Callers
+from fairstow.cache_sidecar.callers import Callers, Client
 from fairstow.cache_sidecar.exchange import Passing
 from fairstow.cache_sidecar.flights import Flight
 from fairstow.cache_sidecar.kept import Answer, Form, NotKeptError
 from fairstow.cache_sidecar.memory import Found, Memory
 from fairstow.cache_sidecar.upstream import Upstream, UpstreamError
 from fairstow.semantic_cache.decision import Mode, Outcome, Verdict
-from fairstow.semantic_cache.identity import Caller
 from fairstow.serving.requests import Endpoint
 from fairstow.web.errors import ApiError
 from fairstow.web.exchange import Bodies, ClientLeftError, Receive, Scope, Send
@@ -109,17 +108,17 @@ class Sidecar:
             await self._pass(exchange, _body(exchange))
             return
         data, whole = await exchange.up_to(memory.rules.said.longest_body)
-        caller = self.callers.of(exchange.headers)
+        client = self.callers.of(exchange.headers, memory.rules.accounts)
         if not whole:
-            await self._pass(exchange, exchange.all_of(data), caller)
+            await self._pass(exchange, exchange.all_of(data), client)
             return
-        asked = self.asked(memory, exchange, endpoint, data, caller)
-        if asked is None or caller is None:
+        asked = self.asked(memory, exchange, endpoint, data, client)
+        if asked is None or client is None:
             exchange.extra = [(b"x-cache", Outcome.BYPASS.value.encode())]
-            await self._pass(exchange, data, caller)
+            await self._pass(exchange, data, client)
             return
         asking = Asking(
-            self._behind, memory, caller, asked, exchange.target, exchange.headers, data
+            self._behind, memory, client, asked, exchange.target, exchange.headers, data
         )
         found = await memory.look_up(asked)
         exchange.extra = told(found.verdict)
@@ -132,7 +131,7 @@ class Sidecar:
         elif found.verdict.store:
             await self._fly(exchange, asking, found)
         else:
-            await self._pass(exchange, data, caller)
+            await self._pass(exchange, data, client)
 
     def asked(
         self,
@@ -140,10 +139,10 @@ class Sidecar:
         exchange: Passing,
         endpoint: Endpoint,
         data: bytes,
-        caller: Caller | None,
+        client: Client | None,
     ) -> Asked | None:
         """Return a request as the cache sees it; None where it can't be cached."""
-        if caller is None:
+        if client is None:
             return None
         try:
             body = msgspec.json.decode(data, type=dict[str, Any])
@@ -154,9 +153,9 @@ class Sidecar:
                 endpoint,
                 body,
                 form,
-                caller,
+                client.caller,
                 exchange.header,
-                trusted=self.callers.trusted(caller),
+                trusted=self.callers.trusted(client),
             )
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None  # the upstream says what is wrong with it
@@ -169,12 +168,12 @@ class Sidecar:
         self,
         exchange: Passing,
         body: bytes | AsyncIterator[bytes] | None,
-        caller: Caller | None = None,
+        client: Client | None = None,
     ) -> None:
         """Pass a request on as it is, and its answer back."""
         asking = self._upstream.ask(exchange.method, exchange.target, exchange.headers, body)
         async with asking as (reply, parts):
-            self.callers.told(caller, reply.status)
+            self.callers.told(client, reply.status)
             if self.memory is not None:
                 hear_load(self.memory, reply)
             await exchange.begin(reply.status, reply.headers)
@@ -195,7 +194,7 @@ class Sidecar:
             if await self._listen(exchange, flight, follows=True):
                 metrics.SHARED.inc()
                 return
-            await self._pass(exchange, asking.data, asking.caller)
+            await self._pass(exchange, asking.data, asking.client)
             return
 
         async def fly(flight: Flight) -> None:

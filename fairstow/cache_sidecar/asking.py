@@ -17,13 +17,12 @@ import structlog
 from fairstow.cache_sidecar import metrics
 from fairstow.cache_sidecar.answers import Hearing
 from fairstow.cache_sidecar.asked import Asked
-from fairstow.cache_sidecar.callers import Callers
+from fairstow.cache_sidecar.callers import Callers, Client
 from fairstow.cache_sidecar.flights import Flight, Reply
 from fairstow.cache_sidecar.kept import Answer, Form, NotKeptError
 from fairstow.cache_sidecar.labelling import Watched
 from fairstow.cache_sidecar.memory import Memory
 from fairstow.cache_sidecar.upstream import Upstream
-from fairstow.semantic_cache.identity import Caller
 from fairstow.web.exchange import Bodies
 
 _AGAIN_SECONDS = 300.0
@@ -55,7 +54,7 @@ class Asking(msgspec.Struct, frozen=True):
 
     behind: Behind
     memory: Memory
-    caller: Caller
+    client: Client
     asked: Asked
     target: str
     headers: list[tuple[bytes, bytes]]
@@ -67,7 +66,7 @@ class Asking(msgspec.Struct, frozen=True):
         asking = self.behind.upstream.ask("POST", self.target, self.headers, self.data, plain=True)
         with closing(self._hearing()) as hearing:
             async with asking as (reply, parts):
-                self.behind.callers.told(self.caller, reply.status)
+                self.behind.callers.told(self.client, reply.status)
                 memory.measured.first_byte(time.monotonic() - began)
                 hear_load(memory, reply)
                 flight.head(reply)
@@ -89,7 +88,7 @@ class Asking(msgspec.Struct, frozen=True):
         asking = self.behind.upstream.ask("POST", self.target, self.headers, self.data, plain=True)
         with closing(self._hearing()) as hearing:
             async with asyncio.timeout(_AGAIN_SECONDS), asking as (reply, parts):
-                self.behind.callers.told(self.caller, reply.status)
+                self.behind.callers.told(self.client, reply.status)
                 if not self._may_be_kept(reply):
                     return
                 async for part in parts:

@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 import yaml
 
+from fairstow.cache_sidecar.accounts import Accounts, AccountsSpec
 from fairstow.cluster.errors import InputError
 from fairstow.semantic_cache import categories
 from fairstow.semantic_cache.decision import Mode, Policy
@@ -26,6 +27,7 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=366 * 86_400)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 _EXAMPLE = "For example: {mode: Shadow, categories: [{name: default, thresholdPermille: 900}]}"
 
+_ACCOUNTS = "Keys are those of: kubectl get --raw /openid/v1/jwks"
 _LOAD = "For example: load: {idleSeconds: 0.5, overloadedSeconds: 5}, or load: {header: x-load}"
 
 
@@ -115,6 +117,7 @@ class Configuration(_Part, frozen=True):
     load: LoadSpec | None = None
     reask: ReaskSpec = ReaskSpec()
     judge: JudgeSpec = JudgeSpec()
+    accounts: AccountsSpec | None = None
     lookup_deadline_seconds: Annotated[float, msgspec.Meta(gt=0, le=5)] = 0.05
     most_entries: Annotated[int, msgspec.Meta(gt=0, le=10_000_000)] = 100_000
     longest_body: Annotated[int, msgspec.Meta(gt=0, le=16 << 20)] = 1 << 20
@@ -130,6 +133,7 @@ class Rules(msgspec.Struct, frozen=True):
     specs: Mapping[str, CategorySpec]
     budgets: Mapping[str, Budget]
     limits: Limits = Limits()
+    accounts: Accounts | None = None
 
 
 def read(path: Path) -> Rules:
@@ -144,6 +148,10 @@ def parse(text: str, source: str) -> Rules:
     except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:
         raise InputError(source, f"can't be used: {error}", _EXAMPLE) from error
     _check(said, source)
+    try:
+        accounts = Accounts(said.accounts) if said.accounts is not None else None
+    except ValueError as error:
+        raise InputError(f"{source}: accounts", f"can't be used: {error}", _ACCOUNTS) from error
     return Rules(
         said=said,
         policies={each.name: _policy(each, said.mode) for each in said.categories},
@@ -158,6 +166,7 @@ def parse(text: str, source: str) -> Rules:
         },
         specs={each.name: each for each in said.categories},
         budgets={each.name: _budget(each, said.judge) for each in said.categories},
+        accounts=accounts,
     )
 
 

@@ -12,29 +12,20 @@ Called by `tenants`, made by `following`.
 from __future__ import annotations
 
 import asyncio
-from base64 import urlsafe_b64decode
-from binascii import Error as Base64Error
 from collections.abc import Container
 
-import msgspec
 import structlog
 
 from fairstow.cluster.errors import InputError
 from fairstow.kube import problems
 from fairstow.kube.review import Access, Reviewer
 from fairstow.web.errors import ApiError
+from fairstow.web.tokens import account, claims
 
 AT_ONCE = 4
 MOST_WAITING = 64
-LONGEST = 8192
-_SUBJECT = "system:serviceaccount:"
 
 log = structlog.get_logger(__name__)
-
-
-class _Claims(msgspec.Struct):
-    sub: str
-    aud: list[str] | str
 
 
 class TokenAccounts:
@@ -64,27 +55,11 @@ class TokenAccounts:
             ) from error
         finally:
             self._waiting -= 1
-        allowed = answer.access is Access.ALLOWED and _account(answer.user) == said
+        allowed = answer.access is Access.ALLOWED and account(answer.user) == said
         return said if allowed else ""
 
 
 def claimed(token: str, audience: str) -> str:
     """Return whose token it says to be, as NAMESPACE/NAME, "" if it isn't for the audience."""
-    parts = token.split(".")
-    if len(parts) != 3 or len(token) > LONGEST:
-        return ""
-    payload = parts[1]
-    try:
-        claims = msgspec.json.decode(
-            urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=_Claims
-        )
-    except (Base64Error, ValueError):
-        return ""
-    meant = [claims.aud] if isinstance(claims.aud, str) else claims.aud
-    return _account(claims.sub) if audience in meant else ""
-
-
-def _account(user: str) -> str:
-    if not user.startswith(_SUBJECT):
-        return ""
-    return user.removeprefix(_SUBJECT).replace(":", "/", 1)
+    said = claims(token)
+    return account(said.sub) if said is not None and said.meant_for(audience) else ""

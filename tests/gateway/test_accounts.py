@@ -21,6 +21,7 @@ from fairstow.gateway.accounts import TokenAccounts, claimed
 from fairstow.gateway.tenants import parse
 from fairstow.kube.review import Access, Answer, Reviewer
 from fairstow.web.errors import ApiError
+from fairstow.web.tokens import LONGEST
 
 POOL = "gateway.fairstow.dev/ml/llama"
 TENANTS = "[{name: a, keys: [k], serviceAccounts: [ml/app]}, {name: b, serviceAccounts: [x/y]}]"
@@ -84,7 +85,7 @@ def test_a_token_is_its_accounts_tenant() -> None:
         token("system:node:ml:app"),
         token(audience=["https://kubernetes.default.svc"]),
         token(audience=5),
-        token() + "x" * accounts.LONGEST,
+        token() + "x" * LONGEST,
         "é.é.é",
     ],
 )
