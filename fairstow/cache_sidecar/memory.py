@@ -44,6 +44,8 @@ from fairstow.semantic_cache.thresholds import jittered
 from fairstow.serving.requests import Endpoint
 
 _MOST_KEEPING = 256
+_LONG = 300
+"""Characters of a question that is compared off the event loop."""
 _SLACK = 16
 """Entries over a quota that may come from others, whose own evictions are on their way."""
 
@@ -154,7 +156,7 @@ class Memory:
         """Return what would become of a request, and why, counting nothing."""
         vector, without = await self._vector(asked)
         lookup = self._lookup(asked, self._exact(asked), vector, economical=True)
-        return self._decide(asked, lookup, without), asked.by
+        return await self._decide(asked, lookup, without), asked.by
 
     def keep(self, asked: Asked, answer: Answer, seconds: float) -> None:
         """Keep an answer that the upstream gave, in the background."""
@@ -213,7 +215,7 @@ class Memory:
         if exact is None and self._semantic(asked) and (not economy.off or probe):
             vector, without = await self._vector(asked)
         lookup = self._lookup(asked, exact, vector, economical=not economy.off)
-        verdict = self._decide(asked, lookup, without)
+        verdict = await self._decide(asked, lookup, without)
         if vector is not None:
             self._looked(asked, verdict)
         watched = self.labelling.watch(self.rules, lookup, verdict)
@@ -312,13 +314,18 @@ class Memory:
             economical=economical,
         )
 
-    def _decide(self, asked: Asked, lookup: Lookup, without: str) -> Verdict:
+    async def _decide(self, asked: Asked, lookup: Lookup, without: str) -> Verdict:
         if not asked.trusted:
             verdict = Verdict(Outcome.BYPASS, asked.policy.category, store=_kept(asked))
             why = Reason("identity", "the upstream hasn't accepted this key lately")
             return msgspec.structs.replace(verdict, reasons=(why,))
         with self.measured.stage("decide"):
-            verdict = decide(lookup)
+            # Two long questions take the guard milliseconds that others' requests would wait for.
+            longest = len(lookup.question or "") if lookup.near else 0
+            if longest > _LONG:
+                verdict = await asyncio.to_thread(decide, lookup)
+            else:
+                verdict = decide(lookup)
         if without:
             reasons = (*verdict.reasons, Reason("embedding", without))
             verdict = msgspec.structs.replace(verdict, reasons=reasons)

@@ -47,6 +47,8 @@ def judge(a: str, b: str, *, all_objections: bool = False) -> Judgement:
         return Judgement((Objection("language", "no rules for this text", "so only equal ones"),))
     language = english()
     how = align(here, there, language)
+    if how is None:
+        return Judgement((Objection("words", "too many others", "to be compared"),), here, there)
     found = objections(here, there, how, language)
     kept = tuple(islice(found, _MOST_OBJECTIONS if all_objections else 1))
     return Judgement(kept, here, there, how)

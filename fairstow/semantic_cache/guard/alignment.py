@@ -2,8 +2,9 @@
 
 One to one, the surest kinship first: the same word in any form, a typing error, an initialism,
 derived words (cancel, cancellation), everyday synonyms, WordNet's synonyms. Who is left over
-decides: with nobody left the questions differ in form only. Called by `judge`; `rules` and
-`verifier` read it.
+decides: with nobody left the questions differ in form only. The same words are found in O(n + m),
+the others pair by pair, so that too many of them (`MOST_APART`) are no alignment. Called by
+`judge`; `rules` and `verifier` read it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from fairstow.semantic_cache.guard.language import Language
 from fairstow.semantic_cache.guard.lexicon import Kinship, Lexicon
 from fairstow.semantic_cache.guard.reading import Reading, Word
 
+MOST_APART, MOST_LEFT = 16, 64
+"""Words that are others on both sides, or on one: beyond, no two questions want one answer."""
 _SHORTEST_TYPO = 4
 _TWO_ERRORS = 8
 """Letters from which two typing errors are believed."""
@@ -37,12 +40,14 @@ class Alignment(msgspec.Struct, frozen=True):
     left_b: tuple[Word, ...]
 
 
-def align(a: Reading, b: Reading, language: Language) -> Alignment:
-    """Match the words of two readings."""
+def align(a: Reading, b: Reading, language: Language) -> Alignment | None:
+    """Match the words of two readings; None where too many are others, which is a no by itself."""
     lexicon = language.lexicon
     left_a, left_b = list(a.words), list(b.words)
     matches: list[Match] = []
-    _take(left_a, left_b, matches, lambda x, y: bool(x.bases & y.bases), None)
+    _take_same(left_a, left_b, matches)
+    if min(len(left_a), len(left_b)) > MOST_APART or max(len(left_a), len(left_b)) > MOST_LEFT:
+        return None
     _take(left_a, left_b, matches, lambda x, y: _typo(x, y, lexicon), None)
     _initials(left_a, left_b)
     _initials(left_b, left_a)
@@ -56,6 +61,29 @@ def align(a: Reading, b: Reading, language: Language) -> Alignment:
         tuple(word for word in left_a if word.name or not word.bases & said_b),
         tuple(word for word in left_b if word.name or not word.bases & said_a),
     )
+
+
+def _take_same(left_a: list[Word], left_b: list[Word], matches: list[Match]) -> None:
+    """As `_take` for words with a base in common, without looking at every pair."""
+    places: dict[str, list[int]] = {}
+    for at in range(len(left_b) - 1, -1, -1):
+        for base in left_b[at].bases:
+            places.setdefault(base, []).append(at)
+    taken_a, taken_b = set(), set()
+    for at, x in enumerate(left_a):
+        first = len(left_b)
+        for base in x.bases:
+            there = places.get(base, [])
+            while there and there[-1] in taken_b:
+                there.pop()
+            if there:
+                first = min(first, there[-1])
+        if first < len(left_b):
+            matches.append(Match(x, left_b[first]))
+            taken_a.add(at)
+            taken_b.add(first)
+    left_a[:] = [word for at, word in enumerate(left_a) if at not in taken_a]
+    left_b[:] = [word for at, word in enumerate(left_b) if at not in taken_b]
 
 
 def _take(
