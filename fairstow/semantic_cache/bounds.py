@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 _STEPS = 60
+_NEGLIGIBLE = 1e-18
 
 
 def upper(hits: int, trials: int, confidence: float) -> float:
@@ -37,14 +38,20 @@ def _at_most(hits: int, trials: int, share: float) -> float:
     log, other = math.log(share), math.log1p(-share) if share < 1 else -math.inf
     if other == -math.inf:
         return 0.0
-    start = math.lgamma(trials + 1)
-    return math.fsum(
+    found, term = (
+        0.0,
         math.exp(
-            start
-            - math.lgamma(k + 1)
-            - math.lgamma(trials - k + 1)
-            + k * log
-            + (trials - k) * other
-        )
-        for k in range(hits + 1)
+            math.lgamma(trials + 1)
+            - math.lgamma(hits + 1)
+            - math.lgamma(trials - hits + 1)
+            + hits * log
+            + (trials - hits) * other
+        ),
     )
+    odds = (1 - share) / share
+    for k in range(hits, -1, -1):  # from the largest term down, while any adds something
+        found += term
+        if term <= found * _NEGLIGIBLE:
+            break
+        term *= k / (trials - k + 1) * odds
+    return found

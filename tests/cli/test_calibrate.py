@@ -1,7 +1,7 @@
 """`cache calibrate`: what it prints and refuses.
 
-Covered: JSON and table, standard input, bad lines. Not covered: the figures (tests/semantic_cache,
-benchmarks.cache_safety).
+Covered: JSON and table, standard input, bad lines, sets that lack a kind of pairs. Not covered: the
+figures (tests/semantic_cache, benchmarks.cache_safety).
 """
 
 import json
@@ -43,6 +43,22 @@ def test_as_a_table(tmp_path: Path) -> None:
     out = run("cache", "calibrate", "--pairs", str(file)).stdout
     assert "4 pairs: 2 with the same answer, 2 traps." in out
     assert "that isn't assured" in out
+
+
+def test_odd_sets_of_pairs_get_an_answer_that_says_what_is_not_known() -> None:
+    same = b'{"a": "Is it open?", "b": "is it open", "same_answer": true}\n'
+    trap = b'{"a": "Is it open?", "b": "Is it closed?", "same_answer": false}\n'
+    other = '{"a": "Wie alt wird ein Esel?", "b": "Wie alt werden Esel?", "same_answer": true}\n'
+    for content, says in (
+        (same, "there is no trap"),
+        (trap, "serves any: leave the cache off"),
+        (other.encode() + same, "1 are in no language"),
+        (same.replace(b"true", b"false") * 3, "serves any: leave the cache off"),
+        (b"\xef\xbb\xbf" + same.replace(b"\n", b"\r\n") + trap, "2 pairs"),
+        (same.replace(b"Is it open?", b"").replace(b"is it open", b"\\u0000") + same, "2 pairs"),
+    ):
+        done = run("cache", "calibrate", "--pairs", "-", stdin=content)
+        assert says in " ".join(done.stdout.split()), done.stderr
 
 
 def test_bad_lines_are_named(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """Bounds, and the threshold that calibration chooses.
 
 Covered: Clopper–Pearson against its defining equation and textbook values; that the operating point
-serves most within the rate; shares by category; that there is nothing to say without traps. Not
+serves most within the rate; that an assured threshold breaks its rate no more often than confidence
+allows, although it is chosen; shares by category; odd sets of pairs. Not
 covered: embeddings (tests/cache_sidecar), the command (tests/cli).
 """
 
 import math
+import random
 
 import pytest
 from hypothesis import given
@@ -57,6 +59,54 @@ def test_a_rate_is_assured_by_enough_traps_only() -> None:
         pairs = [scored(0.9, True), *(scored(0.1, False) for _ in range(traps))]
         assert calibrate(pairs, wrong=0.02, confidence=0.95).assured is assured
     assert not calibrate([scored(0.9, True)], wrong=0.02, confidence=0.95).assured
+
+
+def test_an_assured_threshold_keeps_its_rate_where_it_was_not_chosen() -> None:
+    chance, broken, assured = random.Random(7), 0, 0
+    target = 0.05
+    for _ in range(120):
+        # A trap passes with chance 0.3 and lies anywhere: τ's true rate is 0.3 (1 − τ).
+        traps = [scored(chance.random(), False, chance.random() < 0.3) for _ in range(200)]
+        pairs = [*(scored(chance.random(), True) for _ in range(50)), *traps]
+        found = calibrate(pairs, wrong=target, confidence=0.9).assured_point
+        if found is not None:
+            assured += 1
+            broken += 0.3 * (1 - found.threshold_permille / 1_000) > target
+    assert assured == 120  # τ = 1 serves none of these
+    assert broken <= 120 * 0.1 + 3 * math.sqrt(120 * 0.1 * 0.9)
+
+
+def test_an_operating_point_that_is_not_assured_has_an_assured_one_beside() -> None:
+    pairs = [scored(0.95, True), scored(0.85, True), *(scored(0.1, False) for _ in range(195))]
+    pairs += [scored(0.87, False)] * 3
+    found = calibrate(pairs, wrong=0.02, confidence=0.95)
+    assert found.operating_point is not None
+    assert found.assured_point is not None
+    assert found.operating_point.threshold_permille == 850
+    assert not found.assured
+    assert found.assured_point.threshold_permille == 950
+    assert found.operating_point.wrong_per_hit_upper == upper(3, 5, 0.95)
+
+
+def test_pairs_of_one_kind_or_without_vectors_have_no_shares_that_nobody_counted() -> None:
+    for pairs in (
+        [scored(0.9, False)] * 3,
+        [scored(0.9, True)] * 3,
+        [Scored("c", True, None, False)],
+    ):
+        found = calibrate(pairs, wrong=0.0, confidence=0.95)
+        assert found.operating_point is not None
+        assert (found.operating_point.wrong is None) == (found.traps == 0)
+        assert (found.operating_point.served is None) == (found.same_answer == 0)
+
+
+def test_many_pairs_of_as_many_categories() -> None:
+    pairs = [scored(at / 2e4, at % 3 == 0, category=str(at)) for at in range(20_000)]
+    found = calibrate(pairs, wrong=0.02, confidence=0.95)
+    assert len(found.by_category) == 20_000
+    assert found.assured_point is not None
+    assert found.operating_point is not None
+    assert found.assured_point.threshold_permille >= found.operating_point.threshold_permille == 990
 
 
 def test_categories_are_shown_at_the_point() -> None:

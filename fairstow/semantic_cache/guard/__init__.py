@@ -37,6 +37,11 @@ class Judgement(msgspec.Struct, frozen=True):
     b: Reading | None = None
     alignment: Alignment | None = None
 
+    @property
+    def unread(self) -> bool:
+        """Whether there are no rules for a text."""
+        return bool(self.objections) and self.alignment is None
+
 
 def judge(a: str, b: str, *, all_objections: bool = False) -> Judgement:
     """Compare two questions; the first objection ends it, with `all_objections` the twentieth."""
