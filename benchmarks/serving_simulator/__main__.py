@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.provenance import provenance
-from benchmarks.serving_simulator import claims, fig11, parts
+from benchmarks.serving_simulator import claims, fig11, parts, past_future
 from benchmarks.serving_simulator.play import Json
 
 BOUNDS = Path(__file__).resolve().parents[1] / "bounds.yaml"
@@ -30,6 +30,7 @@ PARTS: dict[str, Callable[[Path, int, bool], Json]] = {
     "defragmentation": parts.defragmentation,
     "scaling": parts.scaling,
     "traces": parts.traces,
+    "past-future": past_future.measure,
     "claims": claims.measure,
 }
 

@@ -1,50 +1,26 @@
-"""The main claims of the other policies, each against what its paper compares with."""
+"""The main claims of JITServe and HexGen, each against what its paper compares with."""
 
 from __future__ import annotations
 
-from dataclasses import replace as with_
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 from msgspec.structs import replace
 
-from benchmarks.serving_simulator.play import Json
+from benchmarks.serving_simulator.play import Json, plain
 from benchmarks.serving_simulator.workloads import workload
 from fairstow.serving.cost_model import A10_7B, Profile
-from fairstow.serving.model import Dispatch, Kind, PoolView, RequestView
-from fairstow.serving.policies import POLICIES, Settings
-from fairstow.serving.policies.baselines import NO_INSTANCE, candidates
+from fairstow.serving.model import Kind
 from fairstow.serving.policies.protocols import Policy
 from fairstow.serving.simulator.arrivals import Arrival
-from fairstow.serving.simulator.instance import Served
 from fairstow.serving.simulator.run import Result, Setup, Simulation
-
-
-class Conservative:
-    """Admits what fits if every request generates as much as it may."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-
-    def dispatch(self, request: RequestView, pool: PoolView) -> Dispatch:
-        """Choose the first with room for all."""
-        able = candidates(request, pool)
-        if not able:
-            return NO_INSTANCE
-        if not pool.waiting:
-            for instance in able:
-                asked = sum(r.prompt + self._most for r in (*instance.requests(), request))
-                if asked <= instance.capacity:
-                    return Dispatch(instance.name, "room for all")
-        return Dispatch(None, "no room for all")
 
 
 def measure(_data: Path, seeds: int, quick: bool) -> Json:
     """Measure all."""
     count = 1_000 if quick else 3_000
     found = {
-        "past-future": _past_future(seeds, count),
         "jitserve": _jitserve(seeds, count),
         "hexgen": _hexgen(seeds, count),
     }
@@ -57,41 +33,6 @@ def _play(policy: Policy, arrivals: list[Arrival], profiles: tuple[Profile, ...]
     return Simulation(arrivals, Setup(policy=policy, profiles=profiles)).run()
 
 
-def _plain(name: str) -> Policy:
-    """Return a policy that doesn't migrate, as the papers' systems don't."""
-    return with_(POLICIES[name](Settings()), rescheduler=None)
-
-
-def _past_future(seeds: int, count: int) -> Json:
-    """Evictions and goodput of BurstGPT at 130 % of what four instances bear; 2–3 times published.
-
-    Goodput: requests with their first token within 10 s and never 1.5 s between two tokens on
-    average, per second.
-    """
-    policies = {
-        "past-future": _plain("past-future"),
-        "aggressive": _plain("load-aware"),
-        "conservative": Policy(name="conservative", dispatcher=Conservative(2_048)),
-    }
-    rows: Json = {}
-    for seed in range(seeds):
-        arrivals = workload("BurstGPT", 2.9, seed=seed, count=count)
-        for name, policy in policies.items():
-            result = _play(policy, arrivals, (A10_7B,) * 4)
-            good = sum(_timely(s) for s in result.served) / result.end
-            rows.setdefault(name, []).append({"goodput": good, "evictions": result.preemptions})
-    return _means(rows)
-
-
-def _timely(served: Served) -> bool:
-    tokens = max(1, served.arrival.output - 1)
-    return (
-        served.first - served.arrival.at <= 10
-        and (served.finished - served.first) / tokens <= 0.15
-        and not served.preempted
-    )
-
-
 def _jitserve(seeds: int, count: int) -> Json:
     """Requests in time, of classes with tight and wide deadlines, on four instances in excess.
 
@@ -101,7 +42,7 @@ def _jitserve(seeds: int, count: int) -> Json:
     for seed in range(seeds):
         arrivals = _with_deadlines(workload("BurstGPT", 2.6, seed=seed, count=count), seed)
         for name in ("jitserve", "virtual-usage", "least-loaded"):
-            result = _play(_plain(name), arrivals, (A10_7B,) * 4)
+            result = _play(plain(name), arrivals, (A10_7B,) * 4)
             rows.setdefault(name, []).append({"in_time": _in_time(result)})
     return _means(rows)
 
@@ -132,7 +73,7 @@ def _hexgen(seeds: int, count: int) -> Json:
             for a in workload("BurstGPT", 2.9, seed=seed, count=count)
         ]
         for name in ("hexgen", "round-robin", "least-loaded"):
-            served = _play(_plain(name), arrivals, (A10_7B,) * 4 + (fast,) * 2).served
+            served = _play(plain(name), arrivals, (A10_7B,) * 4 + (fast,) * 2).served
             factors = [(s.finished - s.arrival.at) / s.arrival.deadline for s in served]
             rows.setdefault(name, []).append({"p95_factor": float(np.percentile(factors, 95))})
     return _means(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace as with_
 from statistics import fmean
 from typing import Any
 
@@ -11,6 +12,7 @@ from benchmarks.serving_simulator.systems import System
 from fairstow.serving.cost_model import A10_7B, Profile
 from fairstow.serving.engine import NEVER
 from fairstow.serving.policies import POLICIES, Settings
+from fairstow.serving.policies.protocols import Policy
 from fairstow.serving.simulator.arrivals import Arrival
 from fairstow.serving.simulator.outcome import outcome
 from fairstow.serving.simulator.run import Result, Setup, Simulation
@@ -22,6 +24,11 @@ TURN = 0.5
 """Seconds between a policy's turns, where nothing it knows is older."""
 
 Json = dict[str, Any]
+
+
+def plain(name: str) -> Policy:
+    """Return a policy that doesn't migrate, as most papers' systems don't."""
+    return with_(POLICIES[name](Settings()), rescheduler=None)
 
 
 def simulated(

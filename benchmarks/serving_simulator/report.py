@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from benchmarks.serving_simulator.play import ratio
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks" / "serving.md"
 BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->\n"
 
@@ -36,6 +38,11 @@ SCALING = """
 Scaling by freeness, L-L at 2/s: instances on average, and P99 prefill, by the freeness t that is
 kept at least (and t + 50 at most).
 """
+PAST_FUTURE = """
+Past-Future on one `h100-7b`, by clients as multiples of those whose requests fill the memory:
+tokens/s of requests in time (first token within 10 s, no gap over 1.5 s), and how many requests
+were evicted. The last columns leave the first token out: only gaps count.
+"""
 EQUAL = """
 Instances that a P99 prefill needs, from these curves (published: 36 % fewer with Llumnix).
 """
@@ -52,6 +59,7 @@ def tables(results: Json) -> str:
         "defragmentation": _defragmentation,
         "scaling": _scaling,
         "traces": _traces,
+        "past-future": _past_future,
         "claims": _claims,
     }
     return "\n".join(
@@ -171,6 +179,37 @@ def _traces(part: Json) -> str:
         cells = [f"{row[name]:.3f}" for name in names]
         name = f"{row['trace']} {row['rate']:g}/s {row['policy']}"
         lines.append(f"| {name} | {' | '.join(cells)} | {row['migrations']} |")
+    return "\n".join(lines) + "\n"
+
+
+def _past_future(part: Json) -> str:
+    heads = (
+        "workload, clients",
+        "`past-future`, evicted",
+        "aggressive, evicted",
+        "conservative",
+        "`past-future` / aggressive",
+        "gaps alone: `past-future`",
+        "aggressive",
+    )
+    lines = [PAST_FUTURE, f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row in part["rows"]:
+        runs = row["runs"]
+        mean = {
+            name: {key: fmean(run[key] for run in found) for key in found[0]}
+            for name, found in runs.items()
+        }
+        ours, theirs = mean["past-future"], mean["aggressive"]
+        cells = (
+            f"{row['workload']}, {row['share']} ({row['clients']})",
+            f"{ours['goodput']:,.0f}, {ours['evicted']:.0%}",
+            f"{theirs['goodput']:,.0f}, {theirs['evicted']:.0%}",
+            f"{mean['conservative']['goodput']:,.0f}",
+            _range(list(ratio(runs["past-future"], runs["aggressive"], "goodput"))),
+            f"{ours['without_gaps']:,.0f}",
+            f"{theirs['without_gaps']:,.0f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -8,6 +8,7 @@ what they are worth (benchmarks.serving_simulator), what gateways make of the an
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -324,9 +325,17 @@ def test_what_is_left_is_that_of_longer_outputs(outputs: list[int], generated: i
     known = Outputs(outputs)
     if longer:
         assert known.mean_left(r) == pytest.approx(sum(longer) / len(longer) - generated)
-        assert known.drawn_left(r) + generated in longer
+        assert all(left + generated in longer for left in known.drawn_left(r, 5))
     else:
-        assert known.mean_left(r) == known.drawn_left(r) == max(256, generated)
+        assert known.drawn_left(r, 5) == [known.mean_left(r)] * 5 == [max(256, generated)] * 5
+
+
+def test_draws_are_spread_like_the_outputs_and_differ() -> None:
+    known = Outputs(range(1_000))
+    first, second = zip(*(known.drawn_left(request(i), 2) for i in range(2_000)), strict=True)
+    assert np.percentile(first, [10, 50, 90]) == pytest.approx([100, 500, 900], abs=40)
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
+    assert known.drawn_left(request(7), 2) == [first[7], second[7]]
 
 
 def test_past_future_admits_by_the_peak_and_in_order() -> None:
@@ -339,6 +348,19 @@ def test_past_future_admits_by_the_peak_and_in_order() -> None:
     assert rule.dispatch(new, pool(instance(0, *old), **seen)).instance == "i0"
     behind = pool(instance(0, *old), waiting=[request("first")], **seen)
     assert rule.dispatch(new, behind).instance is None
+
+
+def test_past_future_asks_that_every_draw_fits() -> None:
+    """Half of the requests are long: what fits by one draw in two is too much one time in two."""
+    outputs = [10] * 50 + [2_000] * 50
+    assert peak([(112, 1_995.0)] * 6 + [(112, 5.0)] * 6) < CAPACITY < peak([(112, 1_995.0)] * 7)
+    admitted = 0
+    for i in range(50):
+        there = instance(0, *(request(f"{i}/{j}", 100, generated=5) for j in range(11)))
+        new = request(f"{i}/new", 100, phase=Phase.QUEUED)
+        answer = PastFuture().dispatch(new, pool(there, outputs=outputs))
+        admitted += answer.instance is not None
+    assert 0 < admitted < 15
 
 
 def test_deadlines_decide_who_runs() -> None:

@@ -1,8 +1,8 @@
 """The simulator: whatever the policy, nobody is lost, and what is moved goes on where it was.
 
 Covered: every policy on drawn workloads, with and without scaling, the same answer twice, one
-request reckoned by hand, instances that report late. Not covered: how good policies are
-(benchmarks.serving_simulator).
+request reckoned by hand, instances that report late, clients that wait for their answers. Not
+covered: how good policies are (benchmarks.serving_simulator).
 """
 
 import math
@@ -126,3 +126,16 @@ def test_what_comes_between_two_reports_goes_to_the_same_instance(
 def test_nobody_is_lost_where_instances_report_late(policy: str) -> None:
     arrivals = drawn("M-M", 300, 2.2, seed=1, cv=2.0, lengths_seed=0xCADE)
     check(reported(1.0, arrivals, policy), arrivals)
+
+
+def test_clients_send_one_request_after_the_other() -> None:
+    arrivals = drawn("M-M", 120, 100.0, seed=1, lengths_seed=0xCADE)
+    setup = Setup(policy=POLICIES["load-aware"](Settings()), profiles=[A10_7B], clients=40)
+    served = Simulation(arrivals, setup).run().served
+    assert [s.arrival.output for s in served] == [a.output for a in arrivals]
+    for new in served[:-40]:  # who comes last comes where others have none to send
+        others = [s for s in served if s is not new]
+        assert sum(s.arrival.at <= new.arrival.at < s.finished for s in others) == 39
+    assert any(s.preempted for s in served)
+    for s in served:
+        assert s.waited / max(1, s.preempted) <= s.longest_wait <= s.waited

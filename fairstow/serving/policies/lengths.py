@@ -4,7 +4,8 @@ Called by policies that look ahead. With H the outputs of recent requests and g 
 generated, its whole output is like those of H that are longer than g:
 
     mean    E[l | l ∈ H, l > g] − g
-    drawn   one of them less g, drawn by the request's id so that the same question has one answer
+    drawn   one of them less g: the quantile is the request's own, one for each draw, so that the
+            same question has one answer and asking again isn't a new chance
 
 Where none is longer, it is assumed to double, `UNKNOWN` at least while little is known; never more
 than its limit allows.
@@ -12,8 +13,10 @@ than its limit allows.
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import blake2b
 from itertools import accumulate
-from zlib import crc32
+from struct import unpack
 
 from fairstow.serving.model import RequestView
 
@@ -41,13 +44,16 @@ class Outputs:
         mean = (self._sums[-1] - self._sums[first]) / longer
         return min(mean - request.generated, _allowed(request))
 
-    def drawn_left(self, request: RequestView) -> float:
-        """Return one draw of what is left."""
+    def drawn_left(self, request: RequestView, draws: int) -> list[float]:
+        """Return independent draws of what is left, 16 at most."""
         longer, first = self._longer(request)
         if not longer:
-            return _unknown(request)
-        at = first + crc32(request.id.encode()) % longer
-        return min(self._sorted[at] - request.generated, _allowed(request))
+            return [_unknown(request)] * draws
+        allowed, known, generated = _allowed(request), self._sorted, request.generated
+        return [
+            min(known[first + (number * longer >> 32)] - generated, allowed)
+            for number in _numbers(request.id)[:draws]
+        ]
 
     def _longer(self, request: RequestView) -> tuple[int, int]:
         """Return how many outputs are longer, and where they begin; none if too few are known."""
@@ -55,6 +61,12 @@ class Outputs:
             return 0, 0
         first = bisect_right(self._sorted, request.generated)
         return len(self._sorted) - first, first
+
+
+@lru_cache(8_192)
+def _numbers(request: str) -> tuple[int, ...]:
+    """Return 16 numbers of 32 bits that are random, but the request's own."""
+    return unpack(">16I", blake2b(request.encode()).digest())
 
 
 def _allowed(request: RequestView) -> float:

@@ -23,7 +23,8 @@ class Served:
     Attributes:
         before: tokens it generated on earlier legs.
         instance: where it is, if anywhere.
-        waited: seconds it was preempted or paused, between its tokens.
+        waited: seconds it was preempted or paused, between its tokens, summed.
+        longest_wait: the longest of these times.
         lost: since when it is.
         downtime: seconds between its last token on one instance and the next on another, summed.
         handed: since when it has been on its way, with its source aborted.
@@ -36,6 +37,7 @@ class Served:
     first: float = NEVER
     finished: float = NEVER
     waited: float = 0.0
+    longest_wait: float = 0.0
     lost: float = NEVER
     preempted: int = 0
     migrations: int = 0

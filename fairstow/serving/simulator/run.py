@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from msgspec.structs import replace
+
 from fairstow.serving.cost_model import Profile
 from fairstow.serving.engine import NEVER, Engine
 from fairstow.serving.jobs import Change
@@ -49,6 +51,8 @@ class Setup:
         start: seconds until a new instance is ready.
         reports: seconds between instances' reports, each after the iteration under way; the policy
             knows nothing else of them. None: it knows what it has sent there, as our gateway does.
+        clients: how many there are, each sending the next request when its last has ended,
+            whatever times the workload says. None: requests come at these times.
     """
 
     policy: Policy
@@ -57,6 +61,7 @@ class Setup:
     scaling: bool = False
     start: float = 30.0
     reports: float | None = None
+    clients: int | None = None
 
 
 @dataclass(slots=True)
@@ -145,9 +150,12 @@ class Simulation:
         if any(turns) or self._glance < NEVER:
             self._at(self._setup.interval, self._turn)
         events, arrivals = self._events, self._arrivals
+        clients = self._setup.clients
+        for _ in range(clients or 0):
+            self._at(0.0, self._send)
         now = 0.0
         while self._alive:
-            if arrivals and (not events or arrivals[0][1].at <= events[0][0]):
+            if arrivals and clients is None and (not events or arrivals[0][1].at <= events[0][0]):
                 number, arrival = arrivals.popleft()
                 now = arrival.at
                 self._arrive(now, number, arrival)
@@ -185,6 +193,8 @@ class Simulation:
                 self._resume(served, at)
             elif change is Change.FINISH:
                 self._finish(instance, served, at)
+                if self._setup.clients is not None:
+                    self._at(now, self._send)
             else:
                 served.lost = at
                 served.preempted += 1
@@ -215,6 +225,7 @@ class Simulation:
         served.first = min(served.first, at)
         if served.lost < NEVER:
             served.waited += at - served.lost
+            served.longest_wait = max(served.longest_wait, at - served.lost)
             served.lost = NEVER
         if served.handed < NEVER:
             served.downtime += at - served.handed
@@ -231,6 +242,12 @@ class Simulation:
             self._watch(self._total - self._alive)
 
     # Requests.
+
+    def _send(self, now: float) -> None:
+        """Let a client whose request has ended send the next one, if there is one."""
+        if self._arrivals:
+            number, arrival = self._arrivals.popleft()
+            self._arrive(now, number, replace(arrival, at=now))
 
     def _arrive(self, now: float, number: int, arrival: Arrival) -> None:
         view = RequestView(
