@@ -76,9 +76,9 @@ def measure(_data: Path, seeds: int, quick: bool) -> Json:
         count = 500 if quick else 2_000 if name == "ShareGPT" else 1_000
         for share in SHARES[1::2] if quick else SHARES:
             runs: Json = {policy: [] for policy in policies}
+            clients = round(share * filling(drawn(name, 10_000, seed=0)))
             for seed in range(seeds):
-                arrivals = drawn(name, count, seed)
-                clients = round(share * filling(arrivals))
+                arrivals = drawn(name, count, seed=seed)
                 for policy, found in runs.items():
                     found.append(_play(policies[policy], arrivals, clients))
             rows.append({"workload": name, "share": share, "clients": clients, "runs": runs})
@@ -86,7 +86,7 @@ def measure(_data: Path, seeds: int, quick: bool) -> Json:
     return {"rows": rows}
 
 
-def drawn(name: str, count: int, seed: int) -> list[Arrival]:
+def drawn(name: str, count: int, *, seed: int) -> list[Arrival]:
     """Draw a workload; when requests come is the clients' matter."""
     generator = np.random.default_rng(seed)
     if name in UNIFORM:
@@ -98,10 +98,10 @@ def drawn(name: str, count: int, seed: int) -> list[Arrival]:
     chats = generator.permutation(np.array(workload("ShareGPT", 1.0, seed=0, count=10_000)))[:count]
     if name == "ShareGPT":
         return list(chats)
-    outputs = generator.lognormal(np.log(REASONING) - SPREAD**2 / 2, SPREAD, count)
+    thoughts = generator.lognormal(np.log(REASONING) - SPREAD**2 / 2, SPREAD, count)
     return [
         Arrival(at=0.0, prompt=chat.prompt, output=min(MOST[name], int(o) + 1))
-        for chat, o in zip(chats, outputs, strict=True)
+        for chat, o in zip(chats, thoughts, strict=True)
     ]
 
 
