@@ -46,6 +46,7 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     infinitives: list[str]
     infinitive_after: list[str]
     opposed: list[tuple[str, str]]
+    opposed_amounts: list[tuple[str, str]]
     stopwords: list[str]
     askers: dict[str, str]
     persons: dict[str, str]
@@ -90,6 +91,9 @@ class Language:
         self.infinitives = frozenset(file.infinitives)
         self.infinitive_after = frozenset(file.infinitive_after)
         self.opposed = frozenset(file.opposed) | {(b, a) for a, b in file.opposed}
+        self.opposed_amounts = self.opposed | frozenset(
+            pair for a, b in file.opposed_amounts for pair in ((a, b), (b, a))
+        )
         self.poles = _poles(file.axes)
         self.lexicon = Lexicon(
             source, file.synonyms, file.negative_prefixes, file.spellings, frozenset(file.apart)
@@ -115,6 +119,7 @@ class Language:
 
     def covers(self, words: list[str]) -> bool:
         """Whether a text of these words is in this language."""
+        words = [word for word in words if not word.isdecimal()]
         marks = sum(word in self.stopwords for word in words)
         if marks >= _MARKS_SHARE * len(words):
             return True

@@ -8,6 +8,7 @@ keep what is a word. Called by `language`; read-only once made.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
@@ -40,10 +41,12 @@ _ENDINGS = (
     ("ies", "y"), ("sses", "ss"), ("xes", "x"), ("ches", "ch"), ("shes", "sh"), ("zes", "z"),
     ("men", "man"), ("es", "e"), ("s", ""), ("ied", "y"), ("ed", "e"), ("ed", ""), ("ing", "e"),
     ("ing", ""), ("ier", "y"), ("er", "e"), ("er", ""), ("iest", "y"), ("est", "e"), ("est", ""),
-    ("ily", "y"), ("ly", ""),
+    ("ily", "y"), ("ly", ""), ("able", ""), ("able", "e"),
 )  # fmt: skip
 _SHORTEST_STEM = 4
+_LONGER = ("ly", "able")
 _GRADES = ("er", "est", "ier", "iest")
+_PLURAL = re.compile(r"[^\W\d_]{3,}[^\W\d_s]s")
 _KEPT = 50_000
 
 
@@ -90,13 +93,16 @@ class Lexicon:
             if not word.endswith(ending) or len(word) <= len(ending) + 1:
                 continue
             stem = word[: -len(ending)]
-            if ending == "ly" and len(stem) < _SHORTEST_STEM:
+            if ending in _LONGER and len(stem) < _SHORTEST_STEM:
                 continue  # only, apply
             if ending in _GRADES and stem + instead not in self._opposite and len(stem) > 4:
                 continue  # a baker is not more bake
             for base in (stem + instead, stem[:-1] if _doubled(stem) and not instead else ""):
                 if base in self._common or base in self._proper:
                     found.add(base)
+        unknown = word not in self._common and word not in self._proper
+        if unknown and found == {word} and _PLURAL.fullmatch(word):
+            found.add(word[:-1])  # of a word that no list has
         for here, there in self._spellings:
             for base in tuple(found):
                 if here in base and (other := base.replace(here, there)) in self._common:

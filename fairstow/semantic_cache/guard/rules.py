@@ -56,7 +56,7 @@ def _quantities(a: Reading, b: Reading, language: Language) -> Iterator[Objectio
     if missing or left:
         yield Objection("number", _said(missing), _said(left))
     for one, other in product(a.quantities, b.quantities):
-        if _equal(one, other) and (one.governor, other.governor) in language.opposed:
+        if _equal(one, other) and (one.governor, other.governor) in language.opposed_amounts:
             yield Objection("role", f"{one.governor} {one.said}", f"{other.governor} {other.said}")
 
 
@@ -174,7 +174,8 @@ def explained(one: Match, other: Match) -> bool:
 
 def _governed(one: Match, other: Match) -> bool:
     """Whether the order is another one for another preposition: flu from jabs, jabs with flu."""
-    return not _kept(one) and not _kept(other) and bool(one.b.governor and other.a.governor)
+    before, after = (one.a.governor, other.b.governor), (other.a.governor, one.b.governor)
+    return not any(before) and all(after)
 
 
 def _listed(a: Reading, b: Reading, pair: tuple[Match, Match], language: Language) -> bool:
