@@ -10,7 +10,7 @@ from statistics import fmean
 from msgspec.structs import replace
 
 from benchmarks.serving_simulator.play import Json, flattened, play, ratio, simulated
-from benchmarks.serving_simulator.systems import SYSTEMS, System
+from benchmarks.serving_simulator.systems import PUBLISHED_PROGRAM, SYSTEMS, System
 from benchmarks.serving_simulator.workloads import workload
 from fairstow.serving.cost_model import A10_7B
 from fairstow.serving.engine import Engine
@@ -23,8 +23,12 @@ HEADROOM = {-1: A10_7B.capacity - 1_600}
 """A request of high priority decodes fast beside 1,600 tokens (Llumnix §6.4)."""
 MIGRATING = ("llumnix", "virtual-usage")
 COMPARED = ("load-aware", *MIGRATING)
-THRESHOLDS = (5.0, 60.0, 160.0, 400.0, 800.0, 1_600.0)
-WIDTH = 50.0
+SCALED = {"INFaaS++": PUBLISHED_PROGRAM} | {name: SYSTEMS[name] for name in COMPARED}
+THRESHOLDS = (5, 25, 45, 65, 85)
+WIDTH = 50
+"""Free blocks for each request; a block is 16 decode steps."""
+FEWEST, MOST = 8, 16
+"""Instances at the beginning and at most."""
 TARGETS = (5.0, 10.0, 20.0)
 
 
@@ -83,22 +87,25 @@ def defragmentation(_data: Path, seeds: int, quick: bool) -> Json:
 
 
 def scaling(_data: Path, seeds: int, quick: bool) -> Json:
-    """L-L at 2/s, instances as many as the policy asks for: what a P99 costs (Llumnix fig. 15).
+    """L-L at 2/s in bursts (CV 2), instances as many as the policy asks for (Llumnix fig. 15).
 
-    The pool's freeness is kept within [t, t + 50] decode steps, for several t: a curve of instances
-    over P99 prefill. Published: 36 % fewer instances at the same P99.
+    As its published program has it: eight instances at the beginning, freeness kept within
+    [t, t + 50] blocks a request, for several t: a curve of instances over P99 prefill. Published:
+    36 % fewer instances at the same P99.
     """
     rows = []
     for threshold in THRESHOLDS[::2] if quick else THRESHOLDS:
-        settings = Settings(out_below=threshold, in_above=threshold + WIDTH)
-        runs: dict[str, list[Json]] = {name: [] for name in COMPARED}
+        low, high = (A10_7B.block * t for t in (threshold, threshold + WIDTH))
+        settings = Settings(out_below=low, in_above=high, most=MOST)
+        runs: dict[str, list[Json]] = {name: [] for name in SCALED}
         for seed in range(min(seeds, 1) if quick else seeds):
-            arrivals = workload("L-L", 2.0, seed=seed, count=2_000 if quick else 5_000)
+            count = 2_000 if quick else 4_000
+            arrivals = drawn("L-L", count, 2.0, seed=seed, cv=2.0, lengths_seed=LENGTHS_SEED)
             for name, found in runs.items():
                 played = play(
-                    SYSTEMS[name],
+                    SCALED[name],
                     arrivals,
-                    profiles=(A10_7B,) * 16,
+                    profiles=(A10_7B,) * FEWEST,
                     settings=settings,
                     scaling=True,
                 )
@@ -108,14 +115,14 @@ def scaling(_data: Path, seeds: int, quick: bool) -> Json:
             means = {
                 key: fmean(run[key] for run in found) for key in ("instances", "prefill_p99_s")
             }
-            print(f"scaling at {threshold:g} steps, {name}: {means}", flush=True)
+            print(f"scaling at {threshold} blocks, {name}: {means}", flush=True)
     return {"rows": rows, "equal": {f"{t:g}": _at_equal(rows, t) for t in TARGETS}}
 
 
 def _at_equal(rows: Sequence[Json], target: float) -> dict[str, list[float] | None]:
     """Return instances at a P99 prefill, for each system (mean, least, largest of the seeds)."""
     found: dict[str, list[float] | None] = {}
-    for name in COMPARED:
+    for name in SCALED:
         seeds = range(len(rows[0]["runs"][name]))
         curves = [[row["runs"][name][seed] for row in rows] for seed in seeds]
         needed = [n for curve in curves if (n := _needed(curve, target)) is not None]

@@ -41,8 +41,11 @@ def simulated(
     glance: float = NEVER,
 ) -> Result:
     """Play a workload."""
+    policy = POLICIES[system.policy](settings or Settings())
+    if system.dispatcher is not None:
+        policy = with_(policy, dispatcher=system.dispatcher)
     setup = Setup(
-        policy=POLICIES[system.policy](settings or Settings()),
+        policy=policy,
         profiles=profiles,
         scaling=scaling,
         reports=system.reports,

@@ -35,8 +35,9 @@ Fragmentation: share of memory that is free, and would hold requests which wait,
 instance; M-M at 7.5/s (published: 92 % less with Llumnix).
 """
 SCALING = """
-Scaling by freeness, L-L at 2/s: instances on average, and P99 prefill, by the freeness t that is
-kept at least (and t + 50 at most).
+Scaling by freeness, L-L at 2/s in bursts of CV 2: instances on average, and P99 prefill, by the
+freeness t in blocks a request that is kept at least (and t + 50 at most). INFaaS++ dispatches as in
+Llumnix's published program; `load-aware` is our better form of it.
 """
 PAST_FUTURE = """
 Past-Future on one `h100-7b`, by clients as multiples of those whose requests fill the memory:

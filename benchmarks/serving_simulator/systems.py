@@ -13,17 +13,48 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fairstow.serving.model import Dispatch, InstanceView, PoolView, RequestView
+from fairstow.serving.policies.baselines import NO_INSTANCE, candidates, requests_on
+from fairstow.serving.policies.protocols import Dispatcher
+
 REPORTS = 1.0
 """Seconds."""
 
 
 @dataclass(frozen=True)
 class System:
-    """One. Attributes: reports: as in `Setup`; published: its name in the published points."""
+    """One.
+
+    Attributes:
+        reports: as in `Setup`.
+        published: its name in the published points.
+        dispatcher: instead of the policy's.
+    """
 
     policy: str
     reports: float | None = None
     published: str = ""
+    dispatcher: Dispatcher | None = None
+
+
+class Freest:
+    """Dispatch of both systems in Llumnix's published program: free memory per request.
+
+    All that waits counts, and below zero, too, it is divided by the number of requests: among
+    instances that have too much, the one with the most requests looks the freest.
+    """
+
+    def dispatch(self, request: RequestView, pool: PoolView) -> Dispatch:
+        """Choose the highest."""
+        able = candidates(request, pool)
+        if not able:
+            return NO_INSTANCE
+        return Dispatch(max(able, key=_free_for_each).name, "most memory for each request")
+
+
+def _free_for_each(instance: InstanceView) -> float:
+    free = instance.capacity - instance.used - instance.demand
+    return free / requests_on(instance) if requests_on(instance) else float("inf")
 
 
 SYSTEMS = {
@@ -34,3 +65,6 @@ SYSTEMS = {
     "virtual-usage": System("virtual-usage"),
 }
 """By the names in results; what isn't published knows what it has sent."""
+
+PUBLISHED_PROGRAM = System("load-aware", REPORTS, dispatcher=Freest())
+"""INFaaS++ as Llumnix's published program runs it; fig. 11 is compared with `load-aware`."""
