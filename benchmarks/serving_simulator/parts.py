@@ -24,9 +24,9 @@ HEADROOM = {-1: A10_7B.capacity - 1_600}
 MIGRATING = ("llumnix", "virtual-usage")
 COMPARED = ("load-aware", *MIGRATING)
 SCALED = {"INFaaS++": PUBLISHED_PROGRAM} | {name: SYSTEMS[name] for name in COMPARED}
-THRESHOLDS = (5, 25, 45, 65, 85)
+THRESHOLDS = (5, 25, 45, 65, 85, 125, 165)
 WIDTH = 50
-"""Free blocks for each request; a block is 16 decode steps."""
+"""Free blocks for each request; a block is 16 decode steps. Published up to 85."""
 FEWEST, MOST = 8, 16
 """Instances at the beginning and at most."""
 TARGETS = (5.0, 10.0, 20.0)
