@@ -6,9 +6,10 @@ port's name. It is a native sidecar (an init container that stays, KEP-753): it 
 engine starts, so that the gateway's first look finds it, and ends after it, so that an engine that
 drains is carried from to its last request.
 
-It shares the folder that the engine saves to, an emptyDir, and nothing else of the pod. Where the
-engine saves to no volume it gets one in memory, unless a limit of its memory would count that. Who
-has the engines' key may ask, and nobody else; the pod's label `CARRIED` is what the chart's
+It shares the folder that the engine saves to, an emptyDir, and the engine's user, which isn't root:
+in memory (a sticky tmpfs) nobody else may remove its files. It shares nothing else of the pod.
+Where the engine saves to no volume it gets one in memory, unless its own limit would count that.
+Who has the engines' key may ask, and nobody else; the pod's label `CARRIED` is what the chart's
 NetworkPolicy selects it by.
 """
 
@@ -72,17 +73,23 @@ class _Resources(msgspec.Struct, frozen=True):
         )
 
 
+class _Security(msgspec.Struct, frozen=True, rename="camel"):
+    run_as_user: int | None = None
+
+
 class _Container(Container, frozen=True):
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     volume_mounts: tuple[_Mount, ...] | None = None
     resources: _Resources = _Resources()
+    security_context: _Security = _Security()
 
 
 class _Spec(msgspec.Struct, frozen=True, rename="camel"):
     containers: tuple[_Container, ...] = ()
     init_containers: tuple[_Container, ...] = ()
     host_network: bool = False
+    security_context: _Security = _Security()
     volumes: tuple[_Volume, ...] | None = None
 
 
@@ -136,15 +143,29 @@ def _patch(
         raise UnfitError(f"with hostNetwork, port {PORT} would be its node's")
     if any(port.container_port == PORT for each in everyone for port in each.ports):
         raise UnfitError(f"port {PORT} is the carrier's")
-    folder = _folder(spec, engine_of(spec.containers, engines.port))
+    number = engine_of(spec.containers, engines.port)
+    folder, user = _folder(spec, number), _user(spec, number)
     guaranteed = all(each.resources.guaranteed() for each in everyone)
     carrier = _carrier(engines.port, engines.api_key, folder, image, guaranteed=guaranteed)
+    carrier["securityContext"] = RESTRICTED | {"runAsUser": user}
     named = f"/metadata/labels/{CARRIED.replace('/', '~1')}"
     return (
         *folder.patch,
         *_added("/spec/initContainers", bool(spec.init_containers), "0", carrier),
         {"op": "add", "path": named, "value": pool.metadata.name},
     )
+
+
+def _user(spec: _Spec, number: int) -> int:
+    engine = spec.containers[number]
+    own = engine.security_context.run_as_user
+    user = spec.security_context.run_as_user if own is None else own
+    if not user:
+        raise UnfitError(
+            f"container {engine.name} has no securityContext.runAsUser but root: the carrier is "
+            "of the engine's user, so that it may remove its files"
+        )
+    return user
 
 
 def _folder(spec: _Spec, number: int) -> _Folder:
@@ -227,7 +248,6 @@ def _carrier(port: int, key: SecretKey, folder: _Folder, image: str, *, guarante
         "startupProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1, "failureThreshold": 120},
         "volumeMounts": [folder.mount],
         "resources": {"requests": requests, "limits": limits},
-        "securityContext": RESTRICTED,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
 

@@ -36,7 +36,7 @@ def pool(**engines: Any) -> ServingPool:
 def pod(volume: dict[str, Any] | None = None, **container: Any) -> dict[str, Any]:
     """A pod; with a volume it is where slots are saved."""
     main = {"name": "engine", "args": ["--slots", "--slot-save-path=/slots"]} | container
-    spec: dict[str, Any] = {"containers": [main]}
+    spec: dict[str, Any] = {"containers": [main], "securityContext": {"runAsUser": 1000}}
     if volume is not None:
         main.setdefault("volumeMounts", [MOUNT])
         spec["volumes"] = [{"name": "slots"} | volume]
@@ -188,6 +188,18 @@ def test_who_cant_be_given_one_is_told(
     reply = admitted(obj, pool(**engines))
     assert reply.patch == ()
     assert why in reply.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("whole", "own", "user"), [(None, 7, 7), (8, None, 8), (8, 7, 7), (None, None, 0), (8, 0, 0)]
+)
+def test_the_carrier_is_of_the_engines_user(whole: int | None, own: int | None, user: int) -> None:
+    obj = pod({"emptyDir": {}}, securityContext={} if own is None else {"runAsUser": own})
+    obj["spec"]["securityContext"] = {} if whole is None else {"runAsUser": whole}
+    if user:
+        assert carrier(obj)["securityContext"]["runAsUser"] == user
+    else:
+        assert "runAsUser but root" in admitted(obj).warnings[0]
 
 
 def test_a_host_network_has_no_port_for_it() -> None:

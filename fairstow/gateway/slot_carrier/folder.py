@@ -48,8 +48,7 @@ class Folder:
         if sum(self._sizes()) + sum(self._coming.values()) + size > self._most:
             raise FullError
         part = whole.with_name(name + _PART)
-        # The engine, which reads it, is often another user; nobody else sees the folder.
-        made = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+        made = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o640)
         self._coming[name] = size
         try:
             with os.fdopen(made, "wb") as file:
