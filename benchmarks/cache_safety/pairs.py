@@ -2,7 +2,8 @@
 
 Read from the folder that FAIRSTOW_DATA names: `cache/fow_pairs_dev.jsonl` (fow-cache, CC BY 4.0)
 and `cache/qqp_pairs_dev.jsonl` (Quora question pairs; for measuring only, nothing is trained on
-them). Pairs that share a question are of one topic. Called by the benchmark and by `train`.
+them); beside this module `own_pairs.jsonl`, written for Fairstow, of other topics. Pairs that share
+a question are of one topic. Called by the benchmark and by `train`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,13 @@ def fow() -> list[Pair]:
     """Return the fow pairs."""
     lines = (folder() / "fow_pairs_dev.jsonl").read_bytes().splitlines()
     return [msgspec.json.decode(line, type=Pair) for line in lines]
+
+
+def own(*, looked_at: bool) -> list[Pair]:
+    """Return the pairs of our own that rules were mended with, or those written after that."""
+    lines = (Path(__file__).parent / "own_pairs.jsonl").read_bytes().splitlines()
+    found = [(msgspec.json.decode(line), msgspec.json.decode(line, type=Pair)) for line in lines]
+    return [pair for said, pair in found if said["looked_at"] is looked_at]
 
 
 def qqp(start: int = 0, end: int | None = None) -> list[Pair]:
