@@ -7,6 +7,7 @@ every clone. Called by provider.py, cluster.py and `python -m e2e.controlplane b
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -30,6 +31,8 @@ KWOK = "0.8.0"
 CONTAINERD = "2.3.6"
 COREDNS = "1.15.0"
 HELM = "4.3.1"
+LEADER_WORKER_SET = "0.9.0"
+KEDA = "2.21.0"
 _NEEDED = "Go 1.26 or newer builds Kubernetes from source for the end-to-end tests"
 _HOW = (
     "Install it from https://go.dev/dl/ (one folder, no root needed) and put its bin/ on PATH. "
@@ -56,16 +59,18 @@ class Program:
     expected: str
     packages: int = 1
     """About how many packages a cold build of one that isn't ours compiles."""
+    module: str = ""
+    """Whose sources it is built in, where its package can't be installed by its name."""
 
     @property
     def own(self) -> bool:
         """True for a package of our module, False for one that is only downloaded."""
-        return self.package.startswith("./")
+        return self.package.startswith("./") and not self.module
 
     @property
     def key(self) -> str:
         """Changes with anything that goes into the binary, the Go version excepted."""
-        digest = hashlib.sha256(repr((self.package, _ldflags(self))).encode())
+        digest = hashlib.sha256(repr((self.module + self.package, _ldflags(self))).encode())
         if self.own:
             sources = sorted((MODULE / self.package).glob("*.go"))
             for file in (MODULE / "go.mod", MODULE / "go.sum", *sources):
@@ -97,9 +102,10 @@ SHIM = Program(
 CTR = Program("ctr", CONTAINERD, f"{_CONTAINERD}/ctr", "10 s", 700)
 DNS = Program("coredns", COREDNS, "github.com/coredns/coredns", "2–4 min", 1500)
 HELM_CLI = Program("helm", HELM, "helm.sh/helm/v4/cmd/helm", "1–4 min", 1200)
+LWS = Program("lws", LEADER_WORKER_SET, "./cmd", "1–4 min", 1000, module="sigs.k8s.io/lws")
 DEFAULT = (CONTROLPLANE, KWOK_CONTROLLER)
 REAL_NODE = (NODE, PAUSE, ALIAS, RUNTIME, SHIM, CTR, DNS, HELM_CLI)
-PROGRAMS = {p.name: p for p in (*DEFAULT, VERDICTS, *REAL_NODE)}
+PROGRAMS = {p.name: p for p in (*DEFAULT, VERDICTS, LWS, *REAL_NODE)}
 
 
 def ensure(program: Program) -> Path:
@@ -120,6 +126,19 @@ def ensure(program: Program) -> Path:
     return program.path
 
 
+def module(path: str, version: str) -> Path:
+    """Return the folder of a Go module's sources, fetched if need be.
+
+    Raises GoMissingError or BuildError.
+    """
+    _require_go()
+    command = ["go", "mod", "download", "-json", f"{path}@v{version}"]
+    reply = subprocess.run(command, cwd=MODULE, capture_output=True, text=True, check=False)
+    if reply.returncode:
+        raise BuildError(f"{' '.join(command)} failed:\n{reply.stderr or reply.stdout}")
+    return Path(json.loads(reply.stdout)["Dir"])
+
+
 def _build(program: Program) -> None:
     _require_go()
     folder = program.path.parent
@@ -128,9 +147,10 @@ def _build(program: Program) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{program.name}-", dir=folder.parent))
     try:
-        if program.own:
+        if program.own or program.module:
+            where = module(program.module, program.version) if program.module else MODULE
             target = [*_BUILD, "-ldflags", _ldflags(program), "-o", str(scratch / program.name)]
-            _go([*target, program.package], program, cwd=MODULE, env={})
+            _go([*target, program.package], program, cwd=where, env={})
         else:
             command = ["go", "install", "-v", "-trimpath", "-ldflags", _ldflags(program)]
             _go(

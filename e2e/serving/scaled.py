@@ -16,6 +16,7 @@ import openai
 
 from e2e.crds import install_crds
 from e2e.rights import bind
+from e2e.serving.leader_worker_sets import INDEX
 from e2e.serving.scene import pool
 from e2e.serving.test_gateway import KEY, endpoint, gateway, own_address, secrets, status
 from e2e.watching import eventually
@@ -50,11 +51,18 @@ def workload(namespace: str, kind: str, replicas: int) -> Json:
             "containers": [{"name": "engine", "image": "registry.example/none"}],
         },
     }
+    version = "apps/v1"
     spec: Json = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
-    if kind == "StatefulSet":
+    if kind == "LeaderWorkerSet":
+        version = "leaderworkerset.x-k8s.io/v1"
+        spec = {
+            "replicas": replicas,
+            "leaderWorkerTemplate": {"size": 2, "workerTemplate": template},
+        }
+    elif kind == "StatefulSet":
         spec |= {"serviceName": "llama", "podManagementPolicy": "Parallel"}
     return {
-        "apiVersion": "apps/v1",
+        "apiVersion": version,
         "kind": kind,
         "metadata": {"name": "llama", "namespace": namespace},
         "spec": spec,
@@ -64,6 +72,8 @@ def workload(namespace: str, kind: str, replicas: int) -> Json:
 def scaled(namespace: str, kind: str, port: int, **more: Any) -> Json:
     """A pool that grows below 1,000 steps and shrinks above 2,000."""
     found = pool(namespace, port=port)
+    if kind == "LeaderWorkerSet":
+        found["spec"]["engines"]["selector"]["matchLabels"][INDEX] = "0"
     bounds = {"minReplicas": 1, "maxReplicas": 3, "inAfter": "10s"}
     steps = {"outBelowSteps": 1_000, "inAboveSteps": 2_000}
     found["spec"] |= {
@@ -156,11 +166,12 @@ class Site:
 
 
 async def hosted(kubeconfig: str, namespace: str) -> None:
-    """Give each pod the address of a server of its own, as long as it is there."""
+    """Give each pod, of groups the leader, the address of a server while it is there."""
     path = f"/api/v1/namespaces/{namespace}/pods"
     async with Api.connect(kubeconfig) as api:
         while True:
-            pods, _ = await api.list(path)
+            found, _ = await api.list(path)
+            pods = [p for p in found if p["metadata"].get("labels", {}).get(INDEX, "0") == "0"]
             taken = {each.get("status", {}).get("podIP") for each in pods}
             free = [host for host in HOSTS if host not in taken]
             for each in pods:

@@ -5,7 +5,7 @@ Marked `full`, since they take long: a Deployment loses the drained pod and not 
 choose itself; it grows with the load, from nothing too; a StatefulSet loses its last pod, whose
 streams go on elsewhere token by token; a controller that dies after any of its writes. The engines
 are cost-model servers beside the cluster, whose pods are given their addresses. Not covered:
-LeaderWorkerSet (its CRD isn't here), KEDA, and the decisions one by one
+LeaderWorkerSet and KEDA (test_leader_worker_sets.py), and the decisions one by one
 (tests/serving/test_scaling.py).
 """
 
