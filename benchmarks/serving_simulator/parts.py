@@ -10,7 +10,7 @@ from statistics import fmean
 from msgspec.structs import replace
 
 from benchmarks.serving_simulator.play import Json, flattened, play, ratio, simulated
-from benchmarks.serving_simulator.systems import PUBLISHED_PROGRAM, SYSTEMS, System
+from benchmarks.serving_simulator.systems import SYSTEMS, System
 from benchmarks.serving_simulator.workloads import workload
 from fairstow.serving.cost_model import A10_7B
 from fairstow.serving.engine import Engine
@@ -23,7 +23,7 @@ HEADROOM = {-1: A10_7B.capacity - 1_600}
 """A request of high priority decodes fast beside 1,600 tokens (Llumnix §6.4)."""
 MIGRATING = ("llumnix", "virtual-usage")
 COMPARED = ("load-aware", *MIGRATING)
-SCALED = {"INFaaS++": PUBLISHED_PROGRAM} | {name: SYSTEMS[name] for name in COMPARED}
+SCALED = ("INFaaS++", *COMPARED)
 THRESHOLDS = (5, 25, 45, 65, 85, 125, 165)
 WIDTH = 50
 """Free blocks for each request; a block is 16 decode steps. Published up to 85."""
@@ -103,7 +103,7 @@ def scaling(_data: Path, seeds: int, quick: bool) -> Json:
             arrivals = drawn("L-L", count, 2.0, seed=seed, cv=2.0, lengths_seed=LENGTHS_SEED)
             for name, found in runs.items():
                 played = play(
-                    SCALED[name],
+                    SYSTEMS[name],
                     arrivals,
                     profiles=(A10_7B,) * FEWEST,
                     settings=settings,

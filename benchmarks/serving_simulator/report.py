@@ -19,7 +19,7 @@ BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->\n"
 FIG11 = (
     "workload, figure",
     "published Llumnix / INFaaS++",
-    "`llumnix` / `load-aware`",
+    "`llumnix` / INFaaS++",
     "same direction",
     "`virtual-usage` / `load-aware`",
     "`virtual-usage` / `llumnix`",
@@ -119,7 +119,7 @@ def _levels(rows: list[Json]) -> list[str]:
     ]
     for row in rows:
         found = {each["metric"]: each for each in row["comparisons"]}
-        for system in ("load-aware", "llumnix"):
+        for system in ("INFaaS++", "llumnix"):
             cells = [
                 f"{found[name]['measured'][system]:.3g} ({found[name]['published'][system]:.3g})"
                 for name in LEVELS

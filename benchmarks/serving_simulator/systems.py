@@ -59,12 +59,10 @@ def _free_for_each(instance: InstanceView) -> float:
 
 SYSTEMS = {
     "round-robin": System("round-robin", REPORTS, "Round-Robin"),
-    "load-aware": System("load-aware", REPORTS, "INFaaS++"),
+    "INFaaS++": System("load-aware", REPORTS, "INFaaS++", dispatcher=Freest()),
+    "load-aware": System("load-aware", REPORTS),
     "llumnix": System("llumnix", REPORTS, "Llumnix"),
     "llumnix, ledger": System("llumnix"),
     "virtual-usage": System("virtual-usage"),
 }
 """By the names in results; what isn't published knows what it has sent."""
-
-PUBLISHED_PROGRAM = System("load-aware", REPORTS, dispatcher=Freest())
-"""INFaaS++ as Llumnix's published program runs it; fig. 11 is compared with `load-aware`."""
