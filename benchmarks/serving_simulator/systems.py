@@ -3,7 +3,7 @@
 The published systems dispatch and migrate by what instances last reported. How often they do isn't
 published; one second is what the published prefill latencies ask for where nothing else delays
 them: L-S at 10/s, a third of the memory in use, where the mean prefill takes 0.73 s (INFaaS++) and
-0.63 s (Llumnix), of which the prompts' computation is 0.15 s. Here it takes 0.73 s and 0.71 s:
+0.63 s (Llumnix), of which the prompts' computation is 0.15 s. Here it takes 0.81 s and 0.70 s:
 requests that come between two reports go to the same instance. This cell isn't among those
 compared; docs/benchmarks/serving.md says what else was looked at. Our gateway counts what it sends:
 nothing is late.
