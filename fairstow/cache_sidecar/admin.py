@@ -20,7 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from fairstow.cache_sidecar import answers, metrics
 from fairstow.cache_sidecar.app import CACHED, Sidecar
 from fairstow.cache_sidecar.memory import Memory
-from fairstow.cache_sidecar.stores.records import StoreError
+from fairstow.cache_sidecar.stores.records import Purged, StoreError
 from fairstow.semantic_cache import economics, error_budget
 from fairstow.semantic_cache.decision import Outcome, Verdict
 from fairstow.semantic_cache.sidecar_stats import CategoryStats, Stats
@@ -163,16 +163,8 @@ class Admin:
         memory = self._memory()
         if asks.all == any((asks.entry, asks.category, asks.tenant)):
             raise ApiError(400, "Name an entry, category or tenant; or all, and nothing else.")
-        chosen = [
-            row.id
-            for row in memory.index.rows.values()
-            if asks.entry in (None, row.id)
-            and asks.category in (None, row.bucket[1])
-            and asks.tenant in (None, row.bucket[0])
-        ]
-        if asks.dry_run:
-            return len(chosen)
-        return await memory.remove(chosen, "purged")
+        what = Purged(asks.entry, asks.category, asks.tenant)
+        return len(memory.index.meant(what)) if asks.dry_run else await memory.purge(what)
 
     def _gauges(self) -> None:
         memory = self._sidecar.memory

@@ -39,6 +39,9 @@ class Callers:
         workload: the one caller; None: each that shows a key.
         secret: of the HMAC; replaced before the cache is ready where sidecars share one.
         clock: a monotonic one. now: seconds since 1970.
+
+    Attributes:
+        on_refused: is told of a key that the upstream has refused.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Callers:
         self.secret = secret
         self._clock = clock
         self._now = now
+        self.on_refused: Callable[[str], None] = lambda _: None
         self._accepted: OrderedDict[Key, float] = OrderedDict()
 
     def of(self, headers: list[tuple[bytes, bytes]], accounts: Accounts | None) -> Client | None:
@@ -84,12 +88,17 @@ class Callers:
         accepted = self._accepted.get(client.shown)
         return accepted is not None and 0 <= self._clock() - accepted <= TRUSTED
 
+    def refused(self, digest: str) -> None:
+        """The upstream has refused a key, here or at another sidecar."""
+        self._accepted.pop(Key(digest), None)
+
     def told(self, client: Client | None, status: int) -> None:
         """Learn from the upstream's answer to a client."""
         if client is None or client.shown is None:
             return
         if status in _REFUSED:
-            self._accepted.pop(client.shown, None)
+            self.refused(client.shown.digest)
+            self.on_refused(client.shown.digest)
         elif 200 <= status < 300:
             self._accepted[client.shown] = self._clock()
             self._accepted.move_to_end(client.shown)

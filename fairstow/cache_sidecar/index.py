@@ -21,9 +21,9 @@ import numpy as np
 
 from fairstow.cache_sidecar.embedding import DIMENSION, MODEL, Vector
 from fairstow.cache_sidecar.partition import Half, Partition
-from fairstow.cache_sidecar.stores.records import Head
+from fairstow.cache_sidecar.stores.records import Head, Purged
 from fairstow.semantic_cache.decision import Candidate
-from fairstow.semantic_cache.quotas import Held, evicted
+from fairstow.semantic_cache.quotas import Held, evicted, worth
 from fairstow.semantic_cache.thresholds import jittered
 
 NEAR = 8
@@ -158,6 +158,30 @@ class Index:
                 gone.append(entry)
         return gone
 
+    def meant(self, what: Purged) -> list[str]:
+        """Return the entries that an owner's purge means."""
+        return [
+            row.id for row in self.rows.values() if what.means(row.id, row.bucket[1], row.bucket[0])
+        ]
+
+    def trim(self, quotas: Mapping[str, tuple[int, float]], now: float) -> list[str]:
+        """Remove what is over its category's quota; return which that is.
+
+        Args:
+            quotas: entries and threshold, by category; one that isn't there keeps all.
+            now: on the clock of entries.
+        """
+        gone: list[str] = []
+        for (_, category), held in self._buckets.items():
+            quota, threshold = quotas.get(category, (len(held), 1.0))
+            if len(held) > quota:
+                rows = [_held(self.rows[entry]) for entry in held]
+                rows.sort(key=lambda each: worth(each, now, threshold))
+                gone += [each.id for each in rows[: len(held) - quota]]
+        for entry in gone:
+            self.remove(entry)
+        return gone
+
     def _place(self, head: Head, priority: int) -> Row:
         self.remove(head.id)
         bucket = (sys.intern(head.tenant), sys.intern(head.category))
@@ -190,11 +214,12 @@ class Index:
             chosen = self._random.sample(list(held), _SAMPLE)
         else:
             chosen = list(islice(held, _SAMPLE))
-        rows = [self.rows[entry] for entry in chosen]
-        sample = [
-            Held(row.id, row.priority, row.stored, row.expires, row.hits, row.saved) for row in rows
-        ]
+        sample = [_held(self.rows[entry]) for entry in chosen]
         return list(evicted(sample, len(sample) - 1, now=now, threshold=threshold))
+
+
+def _held(row: Row) -> Held:
+    return Held(row.id, row.priority, row.stored, row.expires, row.hits, row.saved)
 
 
 def _at(row: Row) -> At:

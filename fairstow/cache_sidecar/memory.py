@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -26,7 +26,8 @@ from fairstow.cache_sidecar.index import Index
 from fairstow.cache_sidecar.kept import Answer, Form, completion_tokens
 from fairstow.cache_sidecar.labelling import Labelling, Watched
 from fairstow.cache_sidecar.measured import Measured
-from fairstow.cache_sidecar.stores.records import Head, Label, StoreError
+from fairstow.cache_sidecar.stores.protocol import Store
+from fairstow.cache_sidecar.stores.records import Head, Label, Purged, StoreError
 from fairstow.cache_sidecar.vectors import NoVectorsError, Vectors
 from fairstow.semantic_cache import economics
 from fairstow.semantic_cache.decision import (
@@ -50,30 +51,6 @@ _SLACK = 16
 """Entries over a quota that may come from others, whose own evictions are on their way."""
 
 log = structlog.get_logger(__name__)
-
-
-class Store(Protocol):
-    """Where answers are kept. What it can't do raises StoreError."""
-
-    async def answer(self, entry: str) -> Answer | None:
-        """Return an entry's answer, None if there is none."""
-        ...
-
-    async def put(self, head: Head, answer: Answer) -> None:
-        """Keep an entry in place of one with its id."""
-        ...
-
-    async def delete(self, entries: Sequence[str], *, purged: bool = False) -> None:
-        """Drop entries; purged: by an owner, who means those that are just being kept, too."""
-        ...
-
-    async def expired(self, entries: Sequence[str]) -> None:
-        """Drop entries whose time is over."""
-        ...
-
-    async def label(self, label: Label) -> None:
-        """Keep what became known of a hit."""
-        ...
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -163,9 +140,18 @@ class Memory:
         if len(self._keeping) >= _MOST_KEEPING:
             metrics.NOT_STORED.labels("busy").inc()
             return
-        task = asyncio.create_task(self._keep(asked, answer, seconds))
+        self._later(self._keep(asked, answer, seconds))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._keeping.add(task)
         task.add_done_callback(self._keeping.discard)
+
+    async def _drop(self, entries: list[str]) -> None:
+        try:
+            await self._store.delete(entries)
+        except StoreError as error:
+            log.warning("purged answers stay in the store, unused", problem=str(error))
 
     async def kept(self) -> None:
         """Wait until all that is to be kept is."""
@@ -174,11 +160,19 @@ class Memory:
 
     async def remove(self, entries: list[str], why: str) -> int:
         """Remove entries from memory and store; return how many there were."""
-        self._epoch += why == "purged"  # what is being kept meanwhile may be among what was meant
         # First where it would come back from: who is told that it failed asks again for the same.
-        await self._store.delete(entries, purged=why == "purged")
+        await self._store.delete(entries)
         found = sum(self.index.remove(entry) for entry in entries)
         metrics.GONE.labels(why).inc(found)
+        return found
+
+    async def purge(self, what: Purged) -> int:
+        """Remove what an owner means, here and wherever it is known; return how many were here."""
+        self._epoch += 1  # what is being kept meanwhile may be among it
+        chosen = self.index.meant(what)
+        await self._store.purge(what, chosen)
+        found = sum(self.index.remove(entry) for entry in {*chosen, *self.index.meant(what)})
+        metrics.GONE.labels("purged").inc(found)
         return found
 
     def learned(self, head: Head) -> None:
@@ -193,11 +187,33 @@ class Memory:
             threshold=policy.threshold,
         )
 
-    def forgotten(self, entries: list[str], *, purged: bool) -> None:
+    def forgotten(self, entries: list[str]) -> None:
         """Another sidecar has dropped entries."""
-        self._epoch += purged
         for entry in entries:
             self.index.remove(entry)
+
+    def purged(self, what: Purged) -> None:
+        """Another sidecar was told to purge, and has dropped what it knew of."""
+        self._epoch += 1
+        if meant := self.index.meant(what):
+            self.forgotten(meant)
+            metrics.GONE.labels("purged").inc(len(meant))
+            self._later(self._drop(meant))  # who learnt of them since has to drop them, too
+
+    def lost(self) -> None:
+        """What other sidecars did can't be known: begin with nothing."""
+        self._epoch += 1
+        self.forgotten(list(self.index.rows))
+
+    async def trim(self) -> None:
+        """Remove what is over quotas that became smaller, or were so before a restart."""
+        rules = self.rules
+        quotas = {name: (each.quota_entries + _SLACK, rules.policies[name].threshold)
+                  for name, each in rules.specs.items()}  # fmt: skip
+        gone = self.index.trim(quotas, self._now())
+        if gone:
+            metrics.GONE.labels("evicted").inc(len(gone))
+            await self._store.delete(gone)
 
     async def expire(self) -> None:
         """Remove what has expired."""

@@ -33,6 +33,7 @@ from fairstow.semantic_cache.equivalence import compare
 RELOAD_SECONDS = 1.0
 EXPIRE_SECONDS = 5.0
 AGAIN_SECONDS = 1.0
+_MOST_REFUSALS = 1_000
 _SECRET_EVERY = 60.0
 _LAST_SECONDS = 2.0
 
@@ -79,15 +80,44 @@ async def remember(
         log.info("the cache is ready", entries=len(index), vectors=index.vectors())
         loops = [_reload(memory, config), _expire(memory)]
         if isinstance(store, RedisStore):
-            loops += [store.follow(memory), _keep_secret(app, store)]
+            refusals = Refusals(store)
+            app.callers.on_refused = refusals.add
+            loops += [
+                store.follow(memory, app.callers.refused),
+                refusals.run(),
+                _keep_secret(app, store),
+            ]
         await asyncio.gather(*loops)
     finally:
+        app.callers.on_refused = lambda _: None
         if app.memory is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_SECONDS):
                     await app.memory.kept()
             app.memory = None
         await store.close()
+
+
+class Refusals:
+    """Tells other sidecars which callers the upstream refused; too many at once are left out."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+        self._waiting: asyncio.Queue[str] = asyncio.Queue(_MOST_REFUSALS)
+
+    def add(self, caller: str) -> None:
+        """Tell it when there is time."""
+        with contextlib.suppress(asyncio.QueueFull):
+            self._waiting.put_nowait(caller)
+
+    async def run(self) -> None:
+        """Tell, until cancelled."""
+        while True:
+            caller = await self._waiting.get()
+            try:
+                await self._store.refuse(caller)
+            except StoreError as error:
+                log.warning("others weren't told of a refused key", problem=str(error))
 
 
 def secret(folder: Path | None) -> bytes:
@@ -164,6 +194,7 @@ async def _expire(memory: Memory) -> None:
         await asyncio.sleep(EXPIRE_SECONDS)
         try:
             await memory.expire()
+            await memory.trim()
         except Exception as error:  # noqa: BLE001 - tried again
             log.warning("what has expired couldn't be dropped", problem=str(error))
 

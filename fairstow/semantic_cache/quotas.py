@@ -47,6 +47,11 @@ def value(entry: Held, now: float, threshold: float, *, alone: bool) -> float:
     return rate * entry.saved * (1 - over / max(1e-9, 1 - threshold))
 
 
+def worth(entry: Held, now: float, threshold: float) -> tuple[int, float, str]:
+    """Return by what entries are kept, the least first; neighbours aside."""
+    return entry.priority, value(entry, now, threshold, alone=True), entry.id
+
+
 def evicted(
     entries: Sequence[Held], quota: int, *, now: float, threshold: float
 ) -> tuple[str, ...]:

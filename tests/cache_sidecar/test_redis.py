@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from fairstow.cache_sidecar.__main__ import _parser, _settings, main
+from fairstow.cache_sidecar.memory import _SLACK
 from fairstow.cache_sidecar.remembering import Where
 from fairstow.cache_sidecar.stores.connection import Address, check, client
 from fairstow.cache_sidecar.stores.records import Seal, read_keys
@@ -90,6 +91,111 @@ def test_what_one_sidecar_was_told_another_serves_and_forgets(
         await site.stored(0)
         assert await site.ask("how do I reset my passwords") == ("miss", "answer 2")
         assert all(key.startswith("cache:") for key in redis.say("keys", "*").split())
+
+    run(test, tmp_path)
+
+
+class Deaf:
+    """Keeps a sidecar from hearing the others for a while."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.on = False
+        real = RedisStore._next
+
+        async def heard(store: RedisStore, block: int | None = None) -> Any:
+            while self.on and block is not None:
+                await asyncio.sleep(0.01)
+            return await real(store, block)
+
+        monkeypatch.setattr(RedisStore, "_next", heard)
+
+
+def test_a_purge_reaches_what_the_asked_sidecar_does_not_know(
+    tmp_path: Path, redis: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaf = Deaf(monkeypatch)
+
+    async def test(site: Site) -> None:
+        deaf.on = True
+        await site.start(config=PATIENT, where=where(redis))
+        other = await second(site, config=PATIENT, where=where(redis))
+        await other.ask("a question")
+        await other.stored(1)
+        assert await site.admin("POST", "/purge", {"all": True}) == (200, b'{"entries":0}')
+        # Not heard yet, but the answer isn't served; nor is it lost for want of the purge.
+        assert await other.ask("a question") == ("miss", "answer 2")
+        assert await counted(other, 'fairstow_cache_failed_open_total{reason="store"}')
+        deaf.on = False
+        await other.stored(0)
+        assert await other.ask("a question") == ("miss", "answer 3")
+        for again in (False, True):
+            if again:
+                await site.stop.aclose()
+                await site.start(config=PATIENT, where=where(redis))
+            while (found := await site.ask("a question"))[0] != "hit-exact":
+                await asyncio.sleep(0.01)
+            assert found[1] not in ("answer 1", "answer 2")
+
+    run(test, tmp_path)
+
+
+def test_a_purge_that_the_log_has_lost_is_kept_all_the_same(
+    tmp_path: Path, redis: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaf = Deaf(monkeypatch)
+
+    async def test(site: Site) -> None:
+        await site.start(config=PATIENT, where=where(redis))
+        other = await second(site, config=PATIENT, where=where(redis))
+        await other.ask("a question")
+        await site.stored(1)
+        deaf.on = True
+        await site.admin("POST", "/purge", {"all": True})
+        redis.say("xtrim", "cache:log", "maxlen", "0")
+        assert (await other.ask("a question"))[0] == "miss"
+        deaf.on = False
+        # It was kept anew before the purge could be heard, or is forgotten with all.
+        await other.ask("another")
+        while (await other.ask("another"))[0] != "hit-exact":
+            await asyncio.sleep(0.01)
+        restarted = await second(site, config=PATIENT, where=where(redis))
+        while (await restarted.ask("another"))[0] != "hit-exact":
+            await asyncio.sleep(0.01)
+
+    run(test, tmp_path)
+
+
+def test_a_key_that_is_refused_at_one_sidecar_is_closed_at_all(
+    tmp_path: Path, redis: Server
+) -> None:
+    async def test(site: Site) -> None:
+        await site.start(config=PATIENT, where=where(redis), workload=None)
+        other = await second(site, config=PATIENT, where=where(redis), workload=None)
+        for each in (site, other):
+            await each.ask("a question", key="mine")
+            await each.stored(1)
+            assert (await each.ask("a question", key="mine"))[0] == "hit-exact"
+        site.upstream.status = 401
+        assert (await site.ask("something else", key="mine"))[1] == "401"
+        while (await other.ask("a question", key="mine"))[0] != "bypass":
+            await asyncio.sleep(0.01)
+        assert (await site.ask("a question", key="mine"))[1] == "401"
+
+    run(test, tmp_path)
+
+
+def test_a_quota_that_was_lowered_holds_for_what_was_kept_before(
+    tmp_path: Path, redis: Server
+) -> None:
+    async def test(site: Site) -> None:
+        await site.start(config=PATIENT, where=where(redis))
+        for number in range(40):
+            await site.ask(f"question {number}")
+        await site.stored(40)
+        await site.stop.aclose()
+        few = PATIENT | {"categories": [CATEGORY | {"quotaEntries": 5}]}
+        await site.start(config=few, where=where(redis))
+        await site.stored(5 + _SLACK)
 
     run(test, tmp_path)
 

@@ -23,7 +23,7 @@ from fairstow.cache_sidecar.asked import Asked
 from fairstow.cache_sidecar.index import Index
 from fairstow.cache_sidecar.kept import Answer, Form
 from fairstow.cache_sidecar.memory import Found, Memory
-from fairstow.cache_sidecar.stores.records import Head, StoreError
+from fairstow.cache_sidecar.stores.records import Head, Purged, StoreError
 from fairstow.cache_sidecar.stores.sqlite import SqliteStore
 from fairstow.cache_sidecar.vectors import Vectors
 from fairstow.semantic_cache.decision import Outcome
@@ -247,6 +247,9 @@ def test_purge_wins_over_what_is_just_being_kept() -> None:
         async def delete(self, entries: list[str], **_: Any) -> None:
             self.rows -= set(entries)
 
+        async def purge(self, _: Purged, entries: list[str]) -> None:
+            await self.delete(entries)
+
         async def answer(self, _: str) -> Answer | None:
             return None
 
@@ -255,7 +258,7 @@ def test_purge_wins_over_what_is_just_being_kept() -> None:
         site = Site(store)
         site.memory.keep(site.asked("a", Workload("c", "n", "a")), answer("old"), 1.0)
         await asyncio.sleep(0.01)
-        await site.memory.remove([], "purged")
+        await site.memory.purge(Purged(category="none"))
         store.gate.set()
         await site.memory.kept()
         assert not store.rows
@@ -275,13 +278,15 @@ def test_a_purge_that_failed_is_asked_for_again() -> None:
             if self.fails:
                 raise StoreError("it is down")
 
+        purge = delete
+
     async def body() -> None:
         site = Site(Failing())
         asked = site.asked("a", Workload("c", "n", "a"))
         await site.keep(asked, "old")
         with pytest.raises(StoreError):
-            await site.memory.remove([asked.entry], "purged")
+            await site.memory.purge(Purged(entry=asked.entry))
         site.store.fails = False
-        assert await site.memory.remove(list(site.memory.index.rows), "purged") == 1
+        assert await site.memory.purge(Purged()) == 1
 
     asyncio.run(body())

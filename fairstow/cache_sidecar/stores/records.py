@@ -76,6 +76,22 @@ class Label(msgspec.Struct, frozen=True, array_like=True):
     wrong: bool
 
 
+class Purged(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which entries an owner wants gone: those that all fields name; without any, all."""
+
+    entry: str | None = None
+    category: str | None = None
+    tenant: str | None = None
+
+    def means(self, entry: str, category: str, tenant: str) -> bool:
+        """Whether an entry is among them."""
+        return (
+            self.entry in (None, entry)
+            and self.category in (None, category)
+            and self.tenant in (None, tenant)
+        )
+
+
 MOST_LABELS = 20_000
 """A store keeps the last."""
 

@@ -21,7 +21,14 @@ from typing import Any, TypeVar
 import structlog
 
 from fairstow.cache_sidecar.kept import Answer
-from fairstow.cache_sidecar.stores.records import MOST_LABELS, Head, Label, Seal, StoreError
+from fairstow.cache_sidecar.stores.records import (
+    MOST_LABELS,
+    Head,
+    Label,
+    Purged,
+    Seal,
+    StoreError,
+)
 from fairstow.cluster.errors import InputError
 
 _VERSION = 2
@@ -88,7 +95,11 @@ class SqliteStore:
         sealed = (self._seal.close(head.id, head), self._seal.close(head.id, answer))
         await self._run(lambda: self._put(head.id, *sealed))
 
-    async def delete(self, entries: Sequence[str], *, purged: bool = False) -> None:  # noqa: ARG002
+    async def purge(self, what: Purged, entries: Sequence[str]) -> None:  # noqa: ARG002 - is alone
+        """Drop entries. Raises StoreError."""
+        await self.delete(entries)
+
+    async def delete(self, entries: Sequence[str]) -> None:
         """Drop entries; those that aren't there are no error. Raises StoreError."""
         await self._run(lambda: self._delete(entries))
 
