@@ -53,7 +53,7 @@ def _read(path: str) -> list[Work]:
     try:
         if path == "-":
             return jobs.read(sys.stdin, path)
-        with Path(path).open(encoding="utf-8", newline="") as lines:
+        with Path(path).open(encoding="utf-8-sig", newline="") as lines:
             return jobs.read(lines, path)
     except UnicodeDecodeError:
         raise InputError(path, "isn't text", "Unpack it first if it is compressed.") from None

@@ -40,7 +40,7 @@ def test_figures_of_all_and_of_each_user_as_json(tmp_path: Path) -> None:
 
 
 def test_a_table_with_a_row_for_each_user(tmp_path: Path) -> None:
-    code, out, _ = simulate(tmp_path, JOBS)
+    code, out, _ = simulate(tmp_path, "\ufeff" + JOBS)  # as spreadsheets write it
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[2:6]] == ["USER", "all", "alice", "bob"]
 
@@ -65,6 +65,7 @@ def test_a_picture_with_a_lane_for_each_user(tmp_path: Path) -> None:
         (HEADER + "-1,a,1,5,1\n", "submit_s is -1"),
         (HEADER + "0,a,0,5,1\n", "weight is 0"),
         (HEADER + "0,a,1,5,1.5\n", "tasks is 1.5"),
+        (HEADER + "0,a,1,1e308,1\n", "core_s is 1e308"),
         (HEADER + "0,a,1,5,1e12\n", "tasks is 1e12"),
         (HEADER + "0,,1,5,1\n", "names no user"),
         (HEADER + "0,a,1,5,1\n0,a,2,5,1\n", "line 3: user a has another weight than before"),

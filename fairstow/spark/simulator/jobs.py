@@ -15,6 +15,8 @@ from fairstow.spark.workload import Work, even
 COLUMNS = ("submit_s", "user", "weight", "core_s", "tasks")
 MOST_JOBS = 20_000
 MOST_TASKS = 2_000_000
+_MOST = 1e12
+"""Of any number: beyond it sums of seconds lose what short tasks take, or are infinite."""
 _HINT = f"The first line names the columns: {','.join(COLUMNS)}"
 
 
@@ -86,4 +88,6 @@ def _number(row: Mapping[str, str | None], name: str, where: str) -> float:
         number = float("nan")
     if not isfinite(number):
         raise InputError(where, f"{name} is {printable(text)!r}, which isn't a number")
+    if abs(number) > _MOST:
+        raise InputError(where, f"{name} is {printable(text)}", "The most that it can be is 1e12.")
     return number
