@@ -81,8 +81,11 @@ def start(
             name = f"llama-{number}"
             slots = folder / (f"slots-{number}" if apart else "slots")
             slots.mkdir(exist_ok=True)
-            arguments = ("serve", model, str(port), KEY, slots, grammar, str(longest))
-            processes.spawn(name, (python, "-m", PROGRAM, *arguments), environment)
+            arguments = (
+                *(f"--model={model}", f"--port={port}", f"--api-key={KEY}"),
+                *(f"--slot-save-path={slots}", f"--grammar={grammar}", f"--ctx-size={longest}"),
+            )
+            processes.spawn(name, (python, "-m", PROGRAM, "serve", *arguments), environment)
             servers.append(LlamaCpp(name, port, tokenizer, slots, apart=apart))
         for server in servers:
             _await_ready(server, processes)

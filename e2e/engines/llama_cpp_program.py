@@ -1,15 +1,17 @@
 """Runs in llama.cpp's own environment: writes the tiny model as GGUF, or serves one.
 
 `write MODEL.gguf HIDDEN LAYERS LONGEST`, `tokenizer MODEL.gguf FOLDER` (a model's own, as JSON) or
-`serve MODEL.gguf PORT KEY FOLDER GRAMMAR LONGEST`; the last folder is where slots are saved, and
-all that is written follows the grammar if it isn't empty. Started by `llama_cpp`.
+`serve` with options that are called as llama.cpp's; all that is written follows the grammar, if
+there is one. Started by `llama_cpp`, and in pods of `e2e/serving/test_slots.py`.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,32 +103,41 @@ def tokenizer(path: str, folder: str) -> None:
     (Path(folder) / "tokenizer.json").write_text(json.dumps(content))
 
 
-def serve(path: str, port: int, key: str, folder: str, grammar: str, longest: int) -> None:
+def serve(arguments: Sequence[str]) -> None:
     """Serve the model until killed."""
     import xllamacpp  # type: ignore[import-not-found]
 
+    parser = argparse.ArgumentParser()
+    for name in ("--model", "--api-key", "--slot-save-path"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--alias", default="tiny")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--grammar", default="")
+    parser.add_argument("--ctx-size", type=int, required=True, help="of each slot")
+    given = parser.parse_args(arguments)
     params: Any = xllamacpp.CommonParams()
-    params.model.path = path
-    params.model_alias = {"tiny"}
-    params.hostnames = ["127.0.0.1"]
-    params.port = port
-    params.api_keys = [key]
-    params.slot_save_path = f"{folder}/"
+    params.model.path = given.model
+    params.model_alias = {given.alias}
+    params.hostnames = [given.host]
+    params.port = given.port
+    params.api_keys = [given.api_key]
+    params.slot_save_path = f"{given.slot_save_path}/"
     params.endpoint_slots = True
     params.endpoint_props = True
     params.kv_unified = False
     params.cache_ram_mib = 0
     params.n_parallel = SLOTS
-    params.n_ctx = SLOTS * longest
+    params.n_ctx = SLOTS * given.ctx_size
     params.warmup = False
     params.swa_full = True  # what a sliding window has passed is in no file otherwise
     # In float16 near ties fall otherwise when a prompt is recomputed, without any move.
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-    if grammar:
+    if given.grammar:
         # Written to in place: what is read of `params.sampling` stays tied to it.
-        params.sampling.grammar.grammar = grammar
+        params.sampling.grammar.grammar = given.grammar
         params.sampling.grammar.type = xllamacpp.common_grammar_type.COMMON_GRAMMAR_TYPE_USER
     server = xllamacpp.Server(params)
     while server:
@@ -139,5 +150,4 @@ if __name__ == "__main__":
     elif sys.argv[1] == "tokenizer":
         tokenizer(*sys.argv[2:])
     else:
-        path, port, key, folder, grammar, longest = sys.argv[2:]
-        serve(path, int(port), key, folder, grammar, int(longest))
+        serve(sys.argv[2:])

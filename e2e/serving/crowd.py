@@ -13,14 +13,14 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import openai
 
 from tests.gateway.gateways import MODEL, chat, expected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _CLONE_NEWNET = 0x40000000
@@ -48,6 +48,8 @@ class Crowd:
     key: str
     clients: list[Client]
     namespace: Path
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """What each of them asks for besides."""
     _thread: threading.Thread = field(init=False)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -66,10 +68,15 @@ class Crowd:
     def wrong(self) -> list[str]:
         return [each.wrong for each in self.clients if each.wrong]
 
-    def unbroken(self, weights: str = "1", timeout: float = 180) -> None:
-        """Wait for all of them to end; each heard every token once, and no other."""
+    def ended(self, timeout: float = 180) -> list[str]:
+        """Wait for all of them to end well, and return what each heard."""
         self._wait(lambda: not self.running(), timeout)
         assert self.wrong() == []
+        return [each.said for each in self.clients]
+
+    def unbroken(self, weights: str = "1", timeout: float = 180) -> None:
+        """Wait for all of them to end; each heard every token once, and no other."""
+        self.ended(timeout)
         for each in self.clients:
             assert each.said == expected(each.content, each.tokens, weights)
 
@@ -96,7 +103,9 @@ class Crowd:
         async with openai.AsyncOpenAI(
             base_url=f"{self.base}/v1", api_key=self.key, max_retries=0, timeout=300
         ) as client:
-            tasks = [asyncio.create_task(_stream(client, each)) for each in self.clients]
+            tasks = [
+                asyncio.create_task(_stream(client, each, self.asked)) for each in self.clients
+            ]
             while not self._stop.is_set() and not all(task.done() for task in tasks):
                 await asyncio.sleep(0.05)
             for task in tasks:
@@ -104,11 +113,11 @@ class Crowd:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _stream(client: openai.AsyncOpenAI, one: Client) -> None:
+async def _stream(client: openai.AsyncOpenAI, one: Client, asked: Mapping[str, Any]) -> None:
     ends: list[str] = []
     try:
         stream = await client.chat.completions.create(
-            model=MODEL, messages=chat(one.content), max_tokens=one.tokens, stream=True
+            model=MODEL, messages=chat(one.content), max_tokens=one.tokens, stream=True, **asked
         )
         async for chunk in stream:
             now = time.monotonic()
@@ -126,10 +135,12 @@ async def _stream(client: openai.AsyncOpenAI, one: Client) -> None:
 
 
 @contextmanager
-def crowd(base: str, key: str, network: Path, *, count: int, tokens: int) -> Iterator[Crowd]:
-    """Have so many clients ask for answers of so many tokens."""
+def crowd(
+    base: str, key: str, network: Path, *, count: int, tokens: int, **asked: Any
+) -> Iterator[Crowd]:
+    """Have so many clients ask for answers of so many tokens, and for what else is said."""
     clients = [Client(f"prompt {number}", tokens) for number in range(count)]
-    found = Crowd(base, key, clients, network)
+    found = Crowd(base, key, clients, network, asked)
     found.start()
     try:
         yield found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from e2e.controlplane.client import WaitTimeoutError
 from fairstow.serving.engine_pods import HELPER
 from tests.gateway.gateways import MODEL
 
@@ -135,8 +136,19 @@ def engines(
 
 def start(cluster: RealCluster, namespace: str, replicas: int, **pods: Any) -> None:
     """Have a pool and its engines, which drain before they end, and wait until they serve."""
-    cluster.apply([*secrets(namespace), pool(namespace)])
-    deployment = engines(cluster, namespace, replicas, **pods)
+    served(cluster, namespace, pool(namespace), engines(cluster, namespace, replicas, **pods))
+
+
+def served(
+    cluster: RealCluster,
+    namespace: str,
+    pool: dict[str, Any],
+    deployment: dict[str, Any],
+    *,
+    gateways: int = 2,
+) -> None:
+    """Likewise with these; the engines are made when the webhook knows the pool."""
+    cluster.apply([*secrets(namespace), pool])
     trial = deployment["spec"]["template"] | {"apiVersion": "v1", "kind": "Pod"}
     trial["metadata"] = trial["metadata"] | {"name": "trial", "namespace": namespace}
 
@@ -148,7 +160,7 @@ def start(cluster: RealCluster, namespace: str, replicas: int, **pods: Any) -> N
     cluster.wait(helped, "the webhook to know the pool")
     cluster.apply([deployment])
     rolled_out(cluster, namespace)
-    ready(cluster, namespace, engines=replicas)
+    ready(cluster, namespace, engines=deployment["spec"]["replicas"], gateways=gateways)
 
 
 def rolled_out(cluster: RealCluster, namespace: str, name: str = POOL) -> None:
@@ -192,4 +204,8 @@ def ready(cluster: RealCluster, namespace: str, *, engines: int, gateways: int =
         wanted = (engines, engines, gateways)
         return conditions.get("Migrating") == "MemoryMoves" and counts == wanted
 
-    cluster.wait(serves, "the pool to serve", timeout=120)
+    try:
+        cluster.wait(serves, "the pool to serve", timeout=120)
+    except WaitTimeoutError as error:
+        found = status(cluster, namespace), events(cluster, namespace, "answers")
+        raise AssertionError(f"the pool doesn't serve: {found}") from error
