@@ -17,6 +17,7 @@ from fairstow.kube.aio.paths import path_of
 from fairstow.kube.problems import ApiError
 from fairstow.spark.applications import Application
 from fairstow.spark.names import ADMITTED, APPLICATION, GATE, OPERATOR_GROUP
+from fairstow.spark.pods import SparkPod
 from fairstow.spark.sizes import properties
 
 _APPS = f"{OPERATOR_GROUP}/v1beta2"
@@ -49,6 +50,22 @@ class Hands:
             else:
                 change = await self._ungated(path)
             await self._api.patch(path, [same, mark, *change], JSON_PATCH)
+        except ApiError as error:
+            if error.status not in _CHANGED:
+                raise
+            return False
+        return True
+
+    async def ungate(self, pod: SparkPod) -> bool:
+        """Let an executor go; return False where it isn't as it was seen.
+
+        Raises:
+            ApiError: it was refused.
+        """
+        path = path_of("v1", "Pod", namespace=pod.namespace, name=pod.name)
+        same = {"op": "test", "path": "/metadata/uid", "value": pod.uid}
+        try:
+            await self._api.patch(path, [same, *await self._ungated(path)], JSON_PATCH)
         except ApiError as error:
             if error.status not in _CHANGED:
                 raise

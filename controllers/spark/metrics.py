@@ -25,6 +25,11 @@ CORES = Gauge(
     "Cores of a SparkQueue by state: total, used, and of those reserved or borrowed.",
     ("queue", "state"),
 )
+EXECUTORS_HELD = Gauge(
+    "fairstow_spark_queue_held_executors",
+    "Executors that wait until their SparkQueue has cores for them.",
+    ("queue",),
+)
 LONGEST_WAIT = Gauge(
     "fairstow_spark_queue_longest_wait_seconds",
     "How long the application that waits longest has waited.",
@@ -42,6 +47,11 @@ ENTITLED = Gauge(
 )
 RELEASED = Counter(
     "fairstow_spark_released_total", "Applications that were let go, by why.", ("queue", "reason")
+)
+RECLAIMED = Counter(
+    "fairstow_spark_reclaimed_total",
+    "Executors on borrowed cores that were asked to end, by what became of it.",
+    ("queue", "outcome"),
 )
 WAIT_SECONDS = Histogram(
     "fairstow_spark_wait_seconds",
@@ -72,7 +82,7 @@ DECISION_SECONDS = Histogram(
     buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2),
 )
 
-_BY_QUEUE = (APPLICATIONS, CORES, LONGEST_WAIT, SHARE, ENTITLED)
+_BY_QUEUE = (APPLICATIONS, CORES, EXECUTORS_HELD, LONGEST_WAIT, SHARE, ENTITLED)
 
 
 @contextmanager
@@ -109,6 +119,7 @@ def show_queue(queue: str, cores: int, status: SparkQueueStatus, longest: float)
     APPLICATIONS.labels(queue, "waiting").set(status.waiting or 0)
     APPLICATIONS.labels(queue, "running").set(status.running or 0)
     APPLICATIONS.labels(queue, "missed").set(status.missed or 0)
+    EXECUTORS_HELD.labels(queue).set(status.executors_held or 0)
     CORES.labels(queue, "total").set(cores)
     CORES.labels(queue, "used").set(status.cores_used or 0)
     CORES.labels(queue, "reserved").set(status.cores_reserved or 0)

@@ -23,6 +23,7 @@ from controllers.health import Turns
 from controllers.pace import Pace
 from controllers.spark import metrics
 from controllers.spark.acting import Hands
+from controllers.spark.elastic import Elastic, held
 from controllers.spark.keeping import Keeper
 from controllers.spark.objects import SparkObjects
 from controllers.spark.rooms import Rooms
@@ -39,6 +40,7 @@ from fairstow.spark.admission import Busy, Decision, Waiting, decide
 from fairstow.spark.applications import Application, Phase
 from fairstow.spark.estimates import Estimates
 from fairstow.spark.fair_queueing import FairQueue
+from fairstow.spark.pods import SparkPod
 from fairstow.spark.room import Room, Taken
 from fairstow.spark.standings import Expected
 from fairstow.spark.usage import Usage
@@ -63,6 +65,7 @@ class Seen:
         starting: those whose first pods have no nodes yet.
         taken: room that was found for those that go now.
         reserved: room that is kept for those that begin.
+        holds: whether new executors are to wait; held: those that do, by application.
     """
 
     name: str
@@ -75,6 +78,8 @@ class Seen:
     starting: set[str] = field(default_factory=set)
     taken: dict[str, tuple[Taken, ...]] = field(default_factory=dict)
     reserved: dict[str, SparkReservation] = field(default_factory=dict)
+    holds: bool = False
+    held: dict[str, list[SparkPod]] = field(default_factory=dict)
 
 
 class SparkLoop:
@@ -103,6 +108,7 @@ class SparkLoop:
         self._sizes = Sizes(self._hands, cluster)
         self._rooms = Rooms(cluster, objects, self._sizes)
         self._teller = Teller(api, objects, recorder)
+        self._elastic = Elastic(api, self._hands, self._sizes, self._teller)
         self._usage = Usage()
         self._accounts: dict[str, Account] | None = None
         self._refused: dict[str, float] = {}
@@ -142,6 +148,7 @@ class SparkLoop:
         starting = [app for each in seen for app in each.apps if app.id in each.starting]
         with self._pace.work():
             room = self._rooms.free(starting, now)
+        decisions: dict[str, Decision] = {}
         for each in seen:
             with metrics.decides(), self._pace.work():
                 decision = self._decide(each, seen, room, now)
@@ -151,10 +158,15 @@ class SparkLoop:
                 for app_id, reason in decision.release
                 if await self._release(each, app_id, reason, now)
             ]
-            decision = replace(decision, release=tuple(done))
+            decision = decisions[each.name] = replace(decision, release=tuple(done))
+            if each.queue is not None and self._known_now():
+                await self._elastic.let_go(each, decision, now)
             # 5. Tell people.
             await self._teller.tell(each, decision, self._usage, now)
-        # 6. Keep the accounts.
+        # 6. What was borrowed comes back, from executors.
+        if self._known_now():
+            await self._elastic.give_back(seen, decisions, now)
+        # 7. Keep the accounts.
         await self._save(seen, queues)
         metrics.forget_queues(queues.keys())
         return int(now) + _IDLE if apps else None
@@ -168,7 +180,8 @@ class SparkLoop:
             cores = queue.spec.cores if queue else 0
             account = self._accounts[name] = Account(FairQueue(cores, now), Estimates())
         first = {app.id: self._sizes.size(app).first_milli for app in apps if not app.missed}
-        seen = Seen(name, queue, apps, account, first)
+        seen = Seen(name, queue, apps, account, first, held=held(apps))
+        seen.holds = bool(queue and queue.status and queue.status.holds_executors)
         if queue is None:
             account.hold(now)
             return seen
@@ -211,7 +224,7 @@ class SparkLoop:
         rest = sorted((by_id[each] for each in waits - ordered), key=lambda app: app.created)
         waiting = [self._waiting(seen, app, now) for app in (*order, *rest)]
         busy = [self._busy(seen, by_id[app_id], cores) for app_id, cores in seen.cores.items()]
-        if seen.queue is None or not (self._fresh() and self._objects.fresh()):
+        if seen.queue is None or not self._known_now():
             return decide(_CLOSED, waiting, busy, lambda _: False)
         known = self._sizes.known
 
@@ -227,6 +240,9 @@ class SparkLoop:
 
         lent = _lent(seen, others)
         return decide(seen.queue.spec, waiting, busy, fits, ever=ever, lent=lent)
+
+    def _known_now(self) -> bool:
+        return self._fresh() and self._objects.fresh()
 
     def _waiting(self, seen: Seen, app: Application, now: float) -> Waiting:
         expected = seen.expected.get(app.id, Expected())

@@ -28,6 +28,7 @@ from fairstow.spark import standings
 from fairstow.spark.admission import Decision, Place
 from fairstow.spark.applications import Application, Phase
 from fairstow.spark.names import APPLICATION, OPERATOR_GROUP
+from fairstow.spark.pods import SparkPod
 from fairstow.spark.standings import Expected
 from fairstow.spark.usage import Usage
 
@@ -66,6 +67,11 @@ class Teller:
         """Say that its first pods didn't come in time."""
         self._say(app, Reason.PODS_LATE, Reason.PODS_LATE.sentence)
 
+    def reclaimed(self, app: Application, pod: SparkPod) -> None:
+        """Say that one of its executors was ended."""
+        said = f"{pod.name}: {Reason.EXECUTOR_RECLAIMED.sentence}"
+        self._say(app, Reason.EXECUTOR_RECLAIMED, said)
+
     async def tell(self, seen: Seen, decision: Decision, usage: Usage, now: float) -> None:
         """Write what one queue's applications and the queue itself are told."""
         places = {place.id: place for place in decision.places}
@@ -102,7 +108,8 @@ class Teller:
         if app.phase is Phase.ENDED:
             reason = Reason.CHARGED
         else:
-            reason = Reason.STARTING_PODS if app.id in seen.starting else Reason.HAS_CORES
+            waits = Reason.EXECUTORS_HELD if app.id in seen.held else Reason.HAS_CORES
+            reason = Reason.STARTING_PODS if app.id in seen.starting else waits
         return standings.begun(app, usage.of(app.id), expected, reason, kept)
 
     async def reserve(self, seen: Seen, app: Application, usage: Usage, now: float) -> None:
@@ -183,6 +190,8 @@ class Teller:
             cores_reserved=_cores(sum(c for a, c in seen.cores.items() if a in lasting)),
             cores_borrowed=_cores(decision.borrowed),
             missed=sum(app.missed for app in alive),
+            holds_executors=seen.holds,
+            executors_held=sum(map(len, seen.held.values())),
             users=standings.shares(alive, seen.cores, seen.account.weights),
             conditions=with_condition(old.conditions if old else (), condition),
             observed_generation=queue.metadata.generation,

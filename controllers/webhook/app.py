@@ -93,6 +93,9 @@ def build(api: Api, known: Known, helper_image: str = "") -> FastAPI:
     async def queue(request: review.Request) -> Reply:
         return await queueing.queue(api, known, request)
 
+    async def executor(request: review.Request) -> Reply:
+        return await queueing.executor(api, known, request)
+
     async def guard(request: review.Request) -> Reply:
         return await queueing.guard(api, request)
 
@@ -109,6 +112,7 @@ def build(api: Api, known: Known, helper_image: str = "") -> FastAPI:
         "/caches": (frozenset({PODS}), admit_client),
         "/evictions": (frozenset({EVICTIONS}), hold),
         "/spark/queue": (SPARK, queue),
+        "/spark/executors": (frozenset({PODS}), executor),
         "/spark/guard": (SPARK, guard),
     }
     for path, (kinds, decide) in paths.items():

@@ -1,6 +1,6 @@
 """Queues new Spark applications, and keeps users from leaving the queue by themselves.
 
-Called by `app`. Rights used: sparkapplications, scheduledsparkapplications (get), namespaces,
+Called by `app`. Rights used: sparkapplications, scheduledsparkapplications, pods (get), namespaces,
 sparkqueues (watch), and to ask who may do what.
 """
 
@@ -15,6 +15,7 @@ from fairstow.cluster.review import Json, Reply, Request
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.paths import path_of
 from fairstow.kube.problems import ApiError
+from fairstow.spark.executing import admit_executor, claimed, is_executor
 from fairstow.spark.guarding import QUEUES, judge, question
 from fairstow.spark.names import OPERATOR_GROUP, QUEUE
 from fairstow.spark.queueing import queue_up
@@ -42,11 +43,25 @@ async def queue(api: Api, known: Queues, request: Request) -> Reply:
     owner = None
     if request.operation == "CREATE":
         new = submitted(request, request.object)
-        claimed = parent(new)
-        found = await _found(api, request.namespace, claimed) if claimed else None
-        owner = verified(new, claimed, found)
+        run_of = parent(new)
+        found = await _found(api, request.namespace, run_of) if run_of else None
+        owner = verified(new, run_of, found)
     default = known.labels_of(request.namespace).get(QUEUE, "")
     return queue_up(request, default, known.queues(), owner)
+
+
+async def executor(api: Api, known: Queues, request: Request) -> Reply:
+    """See whose a new executor is, and whether it waits.
+
+    Raises:
+        ApiError, InputError: the API server can't be asked; then it is counted as missed.
+    """
+    if request.operation != "CREATE" or not known.labels_of(request.namespace).get(QUEUE):
+        return Reply()
+    driver = await _driver(api, request)
+    marks = (driver or {}).get("metadata", {}).get("annotations") or {}
+    queue = (known.queues() or {}).get(marks.get(QUEUE, ""))
+    return admit_executor(request, driver, queue)
 
 
 async def guard(api: Api, request: Request) -> Reply:
@@ -58,11 +73,20 @@ async def guard(api: Api, request: Request) -> Reply:
     asked, allowed, said = question(request), True, ""
     if asked is not None:
         allowed, said = await may(api, asked.user, asked.verb, QUEUES, asked.queue)
-    return judge(request, asked, allowed=allowed, said=said)
+    driver = await _driver(api, request) if request.operation == "CREATE" else None
+    return judge(request, asked, allowed=allowed, said=said, driver=driver)
 
 
-async def _found(api: Api, namespace: str, claimed: Parent) -> Json | None:
-    path = path_of(_VERSION, claimed.kind, namespace=namespace, name=claimed.name)
+async def _driver(api: Api, request: Request) -> Json | None:
+    """Return the driver that a new executor claims; None if it claims none that is there."""
+    new = submitted(request, request.object)
+    owner = claimed(new) if is_executor(new) else None
+    return await _found(api, request.namespace, owner) if owner else None
+
+
+async def _found(api: Api, namespace: str, meant: Parent) -> Json | None:
+    version = "v1" if meant.kind == "Pod" else _VERSION
+    path = path_of(version, meant.kind, namespace=namespace, name=meant.name)
     try:
         return await api.get(path)
     except ApiError as error:

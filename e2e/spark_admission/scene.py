@@ -130,9 +130,17 @@ class Scene:
     began: list[str] = field(default_factory=list)
     latest: tuple[str, int] = ("", 0)
     scheduler: str = ""
+    _executors: dict[str, int] = field(default_factory=dict)
 
     def submit(
-        self, name: str, user: str, *, instances: int = 1, cpu: str = "1", **marks: str
+        self,
+        name: str,
+        user: str,
+        *,
+        instances: int = 1,
+        cpu: str = "1",
+        dynamic: bool = False,
+        **marks: str,
     ) -> None:
         """Make a driver and then its settings, as spark-submit does.
 
@@ -154,6 +162,9 @@ class Scene:
         }
         self.create(pod, user)
         conf = f"spark.executor.instances={instances}\nspark.executor.cores=1\n"
+        if dynamic:
+            least = f"spark.dynamicAllocation.minExecutors={instances}\n"
+            conf += f"spark.dynamicAllocation.enabled=true\n{least}"
         self.create(
             {
                 "apiVersion": "v1",
@@ -166,23 +177,25 @@ class Scene:
         self.latest = user, int(time.time())
 
     def executors(self, driver: str, count: int) -> None:
-        """Make a driver's executors, as the driver does."""
-        uid = self.pod(driver)["metadata"]["uid"]
+        """Make a driver's executors, as the driver does, or whom it runs for."""
+        found = self.pod(driver)
+        uid, began = found["metadata"]["uid"], self._executors.get(driver, 0)
+        self._executors[driver] = began + count
         owner = {"apiVersion": "v1", "kind": "Pod", "name": driver, "uid": uid, "controller": True}
-        self.cluster.apply(
+        pods = [
             {
                 "apiVersion": "v1",
                 "kind": "Pod",
                 "metadata": {
                     "name": f"{driver}-exec-{number}",
-                    "namespace": self.namespace,
                     "labels": {"spark-role": "executor", "spark-app-selector": f"spark-{driver}"},
                     "ownerReferences": [owner],
                 },
                 "spec": self._spec("executor", "1"),
             }
-            for number in range(count)
-        )
+            for number in range(began, began + count)
+        ]
+        self.create({"apiVersion": "v1", "kind": "List", "items": pods}, user_of(found))
 
     def _spec(self, role: str, cpu: str) -> Json:
         container = {

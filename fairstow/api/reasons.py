@@ -207,6 +207,14 @@ class Reason(StrEnum):
         "The first pods got no nodes within spec.bindTimeout: room is no longer kept for them.",
     )
     HAS_CORES = ("HasCores", "The application runs.")
+    EXECUTORS_HELD = (
+        "ExecutorsHeld",
+        "The application runs; more of its executors wait until the queue has cores for them.",
+    )
+    EXECUTOR_RECLAIMED = (
+        "ExecutorReclaimed",
+        "An executor on borrowed cores was ended, since the queue that lent them needs them.",
+    )
     CHARGED = ("Charged", "The application ended, and its user was charged for what it used.")
     MISSED = (
         "Missed",

@@ -163,6 +163,14 @@ class SparkQueueStatus(Model):
             "see them: they are counted and charged."
         ),
     ] = None
+    holds_executors: Annotated[
+        Flag | None,
+        Field(
+            description="Whether new executors wait, since no cores are left or an application "
+            "waits for them."
+        ),
+    ] = None
+    executors_held: Annotated[Count | None, Field(description="Executors that wait so.")] = None
     users: Annotated[
         tuple[UserShare, ...],
         Field(

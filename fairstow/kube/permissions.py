@@ -284,6 +284,11 @@ WEBHOOK = Program(
             why="Looks whose the application is that a new driver or run belongs to.",
         ),
         Grant(
+            resources=("pods",),
+            verbs=("get",),
+            why="Looks whether a new Spark executor was made by the driver that it names.",
+        ),
+        Grant(
             group=GROUP,
             resources=("instancedrains",),
             verbs=("create",),

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fairstow.cluster.review import Reply, Request, User
+from fairstow.cluster.review import Json, Reply, Request, User
+from fairstow.spark.executing import is_executor, refusal
 from fairstow.spark.names import (
     ADMITTED,
     APPLICATION,
@@ -41,6 +42,8 @@ def question(request: Request) -> Question | None:
     new = submitted(request, request.object)
     if request.operation == "UPDATE":
         verb = RELEASE if _lets_go(request, new) or _runs_anew(request, new) else ""
+    elif not _annotation(new, USER):
+        verb = ""  # an executor
     else:
         verb = SUBMIT_AS if _annotation(new, SUBMITTER) else USE
     if not verb:
@@ -48,8 +51,22 @@ def question(request: Request) -> Question | None:
     return Question(user=request.user_info, verb=verb, queue=_annotation(new, QUEUE))
 
 
-def judge(request: Request, asked: Question | None, *, allowed: bool, said: str = "") -> Reply:
+def judge(
+    request: Request,
+    asked: Question | None,
+    *,
+    allowed: bool,
+    said: str = "",
+    driver: Json | None = None,
+) -> Reply:
     """Refuse what the user may not do. `allowed` and `said` are the answer to what was `asked`.
+
+    Args:
+        request: the review.
+        asked: what the authorizer was asked.
+        allowed: its answer.
+        said: its words.
+        driver: the pod that a new executor claims for its driver.
 
     Raises:
         MalformedError: the review isn't what an API server sends.
@@ -61,7 +78,12 @@ def judge(request: Request, asked: Question | None, *, allowed: bool, said: str 
         if changed := tuple(_changes(old, new)):
             fixed = f"{', '.join(changed)} is recorded when an application is queued, never changed"
             return Reply(denied=f"{fixed}: make a new one")
-    elif user not in (_annotation(new, USER), _annotation(new, SUBMITTER)):
+    elif is_executor(new) and (denied := refusal(request, driver)):
+        return Reply(denied=denied)
+    elif _annotation(new, USER) and user not in (
+        _annotation(new, USER),
+        _annotation(new, SUBMITTER),
+    ):
         forged = f"{USER} is {_annotation(new, USER)!r}, but the request was made by {user!r}: "
         return Reply(denied=forged + "leave the annotation out, it is filled in")
     if asked is not None and not allowed:

@@ -30,12 +30,15 @@ EXECUTOR_CORES = "fairstow.dev/executor-cores"
 HOLD = "fairstow.dev/hold"
 """Set by anybody who may change the object, "true": it isn't let go meanwhile."""
 
+DRIVER_UID = "fairstow.dev/spark-driver"
+"""On an executor: the UID of the driver that made it, as the API server authenticated it."""
+
 RECORDED = (USER, GROUPS, SUBMITTER, PARENT, QUEUE)
 """Annotations that say whose an application is: set when it is made, never changed."""
-FIXED = (*RECORDED, LASTING, TEMPLATE, SUBMIT_AS)
+FIXED = (*RECORDED, LASTING, TEMPLATE, SUBMIT_AS, DRIVER_UID)
 
 GATE = "fairstow.dev/spark-queue"
-"""The scheduling gate of a driver's pod that waits."""
+"""The scheduling gate of a driver's or an executor's pod that waits."""
 
 ROLE = "spark-role"
 DRIVER, EXECUTOR = "driver", "executor"

@@ -37,6 +37,8 @@ class SparkPod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         properties: name of the ConfigMap with the driver's settings, "" if unknown.
         arguments: of the driver's container.
         foreign: Kueue or Volcano see to it.
+        leaving: it is being deleted.
+        decommissions: it moves its data to other executors when it is told to end.
     """
 
     namespace: str
@@ -57,6 +59,8 @@ class SparkPod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     properties: str = ""
     arguments: tuple[str, ...] = ()
     foreign: bool = False
+    leaving: bool = False
+    decommissions: bool = False
 
     @property
     def over(self) -> bool:
@@ -80,8 +84,13 @@ class _Volume(msgspec.Struct, rename="camel"):
     config_map: _Named | None = None
 
 
+class _Lifecycle(msgspec.Struct, rename="camel"):
+    pre_stop: msgspec.Raw | None = None
+
+
 class _Container(msgspec.Struct):
     args: tuple[str, ...] = ()
+    lifecycle: _Lifecycle | None = None
 
 
 class _Spec(msgspec.Struct, rename="camel"):
@@ -147,6 +156,8 @@ def read_pod(raw: msgspec.Raw) -> SparkPod:
         properties=_properties(spec) if is_driver else "",
         arguments=_arguments(spec) if is_driver else (),
         foreign=_foreign(labels, marks, spec.scheduler_name),
+        leaving=meta.deletion_timestamp is not None,
+        decommissions=any(c.lifecycle and c.lifecycle.pre_stop for c in spec.containers),
     )
 
 

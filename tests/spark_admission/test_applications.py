@@ -37,7 +37,8 @@ def pod(name: str, **fields: Any) -> SparkPod:
 
 
 def executor(name: str, owner: str, **fields: Any) -> SparkPod:
-    return pod(name, driver=False, owners=(f"uid-{owner}",), **fields)
+    seen = {"fairstow.dev/spark-driver": f"uid-{owner}"}
+    return pod(name, driver=False, owners=(f"uid-{owner}",), **{"marks": seen} | fields)
 
 
 def read(*pods: SparkPod, apps: tuple[SparkApp, ...] = ()) -> dict[str, Application]:

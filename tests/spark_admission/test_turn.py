@@ -24,7 +24,7 @@ from fairstow.cluster.kinds import NODE, POD
 from fairstow.cluster.live import LiveCluster
 from fairstow.kube.aio.api import Api
 from fairstow.kube.problems import ApiError
-from fairstow.spark.names import GATE, USER
+from fairstow.spark.names import DRIVER_UID, GATE, USER
 
 Json = dict[str, Any]
 NODE_OBJECT: Json = {
@@ -238,7 +238,7 @@ HELD: Json = {"metadata": {"name": "q"}, "spec": {"cores": 3, "hold": True}}
 def executor(name: str, owner: str) -> Json:
     pod = driver(name, owner)
     pod["metadata"]["labels"] = {"spark-role": "executor", "spark-app-selector": owner}
-    pod["metadata"]["annotations"] = {}
+    pod["metadata"]["annotations"] = {DRIVER_UID: f"uid-{owner}"}
     reference = {"apiVersion": "v1", "kind": "Pod", "name": owner, "uid": f"uid-{owner}"}
     pod["metadata"]["ownerReferences"] = [reference | {"controller": True}]
     pod["spec"] = {"containers": pod["spec"]["containers"], "nodeName": "n"}
