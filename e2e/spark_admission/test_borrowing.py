@@ -36,7 +36,7 @@ def test_a_lender_gets_its_cores_back_from_executors(scene: Scene) -> None:
             here.wait(lambda: _status(scene).get("holdsExecutors"), "the queue to be full")
             scene.submit("bob", BOB, instances=1, spark_queue=lender)
             scene.await_admitted("ana", "bob")
-            assert _on_nodes(scene, "ana") == {0}, "the one that it began with"
+            assert len(_on_nodes(scene, "ana")) == 1, "as many as it began with"
             assert "ExecutorReclaimed" in scene.kubectl("describe", "pod", "ana")
             scene.executors("bob", 1)
             here.wait(lambda: _on_nodes(scene, "bob") == {0}, "bob's executor")
