@@ -4,7 +4,7 @@ Called by the Spark controller each turn. An application is what its user made: 
 with all of its runs, or a driver's pod. Whose it is stands in the annotations that the webhook
 recorded. What runs in a queued namespace without them was missed: it is counted, and charged to
 `missed:NAMESPACE`, since nobody knows whose it is. So is an executor of a queued driver that the
-webhook didn't see: anybody could have made it.
+webhook should have seen and didn't: anybody could have made it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from fairstow.spark.names import (
     ADMITTED,
     APPLICATION,
     DRIVER_UID,
+    EXECUTORS,
     HOLD,
     LASTING,
     OWN_SUSPEND,
@@ -153,7 +154,7 @@ def applications(
     alone: list[SparkPod] = []
     others: set[str] = set()
     key_of: dict[str, str] = {}
-    unqueued: set[str] = set()
+    unseen: set[str] = set()
     for pod in there:
         if not pod.driver:
             continue
@@ -163,8 +164,8 @@ def applications(
         kind, _, name = pod.marks.get(PARENT, "").partition("/")
         app = owned.get((pod.namespace, name)) if kind == APPLICATION else None
         key_of[pod.uid] = app.uid if app else pod.uid
-        if USER not in pod.marks:
-            unqueued.add(pod.uid)
+        if USER not in pod.marks or EXECUTORS not in pod.marks:
+            unseen.add(pod.uid)
         runs[key_of[pod.uid]].append(pod)
         if app is None:
             alone.append(pod)
@@ -173,7 +174,7 @@ def applications(
         if pod.driver:
             continue
         driver = next((uid for uid in pod.owners if uid in key_of), "")
-        made = driver in unqueued or pod.marks.get(DRIVER_UID) == driver
+        made = driver in unseen or pod.marks.get(DRIVER_UID) == driver
         owner = key_of[driver] if driver and made else None
         if owner is None and (pod.foreign or not others.isdisjoint(pod.owners)):
             continue

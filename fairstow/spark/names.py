@@ -33,7 +33,11 @@ HOLD = "fairstow.dev/hold"
 DRIVER_UID = "fairstow.dev/spark-driver"
 """On an executor: the UID of the driver that made it, as the API server authenticated it."""
 
-RECORDED = (USER, GROUPS, SUBMITTER, PARENT, QUEUE)
+EXECUTORS = "fairstow.dev/spark-executors"
+"""On a driver, "recorded": the webhook sees its executors, so those without `DRIVER_UID` may be
+anybody's. Drivers of before an upgrade to that don't have it."""
+
+RECORDED = (USER, GROUPS, SUBMITTER, PARENT, QUEUE, EXECUTORS)
 """Annotations that say whose an application is: set when it is made, never changed."""
 FIXED = (*RECORDED, LASTING, TEMPLATE, SUBMIT_AS, DRIVER_UID)
 

@@ -27,6 +27,7 @@ from fairstow.spark.names import (
     ADMITTED,
     APPLICATION,
     DRIVER,
+    EXECUTORS,
     GATE,
     GROUPS,
     OWN_SUSPEND,
@@ -73,6 +74,8 @@ def queue_up(
         return Reply(denied=said)
     if new.kind == APPLICATION:
         recorded[OWN_SUSPEND] = "true" if new.spec.suspend else "false"
+    if new.kind == "Pod":
+        recorded[EXECUTORS] = "recorded"
     claimed = {key: new.metadata.annotations.get(key) for key in RECORDED}
     forged = [key for key, value in claimed.items() if value not in (None, recorded.get(key))]
     ours = (*RECORDED, OWN_SUSPEND, ADMITTED)

@@ -20,7 +20,7 @@ from fairstow.spark.applications import (
     read_app,
     template,
 )
-from fairstow.spark.names import ADMITTED, LASTING, OWN_SUSPEND, PARENT, QUEUE, USER
+from fairstow.spark.names import ADMITTED, EXECUTORS, LASTING, OWN_SUSPEND, PARENT, QUEUE, USER
 from fairstow.spark.pods import SparkPod, read_pod
 from fairstow.spark.room import Room
 from fairstow.spark.sizes import of_application, of_arguments, of_driver, properties
@@ -28,7 +28,8 @@ from fairstow.spark.usage import Usage
 from tests.spark_admission.submissions import driver as submitted_driver
 
 QUEUES = {"team": "analytics"}
-ANA = {USER: "ana", QUEUE: "analytics"}
+OLD = {USER: "ana", QUEUE: "analytics"}
+ANA = OLD | {EXECUTORS: "recorded"}
 
 
 def pod(name: str, **fields: Any) -> SparkPod:
@@ -74,6 +75,15 @@ def test_what_nobody_queued_is_counted_and_charged_to_its_namespace() -> None:
     assert all(app.missed and app.user == "missed:team" for app in found.values())
     assert len(found) == 2
     assert applications([pod("direct")], (), {}) == ()
+
+
+def test_executors_that_the_webhook_should_have_seen_are_nobodys() -> None:
+    """Those that ran when executors began to be seen, and later ones, stay their driver's."""
+    new, old = pod("new", marks=ANA, node="n"), pod("old", marks=OLD, node="n")
+    unseen = [executor(f"{each}-1", each, app="x", marks={}, node="n") for each in ("new", "old")]
+    found = read(new, old, *unseen)
+    assert (found["new"].milli, found["old"].milli) == (1000, 2000)
+    assert (found["new-1"].missed, found["new-1"].user) == (True, "missed:team")
 
 
 def test_what_others_queue_is_left_alone_but_not_what_was_queued_here() -> None:
