@@ -123,7 +123,7 @@ def admit(request: Request, pools: Iterable[ServingPool], image: str) -> Reply:
     if any(_carries(each) for each in everyone):
         return Reply()
     try:
-        return Reply(patch=_patch(pool, spec, everyone, image))
+        return Reply(patch=(*_patch(pool, spec, everyone, image), _labelled(pool, labels)))
     except UnfitError as error:
         said = f"fairstow: requests that move off this pod are computed anew: {error}"
         return Reply(warnings=(said,))
@@ -148,12 +148,18 @@ def _patch(
     guaranteed = all(each.resources.guaranteed() for each in everyone)
     carrier = _carrier(engines.port, engines.api_key, folder, image, guaranteed=guaranteed)
     carrier["securityContext"] = RESTRICTED | {"runAsUser": user}
-    named = f"/metadata/labels/{CARRIED.replace('/', '~1')}"
     return (
         *folder.patch,
         *_added("/spec/initContainers", bool(spec.init_containers), "0", carrier),
-        {"op": "add", "path": named, "value": pool.metadata.name},
     )
+
+
+def _labelled(pool: ServingPool, labels: Mapping[str, str]) -> Json:
+    """Return what names the pool; a pod that is selected by what it lacks may have no labels."""
+    if not labels:
+        return {"op": "add", "path": "/metadata/labels", "value": {CARRIED: pool.metadata.name}}
+    named = f"/metadata/labels/{CARRIED.replace('/', '~1')}"
+    return {"op": "add", "path": named, "value": pool.metadata.name}
 
 
 def _user(spec: _Spec, number: int) -> int:
@@ -177,6 +183,8 @@ def _folder(spec: _Spec, number: int) -> _Folder:
     path = found[1].rstrip("/")
     if not path:
         raise UnfitError(f"the --slot-save-path of container {engine.name} is the root")
+    if "$(" in path:
+        raise UnfitError(f"the --slot-save-path of container {engine.name} names a variable")
     above = {path, *map(str, PurePosixPath(path).parents)}
     mounts = [m for m in engine.volume_mounts or () if m.mount_path.rstrip("/") in above]
     if not mounts:

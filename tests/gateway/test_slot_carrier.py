@@ -187,7 +187,8 @@ def test_what_crashes_leave_is_swept_and_nothing_else(tmp_path: Path) -> None:
     assert left == {NAME, others[1], "model.gguf", "old.kv"}
 
 
-def test_the_program_sweeps_and_ends_after_its_engine(tmp_path: Path) -> None:
+def test_the_program_makes_sweeps_and_ends_after_its_engine(tmp_path: Path) -> None:
+    made = tmp_path / "below" / "slots"
     left = tmp_path / f"{NAME}.part"
     left.write_bytes(b"x")
     (port,) = free_ports(1)
@@ -196,8 +197,10 @@ def test_the_program_sweeps_and_ends_after_its_engine(tmp_path: Path) -> None:
         async with asyncio.timeout(60), AsyncExitStack() as stack:
             engine = await stack.enter_async_context(AsyncExitStack())
             url = await serve(engine, web.Application())
+            (early,) = free_ports(1)
+            other = await program(early, made, url, KEY)
             started = await program(port, tmp_path, url, KEY)
-            while left.exists():
+            while left.exists() or not made.exists():
                 await asyncio.sleep(0.05)
             started.terminate()
             async with aiohttp.ClientSession() as http:
@@ -207,6 +210,9 @@ def test_the_program_sweeps_and_ends_after_its_engine(tmp_path: Path) -> None:
                     await asyncio.sleep(0.1)
             await engine.aclose()
             assert await started.wait() == 0
+            assert other.returncode is None, "it runs in the folder that it made"
+            other.terminate()
+            assert await other.wait() == 0
 
     asyncio.run(body())
 

@@ -103,6 +103,14 @@ def test_the_nearest_mount_above_the_folder_is_shared() -> None:
     assert "--folder=/slots/here" in found["args"]
 
 
+def test_a_pod_that_is_selected_by_what_it_lacks_may_have_no_labels() -> None:
+    lacks = {"matchExpressions": [{"key": "other", "operator": "DoesNotExist"}]}
+    obj = pod({"emptyDir": {}})
+    del obj["metadata"]["labels"]
+    made = applied(obj, admitted(obj, pool(selector=lacks)).patch)
+    assert made["metadata"]["labels"] == {CARRIED: "llama"}
+
+
 def test_an_engine_without_a_volume_gets_one_in_memory() -> None:
     spec = patched(pod())["spec"]
     (volume,) = spec["volumes"]
@@ -175,6 +183,7 @@ def test_other_pods_are_left_alone() -> None:
         (pod(args=["--slots"]), {}, "no --slot-save-path"),
         (pod(args=["--slot-save-path=slots"]), {}, "no --slot-save-path"),
         (pod(args=["--slot-save-path=/"]), {}, "is the root"),
+        (pod(args=["--slot-save-path=/slots/$(POD)"]), {}, "names a variable"),
         (pod(ports=[{"containerPort": PORT}]), {}, f"port {PORT} is the carrier's"),
         (pod(resources=LIMITED), {}, "mount an emptyDir at /slots yourself"),
         (pod({"persistentVolumeClaim": {"claimName": "slots"}}), {}, "is no emptyDir"),

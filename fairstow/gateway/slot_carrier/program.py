@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not key:
         print(f"slot_carrier: {ENGINE_KEY} is empty: set it to the engines' key.", file=sys.stderr)
         return 2
+    # It starts before what else might make it.
+    with contextlib.suppress(OSError):
+        given.folder.mkdir(parents=True, exist_ok=True)
     if not os.access(given.folder, os.R_OK | os.W_OK | os.X_OK):
         said = "isn't a folder that can be read and written: mount the engine's, with its group"
         print(f"slot_carrier: {given.folder} {said}.", file=sys.stderr)
