@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import accumulate
-from struct import unpack
 
 from fairstow.serving.model import RequestView
 
@@ -44,16 +43,14 @@ class Outputs:
         mean = (self._sums[-1] - self._sums[first]) / longer
         return min(mean - request.generated, _allowed(request))
 
-    def drawn_left(self, request: RequestView, draws: int) -> list[float]:
-        """Return independent draws of what is left, 16 at most."""
+    def drawn_left(self, request: RequestView, draw: int) -> float:
+        """Return what is left by one of 16 independent draws."""
         longer, first = self._longer(request)
         if not longer:
-            return [_unknown(request)] * draws
-        allowed, known, generated = _allowed(request), self._sorted, request.generated
-        return [
-            min(known[first + (number * longer >> 32)] - generated, allowed)
-            for number in _numbers(request.id)[:draws]
-        ]
+            return _unknown(request)
+        number = int.from_bytes(_bits(request.id)[4 * draw : 4 * draw + 4])
+        at = first + (number * longer >> 32)
+        return min(self._sorted[at] - request.generated, _allowed(request))
 
     def _longer(self, request: RequestView) -> tuple[int, int]:
         """Return how many outputs are longer, and where they begin; none if too few are known."""
@@ -63,10 +60,10 @@ class Outputs:
         return len(self._sorted) - first, first
 
 
-@lru_cache(8_192)
-def _numbers(request: str) -> tuple[int, ...]:
+@lru_cache(32_768)  # more than run at once: one fewer, and a look at all finds none
+def _bits(request: str) -> bytes:
     """Return 16 numbers of 32 bits that are random, but the request's own."""
-    return unpack(">16I", blake2b(request.encode()).digest())
+    return blake2b(request.encode()).digest()
 
 
 def _allowed(request: RequestView) -> float:

@@ -14,6 +14,8 @@ fits.
 """
 
 from collections.abc import Iterable
+from math import inf
+from operator import itemgetter
 
 from fairstow.serving.model import Dispatch, InstanceView, PoolView, RequestView
 from fairstow.serving.policies.baselines import NO_INSTANCE, candidates
@@ -27,7 +29,7 @@ _WAITS = Dispatch(None, "memory would run out before those that run have ended")
 def peak(requests: Iterable[tuple[float, float]]) -> float:
     """Return max M_i of (held, left) pairs."""
     most = held = 0.0
-    for i, (h, left) in enumerate(sorted(requests, key=lambda r: -r[1]), 1):
+    for i, (h, left) in enumerate(sorted(requests, key=itemgetter(1), reverse=True), 1):
         held += h
         most = max(most, held + i * left)
     return most
@@ -44,16 +46,32 @@ class PastFuture:
         if pool.waiting:
             return _WAITS
         outputs = Outputs(pool.outputs)
-        shares = {i.name: self._share(request, i, outputs) for i in able}
-        best = min(shares, key=shares.__getitem__)
-        if shares[best] > 1:
+        best, least = able[0].name, inf
+        for each in able:
+            if (share := self._share(request, each, outputs, least)) < least:
+                best, least = each.name, share
+        if least > 1:
             idle = next((i for i in able if not i.batch + i.queued), None)
             return _WAITS if idle is None else Dispatch(idle.name, "nothing else runs there")
-        return Dispatch(best, f"{shares[best]:.0%} of its memory at the peak, the least")
+        return Dispatch(best, f"{least:.0%} of its memory at the peak, the least")
 
-    def _share(self, request: RequestView, instance: InstanceView, outputs: Outputs) -> float:
-        """Return the highest peak of all draws, as a share of the instance's memory."""
+    def _share(
+        self, request: RequestView, instance: InstanceView, outputs: Outputs, enough: float
+    ) -> float:
+        """Return the highest peak of all draws, as a share of the instance's memory.
+
+        Args:
+            request: the new one.
+            instance: where it would go.
+            outputs: of recent requests.
+            enough: a share beyond which nobody asks how high it is; most have it at the first draw.
+        """
         there = (*instance.requests(), request)
         held = [instance.size(r.length + 1) for r in there]
-        draws = zip(*(outputs.drawn_left(r, DRAWS) for r in there), strict=True)
-        return max(peak(zip(held, left, strict=True)) for left in draws) / instance.capacity
+        most = 0.0
+        for draw in range(DRAWS):
+            left = [outputs.drawn_left(r, draw) for r in there]
+            most = max(most, peak(zip(held, left, strict=True)) / instance.capacity)
+            if most >= enough:
+                break
+        return most
