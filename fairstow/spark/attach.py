@@ -515,7 +515,7 @@ def partition_settings(
 
     The formulas of fairstow/spark/partitioning.py, where they are explained.
     """
-    if work <= 0 or scanned <= 0:
+    if not (work > 0 and scanned > 0 and target_s > 0):
         return {}
     for_cores = min(cores, int(work / 0.1 + 1e-9))
     tasks = min(max(-int(-(work / target_s - 1e-9) // 1), for_cores, 1), 10_000)

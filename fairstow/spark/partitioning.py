@@ -47,7 +47,7 @@ def session_settings(
         target_s: seconds that a task should take.
         cores: that it may run on, 0 where nobody knows.
     """
-    if work <= 0 or scanned <= 0:
+    if not (work > 0 and scanned > 0 and target_s > 0):
         return {}
     tasks = tasks_of(work, target_s, cores)
     found = {

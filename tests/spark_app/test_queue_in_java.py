@@ -160,9 +160,10 @@ def test_the_twin_is_for_old_pythons_and_needs_nothing() -> None:
     scanned=st.integers(0, 2**40),
     shuffled=st.integers(0, 2**40),
     cores=st.integers(0, 1000),
+    target=st.sampled_from([0.5, 0.5, 0.05, 3.0, 0.0, -1.0]),
 )
 def test_the_twin_partitions_as_the_reference(
-    work: float, scanned: int, shuffled: int, cores: int
+    work: float, scanned: int, shuffled: int, cores: int, target: float
 ) -> None:
-    found = attach.partition_settings(work, scanned, shuffled, 0.5, cores)
-    assert found == partitioning.session_settings(work, scanned, shuffled, 0.5, cores)
+    found = attach.partition_settings(work, scanned, shuffled, target, cores)
+    assert found == partitioning.session_settings(work, scanned, shuffled, target, cores)
