@@ -17,6 +17,7 @@ import pytest
 
 from controllers.health import Turns
 from controllers.semantic_cache.caches import CacheLoop
+from controllers.semantic_cache.cluster import Access
 from controllers.semantic_cache.sidecars import Sidecars
 from e2e.own_webhook import Webhook, beside
 from e2e.rights import bind, caching
@@ -52,8 +53,8 @@ def webhook(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
 class Unasked(Sidecars):
     """Fake pods have nobody to ask."""
 
-    async def stats(self, pods: Iterable[Json], token: str) -> dict[str, Stats | None]:
-        del token
+    async def stats(self, pods: Iterable[Json], access: Access) -> dict[str, Stats | None]:
+        del access
         return {str(each["metadata"]["name"]): None for each in pods}
 
 

@@ -106,9 +106,9 @@ class CacheLoop:
 
     async def _see_to(self, cache: SemanticCache) -> None:
         # 1. What the sidecars need, before any pod is given one.
-        problem, token = "", ""
+        problem, access = "", None
         try:
-            token = await cluster.keep(self._api, cache)
+            access = await cluster.keep(self._api, cache)
         except NotKeptError as error:
             problem = str(error)
         # 2. The pods, and what their sidecars tell.
@@ -121,7 +121,7 @@ class CacheLoop:
             kubernetes=self._kubernetes or (0, 0),
             problem=problem,
             pods=pods,
-            reports=await self._sidecars.stats(there, token) if token else {},
+            reports=await self._sidecars.stats(there, access) if access else {},
             past=await cluster.past(self._api, cache, raw),
             now=int(self.clock()),
         )

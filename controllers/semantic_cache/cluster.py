@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import secrets
 from base64 import b64decode
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 from fairstow.api import LabelSelector, SemanticCache
 from fairstow.cluster.errors import InputError
 from fairstow.cluster.times import seconds
+from fairstow.kube import authority as authorities
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.connection import Json
 from fairstow.kube.aio.paths import path_of
@@ -21,8 +23,11 @@ from fairstow.semantic_cache.cache_status import CachePod
 from fairstow.semantic_cache.injection import REFUSED, SIDECAR
 from fairstow.semantic_cache.sidecar_file import (
     ADMIN_KEY,
+    AUTHORITY,
+    CERTIFICATE,
     CONFIG_KEY,
     METRICS_KEY,
+    PRIVATE_KEY,
     holder,
     sidecar_file,
 )
@@ -30,6 +35,8 @@ from fairstow.semantic_cache.sidecar_file import (
 MANAGER = "fairstow-semantic-cache"
 ENABLED = "fairstow.dev/cache"
 """Label of a namespace: `enabled` where the webhook may give pods a sidecar."""
+LIFETIME = timedelta(days=3650)
+"""Of a Secret's certificate: it goes with the tokens, which hold until the Secret is deleted."""
 LONGEST_REASON = 200
 """Characters: anybody who may make a pod writes its annotations."""
 _ALIVE = "status.phase!=Succeeded,status.phase!=Failed"
@@ -53,15 +60,28 @@ async def enabled(api: Api, namespace: str) -> bool:
     return (found["metadata"].get("labels") or {}).get(ENABLED) == "enabled"
 
 
-async def keep(api: Api, cache: SemanticCache) -> str:
-    """Write what the sidecars mount, where it differs; return the token that reads their counts.
+class Access(NamedTuple):
+    """How a cache's sidecars are asked for their counts.
+
+    Attributes:
+        token: good for nothing else.
+        name: that their certificate is in. authority: who signed it, PEM.
+    """
+
+    token: str
+    name: str
+    authority: str
+
+
+async def keep(api: Api, cache: SemanticCache) -> Access:
+    """Write what the sidecars mount, where it differs; return how they are asked.
 
     Raises:
         NotKeptError: the API server refuses it.
     """
     try:
         await _configure(api, cache)
-        return await _token(api, cache)
+        return await _access(api, cache)
     except ApiError as error:
         if error.status != 403:
             raise
@@ -79,7 +99,7 @@ async def _configure(api: Api, cache: SemanticCache) -> None:
     )
 
 
-async def _token(api: Api, cache: SemanticCache) -> str:
+async def _access(api: Api, cache: SemanticCache) -> Access:
     namespace, name = cache.metadata.namespace or "", holder(cache.metadata.name)
     path = path_of("v1", "Secret", namespace=namespace, name=name)
     try:
@@ -87,13 +107,28 @@ async def _token(api: Api, cache: SemanticCache) -> str:
     except ApiError as error:
         if error.status != 404:
             raise
-        tokens = {key: secrets.token_urlsafe(32) for key in (ADMIN_KEY, METRICS_KEY)}
-        made = _held(cache, "Secret") | {"type": "Opaque", "stringData": tokens}
+        made = _held(cache, "Secret") | {"type": "Opaque", "stringData": _secrets(name)}
         found = await api.create(path_of("v1", "Secret", namespace=namespace), made)
     data = found.get("data") or {}
-    if lacking := [key for key in (ADMIN_KEY, METRICS_KEY) if not data.get(key)]:
+    needed = (ADMIN_KEY, METRICS_KEY, CERTIFICATE, PRIVATE_KEY, AUTHORITY)
+    if lacking := [key for key in needed if not data.get(key)]:
         raise NotKeptError(f"Secret {name} has no {lacking[0]}: delete it, it is made anew")
-    return b64decode(data[METRICS_KEY]).decode()
+    token, authority = (b64decode(data[key]).decode() for key in (METRICS_KEY, AUTHORITY))
+    return Access(token, name, authority)
+
+
+def _secrets(name: str) -> dict[str, str]:
+    """Return new tokens, and a certificate whose authority signs no other: nobody has its key."""
+    now = datetime.now(UTC)
+    signer = authorities.new_authority(name, LIFETIME, now)
+    pair = authorities.issue(signer, name, (name,), LIFETIME, now)
+    return {
+        ADMIN_KEY: secrets.token_urlsafe(32),
+        METRICS_KEY: secrets.token_urlsafe(32),
+        CERTIFICATE: pair.certificate.decode(),
+        PRIVATE_KEY: pair.key.decode(),
+        AUTHORITY: signer.certificate.decode(),
+    }
 
 
 def _held(cache: SemanticCache, kind: str) -> Json:

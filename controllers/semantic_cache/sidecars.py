@@ -1,19 +1,17 @@
-"""Asks sidecars what they have: counts, with a token that is good for nothing else.
-
-The token goes over the cluster's network in the clear: whoever reads it there learns how many
-requests hit, not what they say.
-"""
+"""Asks sidecars what they have: counts, with a token that is good for nothing else, over TLS."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Iterable
+from functools import lru_cache
 
 import aiohttp
 import msgspec
 
-from controllers.semantic_cache.cluster import address
+from controllers.semantic_cache.cluster import Access, address
 from fairstow.cluster.errors import InputError
 from fairstow.kube.aio.connection import Json
 from fairstow.semantic_cache.injection import ADMIN_PORT
@@ -34,9 +32,14 @@ class Sidecars:
         self._session: aiohttp.ClientSession | None = None
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
-    async def stats(self, pods: Iterable[Json], token: str) -> dict[str, Stats | None]:
+    async def stats(self, pods: Iterable[Json], access: Access) -> dict[str, Stats | None]:
         """Return what each pod's sidecar tells, None of one that doesn't answer."""
-        asked = {str(pod["metadata"]["name"]): self._asked(pod, token) for pod in pods}
+        try:
+            context = _context(access.authority)
+        except (ssl.SSLError, ValueError) as error:
+            logger.warning("Secret %s holds no authority: %s", access.name, error)
+            return {str(pod["metadata"]["name"]): None for pod in pods}
+        asked = {str(pod["metadata"]["name"]): self._asked(pod, access, context) for pod in pods}
         return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
 
     async def close(self) -> None:
@@ -44,15 +47,15 @@ class Sidecars:
         if self._session is not None:
             await self._session.close()
 
-    async def _asked(self, pod: Json, token: str) -> Stats | None:
+    async def _asked(self, pod: Json, access: Access, context: ssl.SSLContext) -> Stats | None:
         async with self._turns:
             try:
-                return await self._ask(pod, token)
+                return await self._ask(pod, access, context)
             except (InputError, aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
                 logger.debug("%s doesn't tell: %r", pod["metadata"]["name"], error)
                 return None
 
-    async def _ask(self, pod: Json, token: str) -> Stats | None:
+    async def _ask(self, pod: Json, access: Access, context: ssl.SSLContext) -> Stats | None:
         where = address(pod)
         if not where:
             return None
@@ -60,9 +63,11 @@ class Sidecars:
             self._session = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS)
             )
-        url = f"http://{where}:{self._port}/stats"
-        headers = {"Authorization": f"Bearer {token}"}
-        async with self._session.get(url, headers=headers, allow_redirects=False) as answer:
+        url = f"https://{where}:{self._port}/stats"
+        headers = {"Authorization": f"Bearer {access.token}"}
+        async with self._session.get(
+            url, headers=headers, allow_redirects=False, ssl=context, server_hostname=access.name
+        ) as answer:
             if answer.status != 200:
                 raise InputError(url, f"says {answer.status}")
             said = bytearray()
@@ -71,3 +76,9 @@ class Sidecars:
                 if len(said) > LONGEST_ANSWER:
                     raise InputError(url, "says too much")
             return msgspec.json.decode(said, type=Stats)
+
+
+@lru_cache(maxsize=256)
+def _context(authority: str) -> ssl.SSLContext:
+    """Return what trusts this authority alone; the same each turn, so that connections are kept."""
+    return ssl.create_default_context(cadata=authority)

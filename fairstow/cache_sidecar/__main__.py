@@ -11,6 +11,7 @@ import hashlib
 import ipaddress
 import logging
 import os
+import ssl
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from fairstow.cluster.errors import InputError
 from fairstow.kube.aio.tasks import stop_signal
 from fairstow.kube.flags import LOG_LEVELS, address, seconds
 from fairstow.kube.logs import log_json
+from fairstow.kube.tls import CertificateError, CertificateFiles
 from fairstow.semantic_cache.identity import Workload, namespace
 
 
@@ -82,6 +84,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         workload=workload,
         ca=str(options.ca_file) if options.ca_file else None,
         admin_token=_token(options.admin_token_file),
+        admin_tls=_tls(options.admin_certificate_file, options.admin_key_file),
         metrics_token=_token(options.metrics_token_file),
         grace=options.grace,
     )
@@ -135,6 +138,17 @@ def _token(path: Path | None) -> str | None:
     return found
 
 
+def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise InputError("--admin-certificate-file", "goes with --admin-key-file", "Give both.")
+    try:
+        return CertificateFiles(certificate, key).context()
+    except CertificateError as error:
+        raise InputError("--admin-certificate-file", str(error)) from error
+
+
 def _loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -169,6 +183,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--listen", type=address, default="127.0.0.1:8090", metavar="HOST:PORT", help="clients")
     add("--admin-listen", type=address, default="127.0.0.1:8091", metavar="HOST:PORT")
     add("--admin-token-file", type=Path, metavar="FILE", help="what the admin port asks for")
+    add("--admin-certificate-file", type=Path, metavar="FILE", help="the admin port speaks TLS")
+    add("--admin-key-file", type=Path, metavar="FILE", help="of that certificate")
     add("--metrics-token-file", type=Path, metavar="FILE", help="enough for counts")
     add(
         "--workload",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -62,6 +63,7 @@ class Settings:
     workload: Workload | None = None
     ca: str | None = None
     admin_token: str | None = None
+    admin_tls: ssl.SSLContext | None = None
     metrics_token: str | None = None
     grace: float = 30.0
     embedder: Callable[[], Embeds] = Embedder
@@ -102,7 +104,7 @@ async def serve(
         if settings.metrics_token:
             guard = scraped(guard, settings.metrics_token, READ)
         console = Admin(app, guard, lambda: "ending" if stopped.is_set() else "")
-        admin = LoopServer(console, None, http=bounded(MOST_CONNECTIONS))
+        admin = LoopServer(console, settings.admin_tls, http=bounded(MOST_CONNECTIONS))
         clients = LoopServer(app, None, http=port(), timeout_keep_alive=75, backlog=LISTEN_BACKLOG)
         sockets = [stack.enter_context(listen(each)) for each in (settings.listen, settings.admin)]
         ports = Ports(*(each.getsockname()[1] for each in sockets))

@@ -6,10 +6,11 @@ Secret, so that who may neither read that nor forward ports learns nothing.
 
 from __future__ import annotations
 
+import ssl
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import typer
@@ -23,7 +24,7 @@ from fairstow.cli.options import Output
 from fairstow.cli.serialise import as_json
 from fairstow.cluster.errors import InputError
 from fairstow.semantic_cache.injection import ADMIN_PORT, INJECTED
-from fairstow.semantic_cache.sidecar_file import ADMIN_KEY, holder
+from fairstow.semantic_cache.sidecar_file import ADMIN_KEY, AUTHORITY, holder
 
 CHAT = "/v1/chat/completions"
 
@@ -34,8 +35,8 @@ def explain(
     """Show what would become of a request, and why."""
     with objects(live) as api:
         names = [pod] if pod else _pods(api, namespace, name)[:1]
-        token = _token(api, namespace, name)
-        found = msgspec.json.decode(_ask(api, (namespace, names[0]), "/explain", token, asked))
+        access = _access(api, namespace, name)
+        found = msgspec.json.decode(_ask(api, (namespace, names[0]), "/explain", access, asked))
     if output is Output.JSON:
         terminal.write(as_json({"pod": names[0], **found}))
     else:
@@ -51,12 +52,12 @@ def purge(
         typer.Exit: the person thinks better of it.
     """
     with objects(live) as api:
-        names, token = _pods(api, namespace, name), _token(api, namespace, name)
+        names, access = _pods(api, namespace, name), _access(api, namespace, name)
 
         def ask(more: Mapping[str, Any]) -> int:
             return sum(
                 int(
-                    msgspec.json.decode(_ask(api, (namespace, each), "/purge", token, more))[
+                    msgspec.json.decode(_ask(api, (namespace, each), "/purge", access, more))[
                         "entries"
                     ]
                 )
@@ -82,10 +83,10 @@ def feedback(live: Live, name: str, namespace: str, entry: str) -> None:
         InputError: no sidecar has it.
     """
     with objects(live) as api:
-        token, had = _token(api, namespace, name), 0
+        access, had = _access(api, namespace, name), 0
         for pod in _pods(api, namespace, name):
             had += (
-                _ask(api, (namespace, pod), "/feedback", token, {"entry": entry}, none=404) != b""
+                _ask(api, (namespace, pod), "/feedback", access, {"entry": entry}, none=404) != b""
             )
     if not had:
         raise InputError(f"entry {entry}", "is in no sidecar (any more)")
@@ -168,21 +169,32 @@ def _names(pods: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield pod["metadata"]["name"]
 
 
-def _token(api: Objects, namespace: str, name: str) -> str:
-    secret = api.core(f"namespaces/{namespace}/secrets/{holder(name)}", f"secret/{holder(name)}")
-    data = secret.get("data") or {}
-    if ADMIN_KEY not in data:
-        raise InputError(
-            f"secret/{holder(name)}", f"has no {ADMIN_KEY}: delete it, it is made anew"
-        )
-    return b64decode(data[ADMIN_KEY]).decode()
+class _Access(NamedTuple):
+    """What a cache's Secret has: the token of the admin port, and by what that is checked."""
+
+    token: str
+    tls: tuple[ssl.SSLContext, str]
+
+
+def _access(api: Objects, namespace: str, name: str) -> _Access:
+    where = f"secret/{holder(name)}"
+    data = api.core(f"namespaces/{namespace}/secrets/{holder(name)}", where).get("data") or {}
+    for key in (ADMIN_KEY, AUTHORITY):
+        if key not in data:
+            raise InputError(where, f"has no {key}: delete it, it is made anew")
+    token, authority = (b64decode(data[key]).decode() for key in (ADMIN_KEY, AUTHORITY))
+    try:
+        context = ssl.create_default_context(cadata=authority)
+    except (ssl.SSLError, ValueError) as error:
+        raise InputError(where, f"{AUTHORITY} holds no certificate: {error}") from error
+    return _Access(token, (context, holder(name)))
 
 
 def _ask(
     api: Objects,
     pod: tuple[str, str],
     path: str,
-    token: str,
+    access: _Access,
     body: Mapping[str, Any],
     *,
     none: int = 0,
@@ -193,7 +205,15 @@ def _ask(
 
     where = f"pod {pod[1]}"
     try:
-        status, said = ask(api.connection, pod, ADMIN_PORT, ("POST", path), token=token, body=body)
+        status, said = ask(
+            api.connection,
+            pod,
+            ADMIN_PORT,
+            ("POST", path),
+            token=access.token,
+            body=body,
+            tls=access.tls,
+        )
     except ApiError as error:
         hint = "Needs the verb create on pods/portforward."
         raise ClusterError(InputError(where, error.said, hint)) from error

@@ -6,6 +6,7 @@ Called by the command line. The port may be the pod's loopback. Needs `create` o
 from __future__ import annotations
 
 import http.client
+import ssl
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ def ask(
     *,
     token: str,
     body: Any = None,
+    tls: tuple[ssl.SSLContext, str] | None = None,
 ) -> tuple[int, bytes]:
     """Send a request, a method and a path, and return the answer's status and body.
 
@@ -36,6 +38,7 @@ def ask(
         request: method and path.
         token: shown as Authorization.
         body: as JSON; None: none.
+        tls: by which the port's certificate is checked, and the name that it is in; None: no TLS.
 
     Raises:
         ApiError: the API server refuses.
@@ -64,6 +67,8 @@ def ask(
     headers = {"Authorization": f"Bearer {token}", "Host": "localhost", "Connection": "close"}
     content = None if body is None else msgspec.json.encode(body)
     try:
+        if tls is not None:
+            line.sock = tls[0].wrap_socket(line.sock, server_hostname=tls[1])
         line.request(*request, body=content, headers=headers)
         answer = line.getresponse()
         return answer.status, answer.read(LONGEST)

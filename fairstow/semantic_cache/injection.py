@@ -39,7 +39,14 @@ from fairstow.semantic_cache.pod_upstream import (
     led,
     upstream_of,
 )
-from fairstow.semantic_cache.sidecar_file import ADMIN_KEY, CONFIG_KEY, METRICS_KEY, holder
+from fairstow.semantic_cache.sidecar_file import (
+    ADMIN_KEY,
+    CERTIFICATE,
+    CONFIG_KEY,
+    METRICS_KEY,
+    PRIVATE_KEY,
+    holder,
+)
 
 SIDECAR = "fairstow-cache"
 """The container's name."""
@@ -53,7 +60,8 @@ READY = "Ready"
 """The condition without which no pod is touched: configuration and tokens are there."""
 
 _GIVEN, _DATA = "/cache/given", "/cache/data"
-_CA, _STORE_CA, _PASSWORD, _KEYS = "ca.crt", "store-ca.crt", "store-password", "keys"
+_CA, _STORE_CA, _PASSWORD, _KEYS = "upstream-ca.crt", "store-ca.crt", "store-password", "keys"
+_OWN_SECRET = (ADMIN_KEY, METRICS_KEY, CERTIFICATE, PRIVATE_KEY)
 _GRACE_SECONDS = 5
 """The pod's containers have ended before it is told to: nobody is left to ask."""
 _PASSED_ON = (*PROXIES, *NO_PROXY, "HTTPS_PROXY", "https_proxy")
@@ -150,13 +158,16 @@ def _sidecar(
     account = spec.service_account_name or "default"
     asked = cache.spec.resources
     size = {"cpu": asked.cpu, "memory": asked.memory, "ephemeral-storage": asked.storage}
-    healthy = {"httpGet": {"path": "/healthz", "port": ADMIN_PORT}, "timeoutSeconds": 5}
+    at = {"path": "/healthz", "port": ADMIN_PORT, "scheme": "HTTPS"}
+    healthy = {"httpGet": at, "timeoutSeconds": 5}
     args = [
         *upstream.arguments(),
         f"--config={_GIVEN}/{CONFIG_KEY}",
         f"--listen={'127.0.0.1' if client else '0.0.0.0'}:{PORT}",  # noqa: S104 - the pod's
         f"--admin-listen=0.0.0.0:{ADMIN_PORT}",
         f"--admin-token-file={_GIVEN}/{ADMIN_KEY}",
+        f"--admin-certificate-file={_GIVEN}/{CERTIFICATE}",
+        f"--admin-key-file={_GIVEN}/{PRIVATE_KEY}",
         f"--metrics-token-file={_GIVEN}/{METRICS_KEY}",
         f"--grace={_GRACE_SECONDS}",
     ]
@@ -231,7 +242,7 @@ def _volumes(cache: SemanticCache) -> list[Json]:
     bundles = [(spec.upstream_ca, _CA), (redis and redis.ca, _STORE_CA)]
     sources: list[Json] = [
         {"configMap": _items(name, {CONFIG_KEY: CONFIG_KEY})},
-        {"secret": _items(name, {ADMIN_KEY: ADMIN_KEY, METRICS_KEY: METRICS_KEY})},
+        {"secret": _items(name, {each: each for each in _OWN_SECRET})},
         *({"secret": _items(each.name, {each.key: path})} for each, path in secrets if each),
         *({"configMap": _items(each.name, {each.key: path})} for each, path in bundles if each),
     ]

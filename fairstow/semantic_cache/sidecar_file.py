@@ -17,6 +17,9 @@ from fairstow.serving.pressure import WORD
 CONFIG_KEY, ADMIN_KEY, METRICS_KEY = "cache.yaml", "admin", "metrics"
 """Of the ConfigMap, and of the Secret: the admin port's token, and what is enough to read from it
 how much is cached, but not what."""
+CERTIFICATE, PRIVATE_KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
+"""Of the Secret: by what the admin port is encrypted, and checked. It is in the name of `holder`,
+whatever the pods' addresses are."""
 
 
 def holder(name: str) -> str:

@@ -1,22 +1,32 @@
-"""The sidecar's command line: which upstream it asks.
+"""The sidecar's command line: which upstream it asks, and an admin port over TLS.
 
 Not covered: the flags of the store (test_redis.py).
 """
 
 from __future__ import annotations
 
+import ssl
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from fairstow.cache_sidecar.__main__ import _parser, _settings
+from fairstow.cache_sidecar.service import Settings
 from fairstow.cluster.errors import InputError
+from fairstow.kube import authority
+from tests.cache_sidecar.sidecars import Site, run
+
+
+def settings(tmp_path: Path, *more: str) -> Settings:
+    (tmp_path / "cache.yaml").write_text("{}")
+    words = ["--upstream=http://a/v1", f"--config={tmp_path / 'cache.yaml'}", *more]
+    return _settings(_parser().parse_args(words))
 
 
 def upstream(tmp_path: Path, *more: str) -> str:
-    (tmp_path / "cache.yaml").write_text("{}")
-    words = ["--upstream=http://a/v1", f"--config={tmp_path / 'cache.yaml'}", *more]
-    return _settings(_parser().parse_args(words)).upstream
+    return settings(tmp_path, *more).upstream
 
 
 def test_the_last_variable_that_is_set_names_the_upstream(
@@ -35,3 +45,29 @@ def test_the_last_variable_that_is_set_names_the_upstream(
     monkeypatch.setenv("TWO", "ftp://c")
     with pytest.raises(InputError, match="ftp"):
         upstream(tmp_path, *words)
+
+
+def test_an_admin_port_over_tls(tmp_path: Path) -> None:
+    now, day = datetime.now(UTC), timedelta(days=1)
+    signer = authority.new_authority("a", day, now)
+    pair = authority.issue(signer, "a", ("name",), day, now)
+    (tmp_path / "tls.crt").write_bytes(pair.certificate)
+    (tmp_path / "tls.key").write_bytes(pair.key)
+    certificate = f"--admin-certificate-file={tmp_path / 'tls.crt'}"
+    key = f"--admin-key-file={tmp_path / 'tls.key'}"
+    with pytest.raises(InputError, match="goes with --admin-key-file"):
+        settings(tmp_path, certificate)
+    with pytest.raises(InputError, match="certificate and its key"):
+        settings(tmp_path, certificate, f"--admin-key-file={tmp_path / 'tls.crt'}")
+    context = settings(tmp_path, certificate, key).admin_tls
+    trusting = ssl.create_default_context(cadata=signer.certificate.decode())
+
+    async def test(site: Site) -> None:
+        await site.start(admin_tls=context, ready=False)
+        where = f"//127.0.0.1:{site.ports.admin}/healthz"
+        async with site.http.get(f"https:{where}", ssl=trusting, server_hostname="name") as reply:
+            assert reply.status == 200
+        with pytest.raises(aiohttp.ClientError):
+            await site.http.get(f"http:{where}")
+
+    run(test, tmp_path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -21,12 +22,13 @@ from controllers import metrics
 from controllers.health import Turns
 from controllers.semantic_cache import cluster
 from controllers.semantic_cache.caches import CACHE, CacheLoop
-from controllers.semantic_cache.cluster import NotKeptError, label_query, read_pod
+from controllers.semantic_cache.cluster import Access, NotKeptError, label_query, read_pod
 from controllers.semantic_cache.sidecars import Sidecars
 from fairstow.api import LabelSelector, SemanticCache
 from fairstow.kube.aio.api import Eviction, Outcome
 from fairstow.kube.aio.connection import Json
 from fairstow.kube.problems import ApiError
+from fairstow.kube.tls import CertificateFiles
 from fairstow.semantic_cache.injection import SIDECAR
 
 
@@ -137,18 +139,18 @@ def test_what_fails_for_one_cache_is_no_others_and_evicts_nothing() -> None:
     assert metrics.TURN_FAILURES.labels("semantic-cache")._value.get() == before + 1
 
 
-def keep(server: Server) -> str:
+def keep(server: Server) -> Access:
     return asyncio.run(cluster.keep(cast(Any, server), cache()))
 
 
 def test_tokens_are_made_once_and_go_with_the_cache() -> None:
     server = Server()
-    token = keep(server)
-    assert keep(server) == token
+    access = keep(server)
+    assert keep(server) == access
     assert server.secret is not None
-    admin, metrics = server.secret["stringData"].values()
-    assert token in (admin, metrics)
-    assert admin != metrics
+    made = server.secret["stringData"]
+    assert access == (made["metrics"], "fairstow-cache-answers", made["ca.crt"])
+    assert made["admin"] != made["metrics"]
     (owner,) = server.secret["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["name"], owner["uid"]) == ("SemanticCache", "answers", "u")
     assert server.applied[0]["metadata"]["name"] == "fairstow-cache-answers"
@@ -230,14 +232,43 @@ STATS = {"entries": 1, "vectors": 1, "load": 0, "categories": {}}
     [
         (web.json_response(STATS), True),
         (web.Response(status=401), False),
-        (web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"}), False),
+        (web.Response(status=302, headers={"Location": "https://127.0.0.1:1/"}), False),
         (web.Response(text="{"), False),
         (web.Response(text="x" * (2 << 20)), False),
     ],
     ids=["stats", "refused", "elsewhere", "broken", "endless"],
 )
-def test_a_sidecar_that_tells_and_one_that_doesnt(answer: web.Response, told: bool) -> None:
-    async def test() -> None:
+def test_a_sidecar_that_tells_and_one_that_doesnt(
+    answer: web.Response, told: bool, tmp_path: Path
+) -> None:
+    holds, access = made()
+    assert asked(answer, holds, access, tmp_path) == (told, [f"Bearer {access.token}"])
+
+
+def test_no_token_is_shown_to_who_only_poses_as_a_sidecar(tmp_path: Path) -> None:
+    holds, own = made()
+    _, another = made()
+    for access in (another, own._replace(name="fairstow-cache-b"), own._replace(authority="none")):
+        assert asked(web.json_response(STATS), holds, access, tmp_path) == (False, [])
+
+
+def made() -> tuple[Json, Access]:
+    """What a Secret holds, and how its sidecars are asked."""
+    server = Server()
+    access = keep(server)
+    assert server.secret is not None
+    return server.secret["stringData"], access
+
+
+def asked(
+    answer: web.Response, holds: Json, access: Access, folder: Path
+) -> tuple[bool, list[str]]:
+    """Whether one who answers so tells its counts, and which tokens it was shown."""
+    files = CertificateFiles(folder / "tls.crt", folder / "tls.key")
+    for path in (files.certificate, files.key):
+        path.write_text(holds[path.name])
+
+    async def test() -> tuple[bool, list[str]]:
         seen = []
 
         async def handle(request: web.Request) -> web.Response:
@@ -246,17 +277,14 @@ def test_a_sidecar_that_tells_and_one_that_doesnt(answer: web.Response, told: bo
 
         app = web.Application()
         app.router.add_get("/stats", handle)
-        async with TestServer(app, host="127.0.0.1") as server:
-            sidecars = Sidecars(server.port or 0)
-            try:
-                found = await sidecars.stats([pod(ip="127.0.0.1")], "token")
-            finally:
-                await sidecars.close()
-        assert (found["a"] is not None) is told
-        assert seen == ["Bearer token"]
+        server = TestServer(app, host="127.0.0.1", scheme="https")
+        await server.start_server(ssl=files.context())
+        sidecars = Sidecars(server.port or 0)
+        try:
+            found = await sidecars.stats([pod(ip="127.0.0.1")], access)
+        finally:
+            await sidecars.close()
+            await server.close()
+        return found["a"] is not None, seen
 
-    asyncio.run(test())
-
-
-def test_a_pod_without_address_tells_nothing() -> None:
-    assert asyncio.run(Sidecars().stats([pod()], "token")) == {"a": None}
+    return asyncio.run(test())

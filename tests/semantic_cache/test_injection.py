@@ -141,7 +141,11 @@ def test_a_client_gets_a_native_sidecar_and_its_address() -> None:
 
 def test_it_waits_for_nothing_but_its_port_and_keeps_a_pod_guaranteed_and_restricted() -> None:
     found = sidecar(pod())
-    assert found["startupProbe"]["httpGet"] == {"path": "/healthz", "port": ADMIN_PORT}
+    assert found["startupProbe"]["httpGet"] == {
+        "path": "/healthz",
+        "port": ADMIN_PORT,
+        "scheme": "HTTPS",
+    }
     assert "readinessProbe" not in found
     assert found["resources"]["requests"] == found["resources"]["limits"]
     security = found["securityContext"]
@@ -162,7 +166,9 @@ def test_every_mount_has_its_volume_and_nothing_of_other_caches() -> None:
         "cache.yaml": ("configMap", "fairstow-cache-answers", "cache.yaml"),
         "admin": ("secret", "fairstow-cache-answers", "admin"),
         "metrics": ("secret", "fairstow-cache-answers", "metrics"),
-        "ca.crt": ("configMap", "authorities", "ca.pem"),
+        "tls.crt": ("secret", "fairstow-cache-answers", "tls.crt"),
+        "tls.key": ("secret", "fairstow-cache-answers", "tls.key"),
+        "upstream-ca.crt": ("configMap", "authorities", "ca.pem"),
     }
     assert files(found) <= given(made).keys()
     assert {"--data=/cache/data", f"--data-bytes={3 << 28}"} <= set(found["args"])
