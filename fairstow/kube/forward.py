@@ -6,7 +6,9 @@ Called by the command line. The port may be the pod's loopback. Needs `create` o
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -16,6 +18,7 @@ from fairstow.kube.client import Connection
 from fairstow.kube.problems import ApiError
 
 SECONDS = 30.0
+_END_SECONDS = 5.0
 LONGEST = 16 << 20
 
 
@@ -26,8 +29,8 @@ def ask(
     request: tuple[str, str],
     *,
     token: str,
+    tls: tuple[ssl.SSLContext, str],
     body: Any = None,
-    tls: tuple[ssl.SSLContext, str] | None = None,
 ) -> tuple[int, bytes]:
     """Send a request, a method and a path, and return the answer's status and body.
 
@@ -37,8 +40,8 @@ def ask(
         port: of the pod.
         request: method and path.
         token: shown as Authorization.
+        tls: by which the port's certificate is checked, and the name that it is in.
         body: as JSON; None: none.
-        tls: by which the port's certificate is checked, and the name that it is in; None: no TLS.
 
     Raises:
         ApiError: the API server refuses.
@@ -64,11 +67,11 @@ def ask(
     line = http.client.HTTPConnection(pod[1], timeout=SECONDS)
     line.sock = forward.socket(port)
     line.sock.settimeout(SECONDS)
+    kept = line.sock.dup()
     headers = {"Authorization": f"Bearer {token}", "Host": "localhost", "Connection": "close"}
     content = None if body is None else msgspec.json.encode(body)
     try:
-        if tls is not None:
-            line.sock = tls[0].wrap_socket(line.sock, server_hostname=tls[1])
+        line.sock = tls[0].wrap_socket(line.sock, server_hostname=tls[1])
         line.request(*request, body=content, headers=headers)
         answer = line.getresponse()
         return answer.status, answer.read(LONGEST)
@@ -78,3 +81,13 @@ def ask(
     finally:
         line.close()
         forward.close()
+        _end(kept)
+
+
+def _end(kept: socket.socket) -> None:
+    """Close a forwarded socket: the thread that forwards breaks if anything is left unread then."""
+    kept.settimeout(_END_SECONDS)
+    with kept, suppress(OSError):
+        kept.shutdown(socket.SHUT_WR)
+        while kept.recv(1 << 16):
+            pass
