@@ -51,7 +51,8 @@ class Elastic:
     async def let_go(self, seen: Seen, decision: Decision, now: float) -> None:
         """Let executors of a queue go, as many as it has cores for."""
         self._forget(now)
-        waits = any(place.reason in _WAIT for place in decision.places)
+        # One that never ends has no place among them, and may wait for its own room for good.
+        waits = any(each.position and each.reason in _WAIT for each in decision.places)
         seen.holds = waits or decision.free <= 0
         if not seen.held:
             return
@@ -62,7 +63,7 @@ class Elastic:
         waiting = [
             (pod, by_id[app_id])
             for app_id, pods in seen.held.items()
-            if not by_id[app_id].held
+            if _goes_on(by_id[app_id])
             for pod in pods
             if pod.uid not in self._asked and pod.uid not in self._refused
         ]
@@ -169,6 +170,12 @@ class Elastic:
 def held(apps: Iterable[Application]) -> dict[str, list[SparkPod]]:
     """Return the executors that wait, by application."""
     return {app.id: found for app in apps if (found := [p for p in app.pods if _held(p)])}
+
+
+def _goes_on(app: Application) -> bool:
+    """Whether an application has use for more executors."""
+    begun = app.phase in (Phase.ADMITTED, Phase.RUNNING)
+    return begun and not (app.held or app.ending)
 
 
 def _held(pod: SparkPod) -> bool:

@@ -53,6 +53,7 @@ _IDLE = 5
 _SAVE_SECONDS = 10.0
 _REFUSED_SECONDS = 60.0
 _REFUSED = (400, 403)
+_BEGUN = (Phase.ADMITTED, Phase.RUNNING)
 """Of RBAC, or of somebody's admission policy for one namespace: others go on."""
 
 
@@ -192,7 +193,9 @@ class SparkLoop:
         by_id = {app.id: app for app in apps}
         order = [by_id[app_id] for app_id in account.order() if app_id in began]
         lasting = [app for app in apps if app.lasting and app.phase is Phase.WAITING]
-        await self._sizes.read([*lasting, *order], now)
+        # Of those that run a predecessor knew it, and which executors are beyond their first.
+        running = [app for app in apps if app.phase in _BEGUN and not app.missed]
+        await self._sizes.read([*lasting, *order, *running], now)
         seen.expected = {app.id: account.expected(app) for app in apps if not app.missed}
         seen.first = {app.id: self._sizes.size(app).first_milli for app in apps if not app.missed}
         timeout = duration_milliseconds(queue.spec.bind_timeout) / 1000
@@ -204,7 +207,7 @@ class SparkLoop:
 
     def _count(self, seen: Seen, app: Application, now: float, timeout: float) -> None:
         """Note what an application has, or what is kept for it until its first pods have nodes."""
-        if app.phase not in (Phase.ADMITTED, Phase.RUNNING):
+        if app.phase not in _BEGUN:
             return
         seen.cores[app.id] = app.milli
         since = app.admitted or self._released.get(app.id)

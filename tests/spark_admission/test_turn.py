@@ -62,7 +62,9 @@ class Scene:
         self.admissions: dict[str, Admission] = {}
         self.events: list[tuple[str, str]] = []
         self.maps: dict[str, Json] = {}
+        self.settings: dict[str, str] = {}
         self.refuses = 0
+        self.spec: Json = {"cores": 3}
         self.now = 1_767_225_600.0
         self.begin()
 
@@ -85,7 +87,7 @@ class Scene:
     def turn(self) -> None:
         self.cluster.upsert(NODE, NODE_OBJECT)
         labels = {"fairstow.dev/spark-queue": "q"}
-        queue = {"metadata": {"name": "q"}, "spec": {"cores": 3}}
+        queue = {"metadata": {"name": "q"}, "spec": self.spec}
         store = self.objects._store
         store.upsert(NAMESPACE, raw({"metadata": {"name": "team", "labels": labels}}))
         store.upsert(SPARK_QUEUE, raw(queue))
@@ -104,17 +106,19 @@ class Scene:
 
     async def get(self, path: str) -> Json:
         name = path.rpartition("/")[2]
-        if "/pods/" not in path:
+        if "/pods/" in path:
+            return self.pods[name]
+        if name not in self.settings:
             raise ApiError(404, "no settings", "NotFound")
-        return self.pods[name]
+        return {"data": {"spark.properties": self.settings[name]}}
 
     async def patch(self, path: str, body: Sequence[Json], _type: str) -> None:
         if self.refuses:
             raise ApiError(self.refuses, "no", "")
         pod = self.pods[path.rpartition("/")[2]]
-        self.at_release[pod["metadata"]["name"]] = self.told[pod["metadata"]["name"]]
-        mark = next(each for each in body if "spark-admitted-at" in each["path"])
-        pod["metadata"]["annotations"]["fairstow.dev/spark-admitted-at"] = mark["value"]
+        for mark in (each for each in body if "spark-admitted-at" in each["path"]):
+            self.at_release[pod["metadata"]["name"]] = self.told[pod["metadata"]["name"]]
+            pod["metadata"]["annotations"]["fairstow.dev/spark-admitted-at"] = mark["value"]
         pod["spec"]["schedulingGates"] = []
 
     async def create(self, path: str, obj: Json) -> None:

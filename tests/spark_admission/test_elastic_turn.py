@@ -1,0 +1,82 @@
+"""Executors that wait, over whole turns of the Spark controller (`Scene` of test_turn.py).
+
+Covered: who keeps them waiting and who doesn't, after a restart too; applications that are over.
+Not covered: who gets how many (test_elastic.py), a real API server
+(e2e/spark_admission/test_borrowing.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairstow.spark.names import GATE
+from tests.spark_admission.test_turn import Json, Scene, driver, executor
+
+ADMITTED = {"fairstow.dev/spark-admitted-at": "2026-01-01T00:00:01Z"}
+
+
+def running(name: str) -> Json:
+    pod = driver(name, name)
+    pod["metadata"]["annotations"] |= ADMITTED
+    pod["spec"] |= {"nodeName": "n", "schedulingGates": []}
+    pod["status"] = {"phase": "Running", "startTime": "2026-01-01T00:00:02Z"}
+    return pod
+
+
+def held(name: str, owner: str) -> Json:
+    pod = executor(name, owner)
+    del pod["spec"]["nodeName"]
+    pod["spec"]["schedulingGates"] = [{"name": GATE}]
+    return pod
+
+
+def scene(*pods: Json, **spec: Any) -> Scene:
+    made = Scene(running("ana"), executor("e1", "ana"), executor("e2", "ana"), *pods)
+    made.spec, made.now = {"cores": 6} | spec, made.now + 600
+    return made
+
+
+def test_an_executor_goes_once_there_are_cores_and_nobody_waits() -> None:
+    there = scene(held("e3", "ana"), cores=3)
+    there.turn()
+    assert there.gated() == {"e3"}
+    there.spec = {"cores": 4}
+    there.turn()
+    assert there.gated() == set()
+
+
+def test_one_that_waits_for_cores_goes_before_executors() -> None:
+    there = scene(held("e3", "ana"), driver("bob", "bob"), cores=5)
+    there.turn()
+    assert there.gated() == {"bob", "e3"}
+    assert there.told["q"]["holdsExecutors"] is True
+
+
+def test_one_that_never_ends_and_finds_no_room_keeps_no_executors_waiting() -> None:
+    stream = driver("stream", "bob")
+    stream["metadata"]["annotations"]["fairstow.dev/lasting"] = "true"
+    stream["spec"]["nodeSelector"] = {"there": "none"}
+    there = scene(held("e3", "ana"), stream, cores=12, reservedCores=6)
+    there.turn()
+    assert there.told["stream"]["reason"] == "WaitsForRoom"
+    assert there.gated() == {"stream"}
+    assert not there.told["q"].get("holdsExecutors")
+
+
+def test_after_a_restart_it_is_known_what_an_application_began_with() -> None:
+    there = scene(held("e3", "ana"), held("e4", "ana"), driver("bob", "bob"), cores=5)
+    there.pods["ana"]["spec"]["volumes"] = [
+        {"name": "spark-conf-volume-driver", "configMap": {"name": "settings-ana"}}
+    ]
+    there.settings["settings-ana"] = "spark.executor.instances=3\n"
+    there.turn()
+    assert there.gated() == {"bob", "e4"}, "the third is one of its first"
+
+
+def test_an_application_that_is_over_gets_no_more_executors() -> None:
+    there = scene(held("e3", "ana"))
+    there.pods["ana"]["status"]["phase"] = "Failed"
+    for name in ("e1", "e2"):
+        there.pods[name]["status"]["phase"] = "Failed"
+    there.turn()
+    assert there.gated() == {"e3"}
