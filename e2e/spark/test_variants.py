@@ -22,7 +22,7 @@ from tools import spark_plugin
 
 pytestmark = pytest.mark.full
 
-# A task of the flood; on a busy machine what the small ones' first runs took is more than a second.
+# A task of the flood, at the least: longer where the small ones' first runs took longer.
 FLOOD_S = 2.0
 SMALL = ("bob1", "bob2", "application", "query", "stream")
 

@@ -4,6 +4,7 @@ All arrive while both cores are held, after each kind of job ran once.
 """
 
 import json
+import time
 from pathlib import Path
 
 from pyspark.sql.functions import count, udf
@@ -42,10 +43,14 @@ def builder():
 scene.job("warm", **{"fairstow.user": "warm"})
 scene.query(query, **{"fairstow.user": "warm"})
 scene.done()
-scene.job("flood", told["flood_s"], **FLOOD)
-scene.done()
+# What is expected of the small ones is what they take now, more on a busy machine. A flood's job
+# is four tasks, a small one takes two cores at most: so this is twice as much, whatever they take.
+began = time.monotonic()
 scene.job("bob", **BOB)
 scene.query(query, **{"fairstow.user": "query"})
+scene.done()
+task = max(told["flood_s"], time.monotonic() - began)
+scene.job("flood", task, **FLOOD)
 scene.done()
 stream = (
     spark.readStream.format("rate-micro-batch")
@@ -61,7 +66,7 @@ until(lambda: scene.count("stream"), "a batch")
 scene.close()
 until(lambda: scene.waiting() == 2, "the stream waits")
 for name in ("flood1", "flood2", "flood3"):
-    scene.job(name, told["flood_s"], **FLOOD)
+    scene.job(name, task, **FLOOD)
 for name in ("bob1", "bob2"):
     scene.job(name, **BOB)
 scene.job("application")
