@@ -46,9 +46,10 @@ test-e2e: $(SYNCED) ## Run the tests on a real Kubernetes (builds it first, once
 	@$(PHASE) e2e-tests $(PYTHON) -m pytest e2e -n 2 --dist loadscope
 
 .PHONY: e2e-full
-e2e-full: $(SYNCED) ## Run the long tests on a real Kubernetes; docs/testing.md tells.
+e2e-full: $(SYNCED) ## Run the long tests, most on a real Kubernetes; docs/testing.md tells.
 	@$(PHASE) build-kubernetes $(PYTHON) -m tools.need_go
-	@$(PHASE) e2e-full $(PYTHON) -m pytest e2e -m full --junitxml=.tools/e2e-full.xml; code=$$?; \
+	@$(PHASE) e2e-full $(PYTHON) -m pytest e2e tests -m full -n 2 --dist loadscope \
+	  --junitxml=.tools/e2e-full.xml; code=$$?; \
 	  $(PYTHON) -m tools.full_results .tools/e2e-full.xml; exit $$code
 
 .PHONY: verify
