@@ -112,7 +112,7 @@ def test_a_chat_with_tools_that_moves_says_what_it_would_have_said(pair: list[Vl
                 messages=chat("hi"),
                 tools=TOOLS,
                 temperature=0,
-                max_tokens=400,
+                max_tokens=1_500,
                 stream=True,
                 extra_body={"ignore_eos": True},
             )
