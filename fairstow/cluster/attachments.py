@@ -65,6 +65,13 @@ class Attachments:
         """Return what is attached to a node, for the pods there or by the API's own account."""
         return frozenset(self._disks[node.name].keys() | self._attached(node))
 
+    def lingering(self, node: Node) -> frozenset[Disk]:
+        """Return what is attached to a node by the API's own account and used by no pod there.
+
+        For a pod that wants one of these, kube-scheduler counts it twice until a pod there has it.
+        """
+        return frozenset(self._attached(node) - self._disks[node.name].keys())
+
     def refusals(self, pod: Pod, node: Node) -> Iterator[Refusal]:
         """Yield every reason why the pod can't have its volumes on the node."""
         if not pod.shape.claims:

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 import msgspec
 
 from fairstow.cluster.attachments import Attachments, Disk, Key
-from fairstow.cluster.model import Pod
+from fairstow.cluster.model import Node, Pod
+from fairstow.cluster.rules import Rule
 from fairstow.cluster.snapshot import Snapshot
 
 _IN_TREE = "kubernetes.io/"
@@ -97,6 +98,40 @@ def untried(snapshot: Snapshot, attachments: Attachments, pod: Pod) -> str:
         if driver is not None and driver.tracks_capacity:
             return f"with a claim of class {claim.storage_class}: its free capacity isn't modelled"
     return ""
+
+
+class Lingering:
+    """Volumes attached to a node that no pod there uses, and that several pods want.
+
+    Whether the second of these pods is within the node's limit hangs on who goes first: the first
+    one's volume counts twice, the others' once. Plans don't order arrivals so; who is refused by
+    it isn't tried.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._nodes: list[tuple[Node, frozenset[Disk]]] = []
+        if not any(snapshot.storage.attached.values()):
+            return
+        self._there = Attachments(snapshot)
+        users: Counter[Disk] = Counter()
+        for pod in snapshot.pods:
+            users.update(self._there.disks(pod).keys())
+            if (home := snapshot.node_by_name.get(pod.home)) is not None:
+                self._there.shift(pod, home, 1)
+        shared = {disk for disk, count in users.items() if count > 1}
+        self._nodes = [
+            (node, found)
+            for node in snapshot.nodes
+            if (found := self._there.lingering(node) & shared)
+        ]
+
+    def untried(self, pod: Pod) -> str:
+        """Say why a pod isn't tried, as a phrase about it; "" if it is."""
+        for node, disks in self._nodes if pod.shape.claims else ():
+            refused = any(r.rule is Rule.VOLUME_LIMIT for r in self._there.refusals(pod, node))
+            if refused and disks & self._there.disks(pod).keys():
+                return f"with a shared volume that is still attached to {node.name} for nobody"
+        return ""
 
 
 def _unknown(snapshot: Snapshot, attachments: Attachments, pod: Pod) -> str:

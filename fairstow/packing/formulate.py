@@ -18,7 +18,7 @@ from fairstow.cluster.movable import Movability
 from fairstow.cluster.rules import Rules
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.packing.between import PORT, unplanned
-from fairstow.packing.claims import Register, untried
+from fairstow.packing.claims import Lingering, Register, untried
 from fairstow.packing.cost import work_lost
 from fairstow.packing.gangs import Gangs, gangs_of, waiting_gangs, without_hopeless
 from fairstow.packing.model import RuleSet, Scope
@@ -90,6 +90,7 @@ def left_out(
     """Return the gangs that wait, and by UID why pending pods aren't tried, a phrase about them."""
     waiting = [p for p in snapshot.pods if p.pending]
     attachments = Attachments(snapshot)
+    lingering = Lingering(snapshot)
     besides = untried_besides or {}
     reasons: dict[str, str] = {}
     for pod in waiting:
@@ -97,7 +98,7 @@ def left_out(
             reasons[pod.uid] = besides[pod.uid]
         elif rules := unplanned(pod):
             reasons[pod.uid] = f"with {rules}: placing them isn't modelled yet"
-        elif reason := untried(snapshot, attachments, pod):
+        elif reason := untried(snapshot, attachments, pod) or lingering.untried(pod):
             reasons[pod.uid] = reason
     found = waiting_gangs(snapshot, [p for p in waiting if p.uid not in reasons])
     short = {p.uid: found.short[p.gang] for p in waiting if p.gang in found.short}

@@ -56,12 +56,14 @@ def point(algorithm: str) -> dict[str, str]:
 
 KEYS = [public(RSA), *map(point, CURVES)]
 
+DAY = 86_400.0  # tokens of parameters are made long before they are shown
+
 
 def token(algorithm: str = "RS256", *, key: Any = RSA, kid: str = "", **changes: Any) -> str:
     now = time.time()
     claims = {
         "iss": ISSUER, "aud": [AUDIENCE], "sub": "system:serviceaccount:shop:web",
-        "nbf": now - 10, "exp": now + 600, "jti": str(now),
+        "nbf": now - 10, "exp": now + DAY, "jti": str(now),
     } | changes  # fmt: skip
     head = {"alg": algorithm, "kid": kid or algorithm}
     text = f"{coded(msgspec.json.encode(head))}.{coded(msgspec.json.encode(claims))}"
@@ -107,7 +109,7 @@ def test_a_signed_token_is_its_accounts(algorithm: str) -> None:
         token(aud=["https://kubernetes.default.svc"]),
         token(iss="https://other"),
         token(exp=time.time() - 1),
-        token(nbf=time.time() + 60),
+        token(nbf=time.time() + DAY / 2),
         token(exp=None),
         token(sub="system:node:one"),
         token(pad="x" * 9_000),
@@ -120,7 +122,7 @@ def test_what_the_cluster_has_not_signed_for_here_and_now_is_nobodys(shown: str)
 def test_a_token_that_was_known_ends_with_its_time() -> None:
     known, shown = accounts(), token()
     assert known.whose(shown, time.time()) is not None
-    assert known.whose(shown, time.time() + 601) is None
+    assert known.whose(shown, time.time() + DAY + 1) is None
     assert known.whose(shown, time.time() - 3_600) is None
 
 

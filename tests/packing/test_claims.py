@@ -225,6 +225,21 @@ def test_what_cannot_be_judged_is_not_tried_and_said_so(
     assert decision.tiers[0].left_out == 1
 
 
+def test_a_volume_attached_for_nobody_leaves_it_open_whether_a_second_pod_fits() -> None:
+    """It counts twice for who comes first, and once for the rest: nothing is proved."""
+    shared = disks("x", accessModes=["ReadWriteMany"])
+    left = item("VolumeAttachment", "left", spec={
+        "attacher": DRIVER, "nodeName": "a", "source": {"persistentVolumeName": "pv-x"}
+    })  # fmt: skip
+    pods = [using("light", "", "x"), using("heavy", "", "new", "x")]
+    objects = world(*pods, claim("new", None), *shared, left, limit=2, nodes="a")
+    decision = plan(objects)
+    assert best(snapshot(objects)) == (2,)
+    assert names(decision) == ["light a"]
+    assert decision.tiers[0].left_out == 1
+    assert "still attached to a for nobody" in told(decision)[0]
+
+
 def test_volumes_that_pods_share_come_in_one_order() -> None:
     disks = frozenset(("driver", f"disk-{i}") for i in range(20))
     rule = Attach({0: 0}, {0: disks}, {0: {}}, {0: 1}, {0: frozenset()})

@@ -279,7 +279,10 @@ EXTENDER = Board(
                     "Pods for which room is kept",
                     "The same on all replicas; 0 while no plan is under way.",
                     "short",
-                    (Query("fairstow_extender_reservations", "{{instance}}"),),
+                    (
+                        Query("fairstow_extender_reservations", "{{instance}}: plans"),
+                        Query("fairstow_extender_spark_reservations", "{{instance}}: Spark"),
+                    ),
                 ),
                 Panel(
                     "Plans enforced",
