@@ -754,6 +754,18 @@ SPARK = Board(
                     stacked=True,
                 ),
                 Panel(
+                    "Executors held and taken back",
+                    "Above what is free now, they wait; borrowed ones end when the lender needs them.",
+                    "short",
+                    (
+                        Query(
+                            _most("fairstow_spark_queue_held_executors", "queue", _SPARK),
+                            "{{queue}} held",
+                        ),
+                        _increase("fairstow_spark_reclaimed_total", "queue", _SPARK),
+                    ),
+                ),
+                Panel(
                     "Wait until let go",
                     "Of applications that were let go.",
                     "s",
