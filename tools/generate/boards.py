@@ -755,14 +755,14 @@ SPARK = Board(
                 ),
                 Panel(
                     "Executors held and taken back",
-                    "Above what is free now, they wait; borrowed ones end when the lender needs them.",
+                    "They wait for cores; those on borrowed ones end when the lender needs them.",
                     "short",
                     (
                         Query(
                             _most("fairstow_spark_queue_held_executors", "queue", _SPARK),
                             "{{queue}} held",
                         ),
-                        _increase("fairstow_spark_reclaimed_total", "queue", _SPARK),
+                        _increase("fairstow_spark_reclaimed_total", "queue, outcome", _SPARK),
                     ),
                 ),
                 Panel(
