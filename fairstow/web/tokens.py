@@ -135,5 +135,5 @@ def _bytes(text: str) -> bytes:
 def _read(part: str, kind: type[Part]) -> Part | None:
     try:
         return msgspec.json.decode(_bytes(part), type=kind)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -113,6 +113,7 @@ def test_a_signed_token_is_its_accounts(algorithm: str) -> None:
         token(exp=None),
         token(sub="system:node:one"),
         token(pad="x" * 9_000),
+        token(deep=msgspec.Raw(b"[" * 1_000 + b"]" * 1_000)),
     ],
 )
 def test_what_the_cluster_has_not_signed_for_here_and_now_is_nobodys(shown: str) -> None:

@@ -87,6 +87,7 @@ def test_a_token_is_its_accounts_tenant() -> None:
         token(audience=5),
         token() + "x" * LONGEST,
         "é.é.é",
+        "e30." + urlsafe_b64encode(b'{"deep":' + b"[" * 2_000).decode() + ".x",
     ],
 )
 def test_nobody_is_asked_about_what_cant_be_a_tenants(shown: str) -> None:
