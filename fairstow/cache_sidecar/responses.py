@@ -64,6 +64,7 @@ def of_events(heard: Sequence[dict[str, Any]], *, done: bool) -> Answer:
         kind = event.get("type")
         if kind not in _EVENTS:
             raise NotKeptError(_WRONG.get(str(kind), "unknown-events"))
+        _tellable(event)
     if last.get("type") not in _ENDS:
         raise NotKeptError(_WRONG.get(str(last.get("type")), "incomplete"))
     response = last.get("response")
@@ -75,6 +76,15 @@ def of_events(heard: Sequence[dict[str, Any]], *, done: bool) -> Answer:
         raise NotKeptError("incomplete")
     chunks = [{k: v for k, v in event.items() if k not in _DROPPED} for event in heard]
     return Answer(Endpoint.RESPONSES, "", chunks=chunks, done=done)
+
+
+def _tellable(event: Mapping[str, Any]) -> None:
+    """Raise NotKeptError for an event whose ids can't be replaced."""
+    response = event.get("response", {"id": ""})
+    output = response.get("output") or [] if isinstance(response, dict) else None
+    items = isinstance(output, list) and all(isinstance(item, dict) for item in output)
+    if not items or "id" not in response or not isinstance(event.get("item", {}), dict):
+        raise NotKeptError("incomplete")
 
 
 def text(answer: Answer) -> str:

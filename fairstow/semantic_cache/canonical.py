@@ -140,7 +140,7 @@ def canonical(endpoint: Endpoint, body: Mapping[str, Any]) -> Canonical:
 def _stateful(body: Mapping[str, Any]) -> Iterator[str]:
     """Yield what in a response's request is about something that the upstream keeps or looks up."""
     items, tools = body.get("input"), body.get("tools")
-    if body.get("store", True):
+    if body.get("store") is not False:  # left out or null, it is true
         yield "a response that the server keeps (store)"
     for item in items if isinstance(items, list) else ():
         if isinstance(item, dict) and "role" not in item and item.get("type") in _REFERENCES:

@@ -121,6 +121,7 @@ def test_a_near_question_is_answered_and_another_context_is_not(tmp_path: Path) 
     ("more", "why"),
     [
         ({"store": openai.omit}, "a response that the server keeps (store) is never cached"),
+        ({"store": None}, "a response that the server keeps (store) is never cached"),
         ({"previous_response_id": "resp_1"}, "previous_response_id is never cached"),
         ({"conversation": "conv_1"}, "conversation is never cached"),
         ({"background": True}, "background is never cached"),
@@ -222,6 +223,9 @@ def test_what_of_answers_is_never_kept(final: dict[str, Any], why: str) -> None:
         (events({"type": "error", "message": "no"}), "incomplete"),
         (events({"type": "response.refusal.delta", "delta": "no"}), "refusal"),
         (events({"type": "response.function_call_arguments.delta"}), "unknown-events"),
+        ([{"type": "response.in_progress", "response": {}}, *events()], "incomplete"),
+        ([{"type": "response.in_progress", "response": None}, *events()], "incomplete"),
+        ([{"type": "response.output_item.added", "item": "x"}, *events()], "incomplete"),
         ([*events(), *events()[:1]], "incomplete|unknown-events"),
     ],
 )
