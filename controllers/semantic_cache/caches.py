@@ -130,7 +130,8 @@ class CacheLoop:
         metrics.show_cache(_ref(cache), decision.status)
         if decision.status != cache.status:
             self._tell(cache, decision.status)
-            await self._report(cache, decision.status)
+            if not await self._report(cache, decision.status):
+                return
         # 4. A pod without a sidecar.
         if decision.recreate is not None:
             await self._recreate(cache, decision.recreate)
@@ -173,11 +174,12 @@ class CacheLoop:
         key = f"{meta.uid}/{reason}"
         self._recorder.record(about, reason, said, action="Cache", warning=warning, key=key)
 
-    async def _report(self, cache: SemanticCache, status: SemanticCacheStatus) -> None:
-        """Write a status; a cache that is gone needs none."""
+    async def _report(self, cache: SemanticCache, status: SemanticCacheStatus) -> bool:
+        """Write a status; False where the cache is gone, for which nobody is evicted."""
         found = await write_status(self._api, cache, status, cluster.MANAGER)
         if found is not None:
             self._store.upsert(CACHE, msgspec.Raw(msgspec.json.encode(found)))
+        return found is not None
 
     async def _changes(self) -> None:
         """Have a turn soon when what is asked for has changed, not for what is written here."""

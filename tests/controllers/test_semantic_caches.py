@@ -80,7 +80,7 @@ class Cluster(Server):
 
     def __init__(self, fails: str = "") -> None:
         super().__init__()
-        self.fails = fails
+        self.fails, self.status = fails, 500
         self.did: list[str] = []
         here = cast(Any, self)
         self.loop = CacheLoop(here, clock=lambda: NOW, turns=Turns())
@@ -116,7 +116,7 @@ class Cluster(Server):
             return await super().apply(obj, manager)
         name = obj["metadata"]["name"]
         if name == self.fails:
-            raise ApiError(500, "no")
+            raise ApiError(self.status, "no")
         self.did.append(f"status {name}")
         return {**cache(upstream="http://llm/v1").to_object(), **obj}
 
@@ -137,6 +137,13 @@ def test_what_fails_for_one_cache_is_no_others_and_evicts_nothing() -> None:
     asyncio.run(at.loop.turn())
     assert at.did == ["status b", "evict shop/a u"]
     assert metrics.TURN_FAILURES.labels("semantic-cache")._value.get() == before + 1
+
+
+def test_nobody_is_evicted_for_a_cache_that_has_just_gone() -> None:
+    at = Cluster(fails="a")
+    at.status = 404
+    asyncio.run(at.loop.turn())
+    assert at.did == ["status b", "evict shop/a u"]
 
 
 def keep(server: Server) -> Access:
