@@ -62,7 +62,7 @@ class Asking(msgspec.Struct, frozen=True):
 
     async def fly(self, flight: Flight) -> Answer | None:
         """Ask for all who listen; return the answer if it is kept."""
-        memory, began = self.memory, time.monotonic()
+        memory, began, epoch = self.memory, time.monotonic(), self.memory.epoch
         asking = self.behind.upstream.ask("POST", self.target, self.headers, self.data, plain=True)
         with closing(self._hearing()) as hearing:
             async with asking as (reply, parts):
@@ -81,7 +81,7 @@ class Asking(msgspec.Struct, frozen=True):
             if not kept:
                 metrics.NOT_STORED.labels("status" if reply.status != 200 else "kind").inc()
                 return None
-            return self._keep(hearing, took)
+            return self._keep(hearing, took, epoch)
 
     async def again(self, watched: Watched) -> None:
         """Ask what was served from memory. Raises UpstreamError, NotKeptError, TimeoutError."""
@@ -105,10 +105,10 @@ class Asking(msgspec.Struct, frozen=True):
         kind = _KINDS.get(self.asked.form, _STREAM)
         return reply.status == 200 and not encoded and reply.kind == kind
 
-    def _keep(self, hearing: Hearing, took: float) -> Answer | None:
+    def _keep(self, hearing: Hearing, took: float, epoch: int) -> Answer | None:
         try:
             answer = hearing.answer()
-            self.memory.keep(self.asked, answer, took)
+            self.memory.keep(self.asked, answer, took, epoch)
         except NotKeptError as error:
             metrics.NOT_STORED.labels(str(error)).inc()
         except Exception:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -45,6 +46,8 @@ from fairstow.semantic_cache.thresholds import jittered
 from fairstow.serving.requests import Endpoint
 
 _MOST_KEEPING = 256
+_MOST_PURGES = 1_000
+"""Are remembered; what was asked before more of them isn't kept."""
 _LONG = 300
 """Characters of a question that is compared off the event loop."""
 _SLACK = 16
@@ -95,6 +98,7 @@ class Memory:
         self._now = now
         self._repeats = Repeats(clock)
         self._keeping: set[asyncio.Task[None]] = set()
+        self._purges: deque[Purged] = deque(maxlen=_MOST_PURGES)
         self._epoch = 0
 
     def asked(
@@ -135,12 +139,17 @@ class Memory:
         lookup = self._lookup(asked, self._exact(asked), vector, economical=True)
         return await self._decide(asked, lookup, without), asked.by
 
-    def keep(self, asked: Asked, answer: Answer, seconds: float) -> None:
-        """Keep an answer that the upstream gave, in the background."""
+    @property
+    def epoch(self) -> int:
+        """How often was purged; what the upstream was asked before a purge isn't kept after."""
+        return self._epoch
+
+    def keep(self, asked: Asked, answer: Answer, seconds: float, epoch: int) -> None:
+        """Keep an answer that the upstream gave, asked in an epoch, in the background."""
         if len(self._keeping) >= _MOST_KEEPING:
             metrics.NOT_STORED.labels("busy").inc()
             return
-        self._later(self._keep(asked, answer, seconds))
+        self._later(self._keep(asked, answer, seconds, epoch))
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -168,7 +177,7 @@ class Memory:
 
     async def purge(self, what: Purged) -> int:
         """Remove what an owner means, here and wherever it is known; return how many were here."""
-        self._epoch += 1  # what is being kept meanwhile may be among it
+        self._begin(what)
         chosen = self.index.meant(what)
         await self._store.purge(what, chosen)
         found = sum(self.index.remove(entry) for entry in {*chosen, *self.index.meant(what)})
@@ -183,7 +192,7 @@ class Memory:
         self.index.put(
             head,
             priority=spec.priority,
-            quota=spec.quota_entries + _SLACK,
+            quota=spec.quota_entries and spec.quota_entries + _SLACK,
             threshold=policy.threshold,
         )
 
@@ -194,7 +203,7 @@ class Memory:
 
     def purged(self, what: Purged) -> None:
         """Another sidecar was told to purge, and has dropped what it knew of."""
-        self._epoch += 1
+        self._begin(what)
         if meant := self.index.meant(what):
             self.forgotten(meant)
             metrics.GONE.labels("purged").inc(len(meant))
@@ -202,13 +211,25 @@ class Memory:
 
     def lost(self) -> None:
         """What other sidecars did can't be known: begin with nothing."""
-        self._epoch += 1
+        self._begin(Purged())
         self.forgotten(list(self.index.rows))
+
+    def _begin(self, what: Purged) -> None:
+        """Begin an epoch: what is asked or kept meanwhile may be among what is purged."""
+        self._purges.append(what)
+        self._epoch += 1
+
+    def _purged_since(self, epoch: int, head: Head) -> bool:
+        purges = self._epoch - epoch
+        lately = list(self._purges)[-purges:] if purges else []
+        meant = any(each.means(head.id, head.category, head.tenant) for each in lately)
+        return meant or purges > len(lately)
 
     async def trim(self) -> None:
         """Remove what is over quotas that became smaller, or were so before a restart."""
         rules = self.rules
-        quotas = {name: (each.quota_entries + _SLACK, rules.policies[name].threshold)
+        quotas = {name: (each.quota_entries and each.quota_entries + _SLACK,
+                         rules.policies[name].threshold)
                   for name, each in rules.specs.items()}  # fmt: skip
         gone = self.index.trim(quotas, self._now())
         if gone:
@@ -376,8 +397,8 @@ class Memory:
             )
         )
 
-    async def _keep(self, asked: Asked, answer: Answer, seconds: float) -> None:
-        epoch, spec = self._epoch, self.rules.specs.get(asked.policy.category)
+    async def _keep(self, asked: Asked, answer: Answer, seconds: float, epoch: int) -> None:
+        spec = self.rules.specs.get(asked.policy.category)
         told = forms(answer)
         if spec is None or not told & asked.form:
             metrics.NOT_STORED.labels("no-form" if spec else "no-category").inc()
@@ -400,7 +421,7 @@ class Memory:
         )
         try:
             await self._store.put(head, answer)
-            if epoch != self._epoch:  # a purge was quicker
+            if self._purged_since(epoch, head):
                 await self._store.delete([head.id])
                 metrics.NOT_STORED.labels("purged").inc()
                 return

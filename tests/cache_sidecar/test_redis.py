@@ -196,6 +196,10 @@ def test_a_quota_that_was_lowered_holds_for_what_was_kept_before(
         few = PATIENT | {"categories": [CATEGORY | {"quotaEntries": 5}]}
         await site.start(config=few, where=where(redis))
         await site.stored(5 + _SLACK)
+        await site.stop.aclose()
+        none = PATIENT | {"categories": [CATEGORY | {"quotaEntries": 0}]}
+        await site.start(config=none, where=where(redis))
+        await site.stored(0)
 
     run(test, tmp_path)
 

@@ -71,7 +71,7 @@ class Site:
         return asked
 
     async def keep(self, asked: Asked, text: str) -> None:
-        self.memory.keep(asked, answer(text), 1.0)
+        self.memory.keep(asked, answer(text), 1.0, self.memory.epoch)
         await self.memory.kept()
 
 
@@ -256,13 +256,22 @@ def test_purge_wins_over_what_is_just_being_kept() -> None:
     async def body() -> None:
         store = Slow()
         site = Site(store)
-        site.memory.keep(site.asked("a", Workload("c", "n", "a")), answer("old"), 1.0)
+        asked = site.asked("a", Workload("c", "n", "a"))
+        before = site.memory.epoch
+        site.memory.keep(asked, answer("old"), 1.0, before)
         await asyncio.sleep(0.01)
-        await site.memory.purge(Purged(category="none"))
+        await site.memory.purge(Purged(category=asked.policy.category))
         store.gate.set()
         await site.memory.kept()
         assert not store.rows
-        assert len(site.memory.index) == 0
+        site.memory.keep(asked, answer("asked for before"), 1.0, before)
+        await site.memory.kept()
+        assert not store.rows
+        after = site.memory.epoch
+        await site.memory.purge(Purged(category="none"))
+        site.memory.keep(asked, answer("new"), 1.0, after)
+        await site.memory.kept()
+        assert store.rows == set(site.memory.index.rows) == {asked.entry}
 
     asyncio.run(body())
 
