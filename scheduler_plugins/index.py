@@ -244,7 +244,8 @@ class Index:
 
     def _changed(self, kind: Kind, name: str) -> None:
         if kind == POD:
-            self.kept.nodes_changed(self.rooms.pod_changed(name))
+            homes = self.rooms.pod_changed(name)
+            self.kept.pod_changed(self.live.pod_named(name), homes)
             self.assumed.pod_changed(name)
         elif kind == NODE:
             self.rooms.node_changed(name)

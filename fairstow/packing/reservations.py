@@ -311,6 +311,11 @@ class Reservations:
         """Nodes on which room is kept."""
         return self._on.keys()
 
+    @property
+    def beneficiaries(self) -> Set[str]:
+        """Workloads whose pods are awaited."""
+        return self._for.keys()
+
     def verdict(self, pod: Pod, nodes: list[str], world: World) -> Verdict:
         """Return which of the nodes that the scheduler found feasible a pod may take."""
         if not self.plans:

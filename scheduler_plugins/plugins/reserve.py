@@ -13,7 +13,7 @@ Called by `index.py` on every change of a plan or of the operator's Lease, and b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,17 +109,27 @@ class Kept:
         self._assumed = assumed
         self._of: tuple[Reservations, int] | None = None
         self._rooms: dict[str, dict[str, int]] = {}
+        self._watched: Set[str] = frozenset()
 
     def nodes_changed(self, names: Iterable[str]) -> None:
         """Hear that something happened on these nodes."""
-        if any(name in self._rooms for name in names):
+        if any(name in self._watched for name in names):
             self._of = None
+
+    def pod_changed(self, pod: Pod | None, homes: Iterable[str]) -> None:
+        """Hear of a pod, None once it is gone. Args: homes: the nodes it was and is on."""
+        if pod is not None and self._of is not None and self._of[0].serves(pod):
+            self._of = None  # what is kept loosely, it may fill on any node
+        self.nodes_changed(homes)
 
     def verdict(self, reservations: Reservations, pod: Pod, nodes: list[str]) -> Verdict:
         """Return what `reservations` says to a pod that they don't serve."""
         version = self._assumed.version
         if self._of is None or self._of[0] is not reservations or self._of[1] != version:
             self._rooms = self._read(reservations)
+            served = reservations.beneficiaries
+            theirs = (pod.node for who in served for pod in self._assumed.pods_of(who))
+            self._watched = self._rooms.keys() | set(theirs)
             self._of = reservations, version
         full = [node for node in self._rooms.keys() & set(nodes) if not self._fits(pod, node)]
         return reservations.without(nodes, full)

@@ -98,6 +98,17 @@ def test_room_is_free_once_its_pods_have_nodes_wherever(world: World) -> None:
     assert world.filter(rival("5")) == ["a", "b"]
 
 
+def test_what_was_answered_others_ends_with_what_was_kept_wherever_that_happens(
+    world: World,
+) -> None:
+    assert world.filter(rival("5")) == ["b"]
+    for number in (1, 2):
+        world.bind(executor(number), "c")
+    assert world.filter(rival("5")) == ["a", "b"], "both run elsewhere: nothing is kept on a"
+    world.index.live.delete(POD, executor(1))
+    assert world.filter(rival("6", "later")) == ["b"], "one of them is gone: it will come again"
+
+
 def test_executors_larger_than_foreseen_take_their_own_room(world: World) -> None:
     assert world.filter(executor(1, "7")) == ["a", "b"]
     world.keep(("b", "Pod/other", 1, "6"), of="other")
