@@ -173,8 +173,10 @@ def applications(
     for pod in there:
         if pod.driver:
             continue
-        driver = next((uid for uid in pod.owners if uid in key_of), "")
-        made = driver in unseen or pod.marks.get(DRIVER_UID) == driver
+        # What was recorded nobody changes; owners anybody does who may change the pod.
+        recorded = pod.marks.get(DRIVER_UID, "")
+        driver = next((uid for uid in (recorded, *pod.owners) if uid in key_of), "")
+        made = driver in unseen or recorded == driver
         owner = key_of[driver] if driver and made else None
         if owner is None and (pod.foreign or not others.isdisjoint(pod.owners)):
             continue

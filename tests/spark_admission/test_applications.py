@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from fairstow.cluster.model import Node, Shape
 from fairstow.spark.applications import (
@@ -84,6 +85,17 @@ def test_executors_that_the_webhook_should_have_seen_are_nobodys() -> None:
     found = read(new, old, *unseen)
     assert (found["new"].milli, found["old"].milli) == (1000, 2000)
     assert (found["new-1"].missed, found["new-1"].user) == (True, "missed:team")
+
+
+def test_executors_stay_whose_they_were_recorded_to_be_whatever_owners_they_get() -> None:
+    drivers = [pod(name, marks=ANA, node="n") for name in ("etl", "other")]
+    moved = [executor(f"etl-{number}", "etl", node="n") for number in range(2)]
+    moved = [
+        replace(each, owners=owners)
+        for each, owners in zip(moved, [(), ("uid-other", "uid-etl")], strict=True)
+    ]
+    found = read(*drivers, *moved)
+    assert (found["etl"].milli, found["other"].milli) == (3000, 1000)
 
 
 def test_what_others_queue_is_left_alone_but_not_what_was_queued_here() -> None:
