@@ -17,11 +17,17 @@ MISSING = shutil.which("redis-server") is None
 needed = pytest.mark.skipif(MISSING, reason="no redis-server here (make setup-system)")
 
 
+_HIGHEST = 65_535 - 10_000
+"""A cluster's nodes talk to each other 10,000 ports above their own."""
+
+
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+    while True:
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            port: int = found.getsockname()[1]
+        if port <= _HIGHEST:
+            return port
 
 
 def cli(port: int, *words: str, options: tuple[str, ...] = ()) -> str:
@@ -48,7 +54,11 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        until(lambda: cli(self.port, "ping", options=self.options) == "PONG")
+        until(lambda: self.process.poll() is not None or self._answers())
+        assert self.process.poll() is None, "it ended at once"
+
+    def _answers(self) -> bool:
+        return cli(self.port, "ping", options=self.options) == "PONG"
 
     def kill(self) -> None:
         self.process.kill()

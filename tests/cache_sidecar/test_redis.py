@@ -465,7 +465,11 @@ def test_cluster_of_three(tmp_path: Path) -> None:
             assert all(int(each.say("dbsize")) > 0 for each in nodes)
             await other.admin("POST", "/purge", {"all": True})
             await site.stored(0)
-            assert sum(int(each.say("dbsize")) for each in nodes) == 2
+            left = " ".join(each.say("keys", "*") for each in nodes).split()
+            assert sorted(left) == ["cache:log", "cache:purged", "cache:secret"]
+            assert (await site.ask("question 3")) == ("miss", "answer 13")
+            await other.stored(1)
+            assert (await other.ask("question 3")) == ("hit-exact", "answer 13")
 
         run(test, tmp_path, seconds=60)
 

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 
@@ -105,6 +105,15 @@ def client(address: Address) -> Client:
         return sentinel.master_for(_parts(url)[0], **database)
     ((host, port),) = hosts
     return Redis(host=host, port=port, **how, **who, **most, **database)
+
+
+async def leave(client: Client) -> None:
+    """Close a client's connections, those to Sentinels, which it leaves open, among them."""
+    await client.aclose()
+    pool = getattr(client, "connection_pool", None)
+    if isinstance(pool, SentinelConnectionPool):
+        for each in pool.sentinel_manager.sentinels:
+            await each.aclose()
 
 
 def _split(url: str) -> SplitResult:

@@ -30,7 +30,7 @@ import structlog
 from redis.exceptions import RedisError, ResponseError
 
 from fairstow.cache_sidecar.kept import Answer
-from fairstow.cache_sidecar.stores.connection import Client
+from fairstow.cache_sidecar.stores.connection import Client, leave
 from fairstow.cache_sidecar.stores.protocol import Follower
 from fairstow.cache_sidecar.stores.records import (
     MOST_LABELS,
@@ -225,9 +225,11 @@ class RedisStore:
 
     async def close(self) -> None:
         """Leave."""
-        for each in self._running:
+        running = list(self._running)
+        for each in running:
             each.cancel()
-        await self._client.aclose()
+        await asyncio.gather(*running, return_exceptions=True)  # each gives its connection back
+        await leave(self._client)
 
     async def _unlink(self, entries: Sequence[str]) -> None:
         async with self._client.pipeline(transaction=False) as pipeline:
