@@ -3,7 +3,8 @@
 Run by `controllers.runtime` under the operator's Lease. `fairstow.semantic_cache.cache_status`
 decides; the sidecars answer requests whether or not anybody runs here.
 
-Rights used: semanticcaches/status (patch), pods/eviction (create), Events, and those of `cluster`.
+Rights used: semanticcaches/status (patch), pods/eviction (create), Events, and those of `cluster`
+and `issuer`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from controllers.health import Turns
 from controllers.pace import Pace
 from controllers.semantic_cache import cluster
 from controllers.semantic_cache.cluster import NotKeptError
+from controllers.semantic_cache.issuer import UnknownIssuerError, issuer_of
 from controllers.semantic_cache.sidecars import Sidecars
 from controllers.statuses import write_status
 from fairstow.api import Reason, SemanticCache, SemanticCacheStatus, problems
@@ -106,9 +108,13 @@ class CacheLoop:
 
     async def _see_to(self, cache: SemanticCache) -> None:
         # 1. What the sidecars need, before any pod is given one.
-        problem, access = "", None
+        problem, unknown, issuer, access = "", "", None, None
         try:
-            access = await cluster.keep(self._api, cache)
+            issuer = await issuer_of(self._api) if cache.spec.accounts else None
+        except UnknownIssuerError as error:
+            unknown = str(error)
+        try:
+            access = await cluster.keep(self._api, cache, issuer)
         except NotKeptError as error:
             problem = str(error)
         # 2. The pods, and what their sidecars tell.
@@ -124,6 +130,7 @@ class CacheLoop:
             reports=await self._sidecars.stats(there, access) if access else {},
             past=await cluster.past(self._api, cache, raw),
             now=int(self.clock()),
+            unknown=unknown,
         )
         # 3. The status, first, since it says when a pod was last evicted.
         decision = decide(seen)

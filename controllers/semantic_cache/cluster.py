@@ -28,6 +28,7 @@ from fairstow.semantic_cache.sidecar_file import (
     CONFIG_KEY,
     METRICS_KEY,
     PRIVATE_KEY,
+    Issuer,
     holder,
     sidecar_file,
 )
@@ -73,14 +74,19 @@ class Access(NamedTuple):
     authority: str
 
 
-async def keep(api: Api, cache: SemanticCache) -> Access:
+async def keep(api: Api, cache: SemanticCache, issuer: Issuer | None = None) -> Access:
     """Write what the sidecars mount, where it differs; return how they are asked.
+
+    Args:
+        api: as the operator.
+        cache: whose sidecars they are.
+        issuer: of ServiceAccounts' tokens; None: the sidecars know none.
 
     Raises:
         NotKeptError: the API server refuses it.
     """
     try:
-        await _configure(api, cache)
+        await _configure(api, cache, issuer)
         return await _access(api, cache)
     except ApiError as error:
         if error.status != 403:
@@ -92,11 +98,10 @@ async def keep(api: Api, cache: SemanticCache) -> Access:
         ) from error
 
 
-async def _configure(api: Api, cache: SemanticCache) -> None:
+async def _configure(api: Api, cache: SemanticCache, issuer: Issuer | None) -> None:
     # Server-side apply of what is there already changes nothing, and needs no right to read.
-    await api.apply(
-        _held(cache, "ConfigMap") | {"data": {CONFIG_KEY: sidecar_file(cache)}}, MANAGER
-    )
+    data = {CONFIG_KEY: sidecar_file(cache, issuer)}
+    await api.apply(_held(cache, "ConfigMap") | {"data": data}, MANAGER)
 
 
 async def _access(api: Api, cache: SemanticCache) -> Access:

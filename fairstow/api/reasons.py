@@ -136,6 +136,11 @@ class Reason(StrEnum):
     SIDECARS_SILENT = ("SidecarsSilent", "A sidecar doesn't tell what it has.")
     NO_TRAFFIC = ("NoTraffic", "The sidecars have seen no request: these may lead elsewhere.")
     BYPASSED = ("Bypassed", "A Service leads to the engines' port, past the sidecars.")
+    ACCOUNTS_KNOWN = ("AccountsKnown", "The sidecars know ServiceAccounts by their tokens.")
+    ACCOUNTS_UNKNOWN = (
+        "AccountsUnknown",
+        "The API server doesn't tell the keys of its tokens: each token is a caller of its own.",
+    )
     POD_RECREATED = ("PodRecreated", "A pod without the sidecar was evicted, to be made anew.")
     POD_STAYS = ("PodStays", "A pod without the sidecar was to be evicted, and wasn't.")
     TIER_OFF = (

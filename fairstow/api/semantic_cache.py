@@ -210,6 +210,21 @@ class Store(Model):
     ] = None
 
 
+class Accounts(Model):
+    """How ServiceAccounts of the cluster are known by their tokens."""
+
+    audience: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=253,
+            pattern=r"^[!-~]+$",
+            description="For whom tokens have to be made, such as llama.chat: the audience that "
+            "the engine or what checks keys before it asks for.",
+        ),
+    ]
+
+
 class SemanticCacheSpec(Model):
     """Which pods, what stands behind them, and what may be answered from memory."""
 
@@ -231,6 +246,12 @@ class SemanticCacheSpec(Model):
             cel="self.placement == 'Server' ? has(self.enginePort) : !has(self.enginePort)",
             message="enginePort is given with placement Server, and only then",
             holds=lambda self: (self.placement == "Server") == (self.engine_port is not None),
+        ),
+        Rule(
+            cel="self.placement == 'Server' || !has(self.accounts)",
+            message="accounts are for placement Server: beside an application its pod's "
+            "ServiceAccount is the one caller",
+            holds=lambda self: self.placement == "Server" or self.accounts is None,
         ),
         Rule(
             cel="self.placement == 'Server' || !has(self.store.redis) || has(self.upstream)",
@@ -301,6 +322,14 @@ class SemanticCacheSpec(Model):
     engine_port: Annotated[
         Count | None,
         Field(ge=1, le=65_535, description="Of placement Server: where the engine answers HTTP."),
+    ] = None
+    accounts: Annotated[
+        Accounts | None,
+        Field(
+            description="Of placement Server: callers that show a token of a ServiceAccount are "
+            "known by it, so that a renewed token finds what the last one asked. Left out: each "
+            "token is a caller of its own."
+        ),
     ] = None
     categories: Annotated[
         tuple[Category, ...],
@@ -417,7 +446,8 @@ class SemanticCacheStatus(Model):
         Conditions,
         Field(
             description="Ready: new pods get the sidecar. Injected: all pods have it. Serving: "
-            "the sidecars answer, and see requests."
+            "the sidecars answer, and see requests. Accounts, with spec.accounts: the cluster's "
+            "keys are known."
         ),
     ] = ()
     observed_generation: Annotated[

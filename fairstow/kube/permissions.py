@@ -245,7 +245,13 @@ OPERATOR = Program(
             ),
         ),
     ),
-    borrowed=(Borrowed(role="system:auth-delegator", why="Asks who may read its metrics."),),
+    borrowed=(
+        Borrowed(role="system:auth-delegator", why="Asks who may read its metrics."),
+        Borrowed(
+            role="system:service-account-issuer-discovery",
+            why="Tells semantic caches the public keys by which they know ServiceAccounts.",
+        ),
+    ),
 )
 
 WEBHOOK = Program(

@@ -39,7 +39,7 @@ from fairstow.cluster.times import seconds, written
 from fairstow.semantic_cache.pod_upstream import PORT
 from fairstow.semantic_cache.sidecar_stats import CategoryStats, Stats
 
-READY, INJECTED, SERVING = "Ready", "Injected", "Serving"
+READY, INJECTED, SERVING, ACCOUNTS = "Ready", "Injected", "Serving", "Accounts"
 OLDEST_KUBERNETES = (1, 29)
 PAUSE = 15
 """Seconds between two evictions."""
@@ -85,6 +85,7 @@ class Seen(msgspec.Struct, frozen=True):
         reports: what each injected pod's sidecar told, None where it didn't answer.
         past: Services that lead past the sidecars.
         now: seconds since 1970.
+        unknown: why the sidecars aren't told the cluster's keys, "" if they are.
     """
 
     cache: SemanticCache
@@ -95,6 +96,7 @@ class Seen(msgspec.Struct, frozen=True):
     reports: Mapping[str, Stats | None]
     past: tuple[str, ...]
     now: int
+    unknown: str = ""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -114,8 +116,10 @@ def decide(seen: Seen) -> Decision:
     ready = _ready(seen)
     recreate, waits = _recreated(seen, missed) if ready[1] == "True" else (None, "")
     conditions = conditions_of(seen.cache)
+    if seen.cache.spec.accounts is None:
+        conditions = tuple(each for each in conditions if each.type != ACCOUNTS)
     for kind, holds, reason, message in (
-        ready, _injected(seen, missed, waits), _serving(seen, requests),
+        ready, _injected(seen, missed, waits), _serving(seen, requests), *_accounts(seen),
     ):  # fmt: skip
         new = Condition(
             type=kind,
@@ -206,6 +210,17 @@ def _serving(seen: Seen, requests: int) -> _Said:
         holds: Literal["False", "Unknown"] = "False" if seen.now - oldest > QUIET else "Unknown"
         return SERVING, holds, Reason.NO_TRAFFIC, "the sidecars have seen no request"
     return SERVING, "True", Reason.CACHE_SERVING, f"{len(there)} sidecars answer"
+
+
+def _accounts(seen: Seen) -> tuple[_Said, ...]:
+    """Return the condition, none where nobody asks for ServiceAccounts."""
+    asked = seen.cache.spec.accounts
+    if asked is None:
+        return ()
+    if seen.unknown:
+        return ((ACCOUNTS, "False", Reason.ACCOUNTS_UNKNOWN, seen.unknown),)
+    said = f"who shows a token for {asked.audience} is known by its ServiceAccount"
+    return ((ACCOUNTS, "True", Reason.ACCOUNTS_KNOWN, said),)
 
 
 def why_missed(pod: CachePod, seen: Seen) -> str:

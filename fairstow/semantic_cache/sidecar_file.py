@@ -7,7 +7,10 @@ read by fairstow/cache_sidecar/configuration.py.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from fairstow.api import Category, SemanticCache
 from fairstow.api.fields import duration_milliseconds
@@ -22,13 +25,20 @@ CERTIFICATE, PRIVATE_KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
 whatever the pods' addresses are."""
 
 
+class Issuer(msgspec.Struct, frozen=True):
+    """Who signs the tokens of a cluster's ServiceAccounts. Attributes: keys: public, RFC 7517."""
+
+    name: str
+    keys: tuple[Mapping[str, str], ...]
+
+
 def holder(name: str) -> str:
     """Return what a cache's ConfigMap and Secret are called."""
     return f"fairstow-cache-{name}"
 
 
-def sidecar_file(cache: SemanticCache) -> str:
-    """Return the file, as JSON, which is YAML."""
+def sidecar_file(cache: SemanticCache, issuer: Issuer | None = None) -> str:
+    """Return the file, as JSON, which is YAML; without an issuer no ServiceAccount is known."""
     spec = cache.spec
     said: dict[str, Any] = {
         "mode": spec.mode,
@@ -45,6 +55,12 @@ def sidecar_file(cache: SemanticCache) -> str:
         said["header"] = {"name": spec.header.name, "mapping": spec.header.mapping}
     if load := _load(spec.load):
         said["load"] = load
+    if spec.accounts is not None and issuer is not None:
+        said["accounts"] = {
+            "issuer": issuer.name,
+            "audience": spec.accounts.audience,
+            "keys": list(issuer.keys),
+        }
     return json.dumps(said, indent=1, sort_keys=True) + "\n"
 
 

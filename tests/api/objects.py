@@ -144,6 +144,7 @@ GOOD = {
             "spec.upstream": REMOVED,
             "spec.upstreamCa": REMOVED,
             "spec.store": {},
+            "spec.accounts": {"audience": "llama.chat"},
         },
     ),
     "cache of equal times": changed(
@@ -516,6 +517,12 @@ _CACHE_RULES = {
     ),
     "an engine's port beside an application": Bad(
         "SemanticCache", {"spec.enginePort": 8000}, "spec", "enginePort is given with placement"
+    ),
+    "accounts beside an application": Bad(
+        "SemanticCache",
+        {"spec.accounts": {"audience": "llama.chat"}},
+        "spec",
+        "accounts are for placement Server",
     ),
     "an upstream with a password": Bad(
         "SemanticCache",

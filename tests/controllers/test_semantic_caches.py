@@ -1,15 +1,17 @@
 """What the cache controller reads and keeps, against a server that answers from memory.
 
 Covered: a turn (the status before the eviction, one cache's fault is no other's), selectors as
-queries, Services that lead past sidecars, tokens made once and kept, missing rights, sidecars
-that don't answer as they should. Not covered: what is decided
-(tests/semantic_cache/test_cache_status.py), a real API server (e2e/test_chart.py).
+queries, Services that lead past sidecars, tokens made once and kept, missing rights, the cluster's
+keys as the API server tells them, or doesn't, sidecars that don't answer as they should. Not
+covered: what is decided (tests/semantic_cache/test_cache_status.py), a real API server
+(e2e/test_chart.py, e2e/test_cache_accounts.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-from base64 import b64encode
+import json
+from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,12 +19,14 @@ import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from controllers import metrics
 from controllers.health import Turns
 from controllers.semantic_cache import cluster
 from controllers.semantic_cache.caches import CACHE, CacheLoop
 from controllers.semantic_cache.cluster import Access, NotKeptError, label_query, read_pod
+from controllers.semantic_cache.issuer import DISCOVERY, KEYS
 from controllers.semantic_cache.sidecars import Sidecars
 from fairstow.api import LabelSelector, SemanticCache
 from fairstow.kube.aio.api import Eviction, Outcome
@@ -38,14 +42,31 @@ def cache(**spec: Any) -> SemanticCache:
     return SemanticCache.model_validate({"metadata": meta, "spec": whole})
 
 
+def key(kid: str, size: int = 2048) -> Json:
+    numbers = rsa.generate_private_key(65537, size).public_key().public_numbers()
+    modulus = urlsafe_b64encode(numbers.n.to_bytes(size // 8)).rstrip(b"=").decode()
+    return {"use": "sig", "kty": "RSA", "kid": kid, "alg": "RS256", "n": modulus, "e": "AQAB"}
+
+
+FIRST, SECOND, SMALL, UNKNOWN = key("1"), key("2"), key("3", 1024), {"kty": "oct", "k": "x"}
+
+
 class Server:
-    """ConfigMaps, Secrets and Services of a namespace. Attributes: refuses: every request."""
+    """ConfigMaps, Secrets and Services of a namespace.
+
+    Attributes:
+        refuses: every write. issuer: what is said of it by path, or the status of a refusal.
+    """
 
     def __init__(self, *, refuses: bool = False) -> None:
         self.refuses = refuses
         self.secret: Json | None = None
         self.applied: list[Json] = []
         self.services: list[Json] = []
+        self.issuer: dict[str, Json] | int = {
+            DISCOVERY: {"issuer": "https://cluster", "jwks_uri": "https://elsewhere"},
+            KEYS: {"keys": [SMALL, SECOND, FIRST, UNKNOWN]},
+        }
 
     async def apply(self, obj: Json, _manager: str, *, subresource: str = "") -> Json:
         assert not subresource
@@ -54,7 +75,11 @@ class Server:
         self.applied.append(obj)
         return obj
 
-    async def get(self, _path: str) -> Json:
+    async def get(self, path: str) -> Json:
+        if path in (DISCOVERY, KEYS):
+            if isinstance(self.issuer, int):
+                raise ApiError(self.issuer, "no")
+            return self.issuer[path]
         if self.secret is None:
             raise ApiError(404, "none")
         return self.secret
@@ -144,6 +169,38 @@ def test_nobody_is_evicted_for_a_cache_that_has_just_gone() -> None:
     at.status = 404
     asyncio.run(at.loop.turn())
     assert at.did == ["status b", "evict shop/a u"]
+
+
+def test_the_sidecars_are_told_the_clusters_keys_as_they_change() -> None:
+    at = Cluster()
+    asked = {"placement": "Server", "enginePort": 8000, "accounts": {"audience": "llama.chat"}}
+
+    def told(**spec: Any) -> Json:
+        asyncio.run(at.loop._see_to(cache(**spec)))
+        found = json.loads(at.applied[-1]["data"]["cache.yaml"])
+        return cast(Json, found.get("accounts", {}))
+
+    def kids(said: Json) -> list[str]:
+        return [each["kid"] for each in said["keys"]]
+
+    first = told(**asked)
+    assert (first["issuer"], first["audience"]) == ("https://cluster", "llama.chat")
+    assert kids(first) == ["1", "2"]
+    assert isinstance(at.issuer, dict)
+    at.issuer[KEYS] = {"keys": [SECOND]}
+    assert kids(told(**asked)) == ["2"]
+    assert told() == {}
+
+    # One that isn't told leaves each token a caller of its own; one that fails changes nothing.
+    nothing: dict[str, Json] = {DISCOVERY: {}, KEYS: {}}
+    unknown: dict[str, Json] = at.issuer | {KEYS: {"keys": [UNKNOWN]}}
+    for at.issuer in (403, 404, nothing, unknown):
+        assert told(**asked) == {}
+    at.issuer = 503
+    applied = len(at.applied)
+    with pytest.raises(ApiError):
+        told(**asked)
+    assert len(at.applied) == applied
 
 
 def keep(server: Server) -> Access:

@@ -73,6 +73,18 @@ def condition(decision: Decision, kind: str) -> tuple[str, str]:
     return found.status, found.reason
 
 
+def test_accounts_are_told_of_where_somebody_asks_for_them() -> None:
+    whole: dict[str, Any] = {"placement": "Server", "enginePort": 8000, "upstream": None}
+    plain = cache(**whole)
+    asked = cache(**whole, accounts={"audience": "llama.chat"})
+    unknown = decided(pod("a"), of=asked, unknown="no")
+    assert condition(unknown, "Accounts") == ("False", "AccountsUnknown")
+    assert condition(unknown, "Ready") == ("True", "CacheReady")
+    assert condition(decided(pod("a"), of=asked), "Accounts") == ("True", "AccountsKnown")
+    later = plain.model_copy(update={"status": unknown.status})
+    assert "Accounts" not in {each.type for each in decided(of=later).status.conditions}
+
+
 def test_all_is_well() -> None:
     decision = decided(pod("a"), pod("b"))
     assert condition(decision, "Ready") == ("True", "CacheReady")

@@ -161,7 +161,7 @@ class Connection:
         seconds: float | None = REQUEST_SECONDS,
     ) -> ClientResponse:
         url = self.server + path + ("?" + urlencode(query, quote_via=quote) if query else "")
-        headers = {"Accept": JSON, "Content-Type": content_type}
+        headers = {"Accept": f"{JSON}, */*", "Content-Type": content_type}
         timeout = aiohttp.ClientTimeout(
             total=seconds, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS
         )
