@@ -17,6 +17,7 @@ import pytest
 
 from controllers.health import Turns
 from controllers.semantic_cache.caches import CacheLoop
+from e2e.crds import install_crds
 from e2e.rights import bind, caching
 from e2e.watching import eventually, running
 from fairstow.cache_sidecar.configuration import parse
@@ -70,6 +71,7 @@ def test_tokens_of_one_account_are_one_caller(
         made = cluster.kubectl("-n", namespace, "create", "token", "web", "--audience", audience)
         return made.strip()
 
+    install_crds(cluster)
     cluster.kubectl("-n", namespace, "create", "serviceaccount", "web")
     cluster.apply([cache(namespace)])
     with bind(cluster, OPERATOR, namespace):
