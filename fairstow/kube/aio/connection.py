@@ -161,6 +161,7 @@ class Connection:
         seconds: float | None = REQUEST_SECONDS,
     ) -> ClientResponse:
         url = self.server + path + ("?" + urlencode(query, quote_via=quote) if query else "")
+        # Not JSON alone: /openid/v1/jwks has a type of its own, and says 406 otherwise.
         headers = {"Accept": f"{JSON}, */*", "Content-Type": content_type}
         timeout = aiohttp.ClientTimeout(
             total=seconds, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS
