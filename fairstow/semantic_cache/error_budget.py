@@ -135,9 +135,11 @@ def upper(hits: int, wrong: int, alpha: float) -> float:
     mixture = _log_beta(_A + wrong, _B + hits - wrong) - _log_beta(_A, _B)
     limit = mixture + math.log(alpha)  # θ is inside while k log θ + (n−k) log(1−θ) > limit
     low, high = max(wrong / hits, 1e-12), 1.0
+    right = hits - wrong
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        right = hits - wrong
+        if middle == 1.0:  # rounded, where nearly all are wrong
+            break
         inside = wrong * math.log(middle) + (right * math.log1p(-middle) if right else 0) > limit
         low, high = (middle, high) if inside else (low, middle)
     return high

@@ -11,7 +11,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fairstow.semantic_cache import economics, error_budget, quotas, thresholds
@@ -91,6 +91,7 @@ def test_a_threshold_is_open_once_its_labels_show_it() -> None:
     assert error_budget.least_threshold(labelled(600, 0, hopeless), hopeless) is None
 
 
+@example(15, 14, 1.0)
 @given(st.integers(0, 1_999), st.integers(0, 60), st.sampled_from([1.0, 0.01]))
 def test_a_threshold_is_open_exactly_where_its_bound_keeps_the_budget(
     hits: int, wrong: int, before: float
