@@ -1,7 +1,7 @@
 """Executors that wait are let go as cores become free, and borrowed ones are given back.
 
 Used by the Spark controller, after it has decided which applications go. `fairstow.spark.elastic`
-decides; what was asked of pods is remembered for some seconds, until watches show it.
+decides; what was asked of pods is remembered until watches show it, and who was let go for minutes.
 An executor is ended by eviction: budgets may refuse it, and its own grace period holds; one that
 moves its shuffle data (Spark's decommissioning, which hangs on the pod's preStop hook) has longer.
 
@@ -20,6 +20,7 @@ from controllers.spark.acting import Hands
 from controllers.spark.sizing import Sizes
 from controllers.spark.telling import Teller
 from fairstow.api import Reason
+from fairstow.api.fields import duration_milliseconds
 from fairstow.kube.aio.api import Api, Outcome
 from fairstow.kube.problems import ApiError
 from fairstow.spark.admission import Decision
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 _WAIT = (Reason.WAITS_FOR_CORES, Reason.WAITS_FOR_ROOM)
 _ASKED_SECONDS = 10.0
+_GONE_SECONDS = 600.0
 _REFUSED_SECONDS = 30.0
 _DECOMMISSION_SECONDS = 120
 MOST_LET_GO = 50
@@ -46,6 +48,7 @@ class Elastic:
     def __init__(self, api: Api, hands: Hands, sizes: Sizes, teller: Teller) -> None:
         self._api, self._hands, self._sizes, self._teller = api, hands, sizes, teller
         self._asked: dict[str, float] = {}
+        self._gone: dict[str, float] = {}
         self._refused: dict[str, float] = {}
 
     async def let_go(self, seen: Seen, decision: Decision, now: float) -> None:
@@ -53,7 +56,9 @@ class Elastic:
         self._forget(now)
         # One that never ends has no place among them, and may wait for its own room for good.
         waits = any(each.position and each.reason in _WAIT for each in decision.places)
-        seen.holds = waits or decision.free <= 0
+        # What was let go and has no node yet isn't in the decision's figures.
+        free = decision.free - self._coming(seen, now)
+        seen.holds = waits or free <= 0
         if not seen.held:
             return
         by_id = {app.id: app for app in seen.apps}
@@ -65,15 +70,12 @@ class Elastic:
             for app_id, pods in seen.held.items()
             if _goes_on(by_id[app_id])
             for pod in pods
-            if pod.uid not in self._asked and pod.uid not in self._refused
+            if pod.uid not in self._gone and pod.uid not in self._refused
         ]
-        # What was let go and has no node yet isn't in the decision's figures.
-        coming = (pod.cores for app in seen.apps for pod in app.pods if self._on_its_way(pod))
-        free = max(decision.free - sum(coming), 0)
         going = let_go(
             [_executor(pod, app) for pod, app in waiting],
             {app_id: self._lacks(by_id[app_id]) for app_id in seen.held},
-            0 if waits else free,
+            0 if waits else max(free, 0),
             has,
             seen.account.weights,
         )
@@ -138,7 +140,27 @@ class Elastic:
     def _on_its_way(self, pod: SparkPod) -> bool:
         """Whether an executor was let go, or never waited, and has no node yet."""
         there = not (pod.driver or pod.node or pod.over or pod.leaving)
-        return there and (not pod.gated or pod.uid in self._asked)
+        return there and (not pod.gated or pod.uid in self._gone)
+
+    def _coming(self, seen: Seen, now: float) -> int:
+        """Return what executors will have that are on their way, beyond what counts already.
+
+        One that has found no node for as long as first pods may take isn't waited for.
+        """
+        assert seen.queue is not None
+        patience = duration_milliseconds(seen.queue.spec.bind_timeout) / 1000
+        total = 0
+        for app in seen.apps:
+            if app.lasting or app.id not in seen.cores:
+                continue
+            coming = sum(
+                pod.cores
+                for pod in app.pods
+                if self._on_its_way(pod)
+                and now - max(pod.created, self._gone.get(pod.uid, 0)) < patience
+            )
+            total += max(app.milli + coming - seen.cores[app.id], 0)
+        return total
 
     async def _free(self, pod: SparkPod, now: float) -> None:
         try:
@@ -148,11 +170,10 @@ class Elastic:
                 raise
             logger.warning("%s/%s can't be let go: %s", pod.namespace, pod.name, error.said)
             done = False
-        (self._asked if done else self._refused)[pod.uid] = now
+        (self._gone if done else self._refused)[pod.uid] = now
 
     async def _end(self, seen: Seen, app: Application, pod: SparkPod, now: float) -> None:
-        grace = _DECOMMISSION_SECONDS if pod.decommissions else None
-        done = await self._api.evict(pod.namespace, pod.name, pod.uid, grace=grace)
+        done = await self._api.evict(pod.namespace, pod.name, pod.uid, grace=grace(pod))
         metrics.RECLAIMED.labels(seen.name, done.outcome.value).inc()
         if done.outcome in (Outcome.EVICTED, Outcome.GONE):
             self._asked[pod.uid] = now
@@ -162,9 +183,19 @@ class Elastic:
         self._refused[pod.uid] = now
 
     def _forget(self, now: float) -> None:
-        for table, span in ((self._asked, _ASKED_SECONDS), (self._refused, _REFUSED_SECONDS)):
+        spans = (
+            (self._asked, _ASKED_SECONDS),
+            (self._gone, _GONE_SECONDS),
+            (self._refused, _REFUSED_SECONDS),
+        )
+        for table, span in spans:
             for uid in [uid for uid, at in table.items() if now - at > span]:
                 del table[uid]
+
+
+def grace(pod: SparkPod) -> int | None:
+    """Return the seconds that an executor has to end, None for its own."""
+    return max(pod.grace, _DECOMMISSION_SECONDS) if pod.decommissions else None
 
 
 def held(apps: Iterable[Application]) -> dict[str, list[SparkPod]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -19,6 +20,8 @@ from fairstow.spark.names import APP, DRIVER, GATE, KUEUE, ROLE, VOLCANO
 
 _ENDED = ("Succeeded", "Failed")
 _OURS = "fairstow.dev/"
+_GRACE = 30
+"""Kubernetes' own."""
 _CONF_VOLUME = "spark-conf-volume-driver"
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 """A volume may name what can't be an object's name, and it becomes a part of a path."""
@@ -39,6 +42,7 @@ class SparkPod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         foreign: Kueue or Volcano see to it.
         leaving: it is being deleted.
         decommissions: it moves its data to other executors when it is told to end.
+        grace: seconds that it has to end.
     """
 
     namespace: str
@@ -61,6 +65,7 @@ class SparkPod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     foreign: bool = False
     leaving: bool = False
     decommissions: bool = False
+    grace: int = _GRACE
 
     @property
     def over(self) -> bool:
@@ -85,7 +90,7 @@ class _Volume(msgspec.Struct, rename="camel"):
 
 
 class _Lifecycle(msgspec.Struct, rename="camel"):
-    pre_stop: msgspec.Raw | None = None
+    pre_stop: dict[str, Any] | None = None
 
 
 class _Container(msgspec.Struct):
@@ -99,6 +104,7 @@ class _Spec(msgspec.Struct, rename="camel"):
     scheduling_gates: tuple[_Named, ...] | None = ()
     node_name: str = ""
     scheduler_name: str = ""
+    termination_grace_period_seconds: int | None = None
 
 
 class _Terminated(msgspec.Struct, rename="camel"):
@@ -158,6 +164,7 @@ def read_pod(raw: msgspec.Raw) -> SparkPod:
         foreign=_foreign(labels, marks, spec.scheduler_name),
         leaving=meta.deletion_timestamp is not None,
         decommissions=any(c.lifecycle and c.lifecycle.pre_stop for c in spec.containers),
+        grace=_GRACE if (own := spec.termination_grace_period_seconds) is None else own,
     )
 
 

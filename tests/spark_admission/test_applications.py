@@ -87,6 +87,13 @@ def test_executors_that_the_webhook_should_have_seen_are_nobodys() -> None:
     assert (found["new-1"].missed, found["new-1"].user) == (True, "missed:team")
 
 
+@pytest.mark.parametrize("hook", [{"exec": {"command": ["decom.sh"]}}, None])
+def test_pods_with_hooks_are_read(hook: Any) -> None:
+    raw = submitted_driver("etl")
+    raw["spec"]["containers"][0]["lifecycle"] = {"preStop": hook}
+    assert read_pod(msgspec.Raw(msgspec.json.encode(raw))).decommissions is (hook is not None)
+
+
 def test_executors_stay_whose_they_were_recorded_to_be_whatever_owners_they_get() -> None:
     drivers = [pod(name, marks=ANA, node="n") for name in ("etl", "other")]
     moved = [executor(f"etl-{number}", "etl", node="n") for number in range(2)]

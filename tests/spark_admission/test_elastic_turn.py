@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from controllers.spark.elastic import grace
 from fairstow.spark.names import GATE
-from tests.spark_admission.test_turn import Json, Scene, driver, executor
+from fairstow.spark.pods import read_pod
+from tests.spark_admission.test_turn import Json, Scene, driver, executor, raw
 
 ADMITTED = {"fairstow.dev/spark-admitted-at": "2026-01-01T00:00:01Z"}
 
@@ -43,6 +47,47 @@ def test_an_executor_goes_once_there_are_cores_and_nobody_waits() -> None:
     there.spec = {"cores": 4}
     there.turn()
     assert there.gated() == set()
+
+
+def pending(name: str, owner: str, created: str) -> Json:
+    pod = held(name, owner)
+    pod["metadata"]["creationTimestamp"] = created
+    pod["spec"]["schedulingGates"] = []
+    return pod
+
+
+def test_executors_that_are_on_their_way_to_nodes_count() -> None:
+    there = scene(pending("e3", "ana", "2026-01-01T00:09:30Z"), held("e4", "ana"), cores=4)
+    there.turn()
+    assert there.told["q"]["holdsExecutors"] is True
+    assert there.gated() == {"e4"}
+    there.now += 120
+    there.turn()
+    assert there.gated() == set(), "no node was found for it, so others may try"
+    there.turn()
+    assert there.told["q"]["holdsExecutors"] is True, "now that one is on its way"
+
+
+def test_those_of_one_that_never_ends_dont() -> None:
+    stream = running("stream")
+    stream["metadata"]["annotations"]["fairstow.dev/lasting"] = "true"
+    theirs = pending("s1", "stream", "2026-01-01T00:09:30Z")
+    there = scene(stream, theirs, held("e3", "ana"), cores=7, reservedCores=3)
+    there.turn()
+    assert there.gated() == set()
+
+
+@pytest.mark.parametrize(
+    ("own", "stops", "given"), [(None, True, 120), (600, True, 600), (600, False, None)]
+)
+def test_who_moves_data_has_two_minutes_or_its_own_time_if_that_is_more(
+    own: int | None, stops: bool, given: int | None
+) -> None:
+    pod = executor("e1", "ana")
+    pod["spec"]["terminationGracePeriodSeconds"] = own
+    if stops:
+        pod["spec"]["containers"][0]["lifecycle"] = {"preStop": {"exec": {}}}
+    assert grace(read_pod(raw(pod))) == given
 
 
 def test_one_that_waits_for_cores_goes_before_executors() -> None:
