@@ -121,6 +121,7 @@ class SparkObjects(Followed):
         self._apps: Records[SparkApp] = Records(read_app, self.changed)
         self._admissions: Records[Admission] = Records(_read_admission, self.changed)
         self._said: dict[str, str] = {}
+        self._before: dict[str, Application] = {}
         spark, queued = {"labelSelector": ROLE}, {"labelSelector": QUEUE}
         self.reflectors = (
             Reflector(api, POD, self._pods, query=spark),
@@ -136,7 +137,10 @@ class SparkObjects(Followed):
 
     def applications(self) -> tuple[Application, ...]:
         """Return all applications of queued namespaces."""
-        return applications(self._pods.found.values(), self._apps.found.values(), self.defaults)
+        pods, apps = self._pods.found.values(), self._apps.found.values()
+        found = applications(pods, apps, self.defaults, self._before)
+        self._before = {each.id: each for each in found}
+        return found
 
     @property
     def defaults(self) -> Mapping[str, str]:

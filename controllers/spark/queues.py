@@ -66,6 +66,7 @@ class Seen:
         starting: those whose first pods have no nodes yet.
         taken: room that was found for those that go now.
         reserved: room that is kept for those that begin.
+        order: those that wait and queue, who is due first first.
         holds: whether new executors are to wait; held: those that do, by application.
     """
 
@@ -81,6 +82,7 @@ class Seen:
     reserved: dict[str, SparkReservation] = field(default_factory=dict)
     holds: bool = False
     held: dict[str, list[SparkPod]] = field(default_factory=dict)
+    order: list[Application] = field(default_factory=list)
 
 
 class SparkLoop:
@@ -180,30 +182,32 @@ class SparkLoop:
         if account is None:
             cores = queue.spec.cores if queue else 0
             account = self._accounts[name] = Account(FairQueue(cores, now), Estimates())
-        first = {app.id: self._sizes.size(app).first_milli for app in apps if not app.missed}
+        first = self._first(apps)
         seen = Seen(name, queue, apps, account, first, held=held(apps))
         seen.holds = bool(queue and queue.status and queue.status.holds_executors)
         if queue is None:
             account.hold(now)
             return seen
-        began = {app.id for app in apps if app.phase is Phase.WAITING}
         for app, expected in account.look(now, queue.spec, apps, self._usage, first):
             served, virtual = self._usage.of(app.id), account.fair.virtual
             metrics.ended(name, app, served, expected, virtual, now)
-        by_id = {app.id: app for app in apps}
-        order = [by_id[app_id] for app_id in account.order() if app_id in began]
-        lasting = [app for app in apps if app.lasting and app.phase is Phase.WAITING]
+        waits = {app.id: app for app in apps if app.phase is Phase.WAITING}
+        seen.order = [waits[app_id] for app_id in account.order() if app_id in waits]
+        lasting = [app for app in waits.values() if app.lasting]
         # Of those that run a predecessor knew it, and which executors are beyond their first.
         running = [app for app in apps if app.phase in _BEGUN and not app.missed]
-        await self._sizes.read([*lasting, *order, *running], now)
+        if await self._sizes.read([*lasting, *seen.order, *running], now):
+            seen.first = self._first(apps)
         seen.expected = {app.id: account.expected(app) for app in apps if not app.missed}
-        seen.first = {app.id: self._sizes.size(app).first_milli for app in apps if not app.missed}
         timeout = duration_milliseconds(queue.spec.bind_timeout) / 1000
         for app in apps:
             self._count(seen, app, now, timeout)
             if app.id in seen.starting and (kept := self._rooms.of(app, now)):
                 seen.reserved[app.id] = kept
         return seen
+
+    def _first(self, apps: Iterable[Application]) -> dict[str, int]:
+        return {app.id: self._sizes.size(app).first_milli for app in apps if not app.missed}
 
     def _count(self, seen: Seen, app: Application, now: float, timeout: float) -> None:
         """Note what an application has, or what is kept for it until its first pods have nodes."""
@@ -221,11 +225,10 @@ class SparkLoop:
 
     def _decide(self, seen: Seen, others: Iterable[Seen], room: Room, now: float) -> Decision:
         by_id = {app.id: app for app in seen.apps}
-        waits = {app.id for app in seen.apps if app.phase is Phase.WAITING}
-        order = [by_id[app_id] for app_id in seen.account.order() if app_id in waits]
-        ordered = {app.id for app in order}
-        rest = sorted((by_id[each] for each in waits - ordered), key=lambda app: app.created)
-        waiting = [self._waiting(seen, app, now) for app in (*order, *rest)]
+        ordered = {app.id for app in seen.order}
+        waits = (app for app in seen.apps if app.phase is Phase.WAITING and app.id not in ordered)
+        rest = sorted(waits, key=lambda app: app.created)
+        waiting = [self._waiting(seen, app, now) for app in (*seen.order, *rest)]
         busy = [self._busy(seen, by_id[app_id], cores) for app_id, cores in seen.cores.items()]
         if seen.queue is None or not self._known_now():
             return decide(_CLOSED, waiting, busy, lambda _: False)

@@ -70,8 +70,9 @@ class Sizes:
         """Whether the size is what the application itself says."""
         return app.app is not None or app.id in self._settings
 
-    async def read(self, next_ones: Iterable[Application], now: float) -> None:
-        """Read the settings of drivers that are next and aren't known yet."""
+    async def read(self, next_ones: Iterable[Application], now: float) -> bool:
+        """Read the settings of drivers that are next and unknown; return whether some were."""
+        known = len(self._settings)
         unknown = (each for each in next_ones if not self.known(each) and self._may_ask(each, now))
         for app in islice(unknown, MOST_READ):
             driver = app.driver
@@ -92,6 +93,7 @@ class Sizes:
                 continue
             self.problems.pop(app.id, None)
             self._settings[app.id] = found or {}
+        return len(self._settings) > known
 
     def _may_ask(self, app: Application, now: float) -> bool:
         never = float("-inf")

@@ -90,13 +90,22 @@ class Teller:
                 continue
             if written_now >= MOST_WRITES:
                 break
-            status = self._status(seen, app, places.get(app.id), usage, now)
-            written_now += await self._write(app, status)
-            if app.id in places and status.message:
-                mark = _mark(status.position)
-                self._say(app, places[app.id].reason, status.message, mark)
+            place = places.get(app.id)
+            if place is None or not self._knows(seen, app, place):
+                status = self._status(seen, app, place, usage, now)
+                written_now += await self._write(app, status)
+            if place is not None:
+                self._say(app, place.reason, standings.message(place), _mark(place.position))
         self._forget(seen)
         await self._queue(seen, decision, now)
+
+    def _knows(self, seen: Seen, app: Application, place: Place) -> bool:
+        """Whether one that is far from its turn was told so, as `_write` would find: cheaply."""
+        if place.position is None or place.position <= _NEAR or app.id in seen.reserved:
+            return False
+        news = (Phase.WAITING.value, place.position // _NEAR, place.reason.value, None, "")
+        _, said = self._written.get(app.id, (0.0, ()))
+        return said == news and self._objects.admission_of(app) is not None
 
     def _status(
         self, seen: Seen, app: Application, place: Place | None, usage: Usage, now: float

@@ -58,8 +58,8 @@ class Account:
         self._first = first
         self.fair.resize(now, spec.cores - spec.reserved_cores)
         apps = {each.id: each for each in there}
-        weights = {app.user: weight_of(spec, app.user, app.groups) for app in apps.values()}
-        self.weights = weights
+        whose = {app.user: app.groups for app in apps.values()}
+        self.weights = {user: weight_of(spec, user, groups) for user, groups in whose.items()}
         for user in self.fair.users():
             standing, weight = self.fair.standing(user), self.weights.get(user)
             if standing is not None and weight is not None and standing.weight != weight:
@@ -76,7 +76,8 @@ class Account:
                 self._leave(now, app.id)
             elif app.id in self.fair:
                 self._apps[app.id] = app
-                self.fair.served(now, app.id, usage.of(app.id))
+                if used := usage.of(app.id):
+                    self.fair.served(now, app.id, used)
             elif app.phase is not Phase.ENDED and not held:
                 self._arrive(now, app)
         for table in (self._charged, self._came, self._held):

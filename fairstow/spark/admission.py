@@ -47,7 +47,7 @@ MOST_LOOKED_AT = 200
 """Applications behind the head that may pass it, and those whose predecessors are told."""
 
 
-class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+class Waiting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An application that waits.
 
     Attributes:
@@ -85,7 +85,7 @@ class Busy(msgspec.Struct, frozen=True, kw_only=True):
     lasting: bool = False
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class Place(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where an application stands.
 
     Attributes:
@@ -279,30 +279,31 @@ def _places(
     ]
     early = _starts(queued, batch, free, high=False)
     late = _starts(queued, batch, free, high=True)
-    places, before = [], Counter[str]()
-    position = {job.id: number for number, job in enumerate(queued, start=1)}
+    places, before, position = [], Counter[str](), 0
     for job in waiting:
-        if job.id not in held:
+        job_id = job.id
+        queues = job_id in early
+        position += queues
+        reason = held.get(job_id)
+        if reason is None:
             continue
-        if job.id not in position:
-            places.append(Place(id=job.id, reason=held[job.id]))
+        if not queues:
+            places.append(Place(id=job_id, reason=reason))
             continue
+        near = len(places) < MOST_LOOKED_AT
+        start = early[job_id]
         places.append(
             Place(
-                id=job.id,
-                reason=held[job.id],
-                position=position[job.id],
-                starts=_range(early[job.id], late[job.id]),
-                ahead=tuple(before.most_common(3)) if len(places) < MOST_LOOKED_AT else (),
+                id=job_id,
+                reason=reason,
+                position=position,
+                starts=None if start == inf else (start, late[job_id]),
+                ahead=tuple(before.most_common(3)) if near else (),
             )
         )
         if len(places) < MOST_LOOKED_AT:
             before[job.user] += 1
     return places
-
-
-def _range(early: float, late: float) -> tuple[float, float] | None:
-    return None if early == inf else (early, late)
 
 
 def _starts(
@@ -314,15 +315,19 @@ def _starts(
         for each in batch
     ]
     heapq.heapify(ends)
-    now, starts = 0.0, {}
+    now, starts = 0.0, dict.fromkeys((job.id for job in queued), inf)
     for job in queued:
-        while free < job.first and ends:
-            end, milli = heapq.heappop(ends)
+        first = job.first
+        ended = False  # the first of `ends`, which is replaced then: cheaper than pop and push
+        while free < first:
+            if ended:
+                heapq.heappop(ends)
+            if not ends:
+                return starts
+            (end, milli), ended = ends[0], True
             now, free = max(now, end), free + milli
-        if free < job.first:
-            now = inf
         starts[job.id] = now
-        free -= job.first
-        work = job.high if high else job.low
-        heapq.heappush(ends, (now + work * 1000 / max(job.first, 1), job.first))
+        free -= first
+        ends_at = now + (job.high if high else job.low) * 1000 / max(first, 1)
+        (heapq.heapreplace if ended else heapq.heappush)(ends, (ends_at, first))
     return starts

@@ -14,6 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -126,20 +128,23 @@ class Application:
     pods: tuple[SparkPod, ...] = ()
     app: SparkApp | None = None
 
-    @property
+    @cached_property
     def driver(self) -> SparkPod | None:
         """The driver that runs or waits, the last one made."""
         there = [pod for pod in self.pods if pod.driver and not pod.over]
         return max(there, key=lambda pod: pod.created, default=None)
 
-    @property
+    @cached_property
     def milli(self) -> int:
         """What its pods have on nodes now, in milli-CPU."""
         return sum(pod.cores for pod in self.pods if pod.node and not pod.over)
 
 
 def applications(
-    pods: Iterable[SparkPod], apps: Iterable[SparkApp], queues: Mapping[str, str]
+    pods: Iterable[SparkPod],
+    apps: Iterable[SparkApp],
+    queues: Mapping[str, str],
+    before: Mapping[str, Application] = MappingProxyType({}),
 ) -> tuple[Application, ...]:
     """Return all applications of queued namespaces.
 
@@ -147,6 +152,7 @@ def applications(
         pods: those with Spark's label.
         apps: SparkApplications.
         queues: the default queue of each queued namespace.
+        before: what was returned last, by id: taken over where nothing changed.
     """
     there = [pod for pod in pods if pod.namespace in queues]
     owned = {(a.namespace, a.name): a for a in apps if a.namespace in queues and USER in a.marks}
@@ -186,7 +192,7 @@ def applications(
             runs[owner].append(pod)
     return (
         *(_of_app(app, runs.get(app.uid, [])) for app in owned.values()),
-        *(_of_driver(pod, runs[pod.uid], queues) for pod in alone),
+        *(_of_driver(pod, tuple(runs[pod.uid]), queues, before.get(pod.uid)) for pod in alone),
         *(_of_strays(found, queues) for found in strays.values()),
     )
 
@@ -214,7 +220,14 @@ def _of_app(app: SparkApp, pods: list[SparkPod]) -> Application:
     )
 
 
-def _of_driver(driver: SparkPod, pods: list[SparkPod], queues: Mapping[str, str]) -> Application:
+def _of_driver(
+    driver: SparkPod,
+    pods: tuple[SparkPod, ...],
+    queues: Mapping[str, str],
+    before: Application | None,
+) -> Application:
+    if before is not None and before.app is None and not before.missed and before.pods == pods:
+        return before
     waits = Phase.WAITING if driver.gated else _begun(pods)
     phase = _ended(pods) if driver.over else waits
     if USER not in driver.marks:
@@ -228,7 +241,7 @@ def _of_driver(driver: SparkPod, pods: list[SparkPod], queues: Mapping[str, str]
         phase=phase,
         created=driver.created,
         ending=driver.over,
-        pods=tuple(pods),
+        pods=pods,
         **kept,
     )
 
@@ -240,7 +253,7 @@ def _of_strays(pods: list[SparkPod], queues: Mapping[str, str]) -> Application:
 
 
 def _missed(
-    first: SparkPod, pods: list[SparkPod], queues: Mapping[str, str], phase: Phase
+    first: SparkPod, pods: Iterable[SparkPod], queues: Mapping[str, str], phase: Phase
 ) -> Application:
     return Application(
         id=first.uid if first.driver else f"{first.namespace}/{first.app}",
@@ -257,12 +270,12 @@ def _missed(
     )
 
 
-def _ended(pods: list[SparkPod]) -> Phase:
+def _ended(pods: Iterable[SparkPod]) -> Phase:
     """Return the phase of one whose driver is over: what still has a node counts."""
     return Phase.RUNNING if any(pod.node and not pod.over for pod in pods) else Phase.ENDED
 
 
-def _begun(pods: list[SparkPod]) -> Phase:
+def _begun(pods: Iterable[SparkPod]) -> Phase:
     runs = any(pod.driver and pod.phase == "Running" for pod in pods)
     return Phase.RUNNING if runs else Phase.ADMITTED
 

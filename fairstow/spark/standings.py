@@ -6,9 +6,10 @@ Called by the Spark controller after each decision; the sentence is also the Eve
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from math import ceil, inf
 from typing import Any
+
+import msgspec
 
 from fairstow.api import Reason, SparkAdmissionStatus, SparkQueueSpec, SparkReservation
 from fairstow.api.spark_queue import MOST_CORES, MOST_USERS_SHOWN, UserShare
@@ -23,8 +24,7 @@ _LONGEST_NAME, _LONGEST_MESSAGE = 253, 1024
 _BEGUN = {Reason.ITS_TURN, Reason.BACKFILLED, Reason.WAITED_TOO_LONG}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Expected:
+class Expected(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What an application is expected to need, in core-s. due, came: virtual times."""
 
     work: float = 0.0
@@ -61,7 +61,7 @@ def waiting(
         admitted_at=written(int(now)) if begun else None,
         reservation=kept,
         reason=place.reason.value,
-        message=sentence(place)[:_LONGEST_MESSAGE],
+        message=message(place),
         **_expected(expected),
     )
 
@@ -93,6 +93,11 @@ def _expected(expected: Expected) -> dict[str, Any]:
         "virtual_start": None if expected.came is None else _whole(expected.came),
         "virtual_finish": None if expected.due is None else _whole(expected.due),
     }
+
+
+def message(place: Place) -> str:
+    """Return what is said of a place, as long as a status holds."""
+    return sentence(place)[:_LONGEST_MESSAGE]
 
 
 def sentence(place: Place) -> str:

@@ -7,7 +7,7 @@ idle that the head could use. Not covered: the order itself (tests/spark, test_a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
@@ -217,3 +217,54 @@ def test_cores_are_never_overdrawn_nor_idle_for_the_head(
         before = [j for j in waiting[: waiting.index(fits[0])] if j.id in gone]
         taken = sum(each.milli for each in running) + sum(j.first for j in before)
         assert taken + fits[0].first > cores * 1000
+
+
+CORES = st.sampled_from([0.5, 1, 2, 3])
+WORK = st.floats(0, 1000)
+
+
+@given(
+    st.lists(st.tuples(CORES, WORK, WORK), max_size=12),
+    st.lists(st.tuples(st.integers(1, 4), WORK), max_size=6),
+    st.integers(1, 8),
+)
+def test_expected_starts_are_those_of_who_takes_cores_as_they_come(
+    waits: list[tuple[float, float, float]], runs: list[tuple[int, float]], cores: int
+) -> None:
+    """Against a simulation that sorts all ends anew for each."""
+    waiting = [
+        job(str(n), size, low=min(work), high=max(work)) for n, (size, *work) in enumerate(waits)
+    ]
+    running = [busy(f"b{n}", size, seconds) for n, (size, seconds) in enumerate(runs)]
+    free = cores * 1000 - sum(each.milli for each in running)
+    decision = asked(spec(cores, hold=True), waiting, running)
+    queued = [each for each in waiting if each.first <= cores * 1000]
+    early = _starts(queued, [(each.low * 1000 / each.milli, each.milli) for each in running],
+                    free, lambda each: each.low)  # fmt: skip
+    late = _starts(queued, [(each.high * 1000 / each.milli, each.milli) for each in running],
+                   free, lambda each: each.high)  # fmt: skip
+    said = {place.id: place.starts for place in decision.places if place.position}
+    assert said == {
+        each.id: None if early[each.id] == inf else (early[each.id], late[each.id])
+        for each in queued
+    }
+
+
+def _starts(
+    queued: list[Waiting],
+    ends: list[tuple[float, int]],
+    free: int,
+    work: Callable[[Waiting], float],
+) -> dict[str, float]:
+    now, starts = 0.0, {}
+    for each in queued:
+        while free < each.first and ends:
+            first = min(ends)
+            ends.remove(first)
+            now, free = max(now, first[0]), free + first[1]
+        if free < each.first:
+            now = inf
+        starts[each.id] = now
+        free -= each.first
+        ends.append((now + work(each) * 1000 / each.first, each.first))
+    return starts

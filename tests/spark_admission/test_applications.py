@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from fairstow.cluster.model import Node, Shape
@@ -103,6 +105,30 @@ def test_executors_stay_whose_they_were_recorded_to_be_whatever_owners_they_get(
     ]
     found = read(*drivers, *moved)
     assert (found["etl"].milli, found["other"].milli) == (3000, 1000)
+
+
+MARKS = st.sampled_from([{}, OLD, ANA, ANA | {LASTING: "true"}])
+
+
+@st.composite
+def moments(draw: st.DrawFn) -> list[SparkPod]:
+    """Drivers and executors of a few names, each there or not."""
+    found = []
+    for name in draw(st.sets(st.sampled_from("abcd"))):
+        state = {"gated": draw(st.booleans()), "phase": draw(st.sampled_from(["", "Succeeded"]))}
+        found.append(pod(name, marks=draw(MARKS), node=draw(st.sampled_from(["", "n"])), **state))
+    for number, owner in enumerate(draw(st.lists(st.sampled_from("abcd"), max_size=4))):
+        found.append(executor(f"e{number}", owner, node=draw(st.sampled_from(["", "n"]))))
+    return found
+
+
+@given(st.lists(moments(), min_size=2, max_size=4))
+def test_what_was_known_before_changes_nothing(turns: list[list[SparkPod]]) -> None:
+    known: dict[str, Application] = {}
+    for there in turns:
+        found = applications(there, (), QUEUES, known)
+        assert found == applications(there, (), QUEUES)
+        known = {each.id: each for each in found}
 
 
 def test_what_others_queue_is_left_alone_but_not_what_was_queued_here() -> None:

@@ -247,3 +247,18 @@ def executor(name: str, owner: str) -> Json:
     pod["metadata"]["ownerReferences"] = [reference | {"controller": True}]
     pod["spec"] = {"containers": pod["spec"]["containers"], "nodeName": "n"}
     return pod
+
+
+def test_who_is_far_from_their_turn_is_told_again_when_that_is_news() -> None:
+    scene = Scene(*(driver(f"ana-{number:03}", "ana") for number in range(150)))
+    for _ in range(3):  # a hundred are told in a turn
+        scene.turn()
+    before = scene.told["ana-149"]["position"]
+    scene.told.clear()
+    scene.turn()
+    assert scene.told.keys() <= {"q"}
+    for number in range(60):
+        gone = raw(scene.pods.pop(f"ana-{number:03}"))
+        scene.objects._pods.delete(POD, gone)
+    scene.turn()
+    assert before - 60 <= scene.told["ana-149"]["position"] < before
