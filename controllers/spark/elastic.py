@@ -105,7 +105,7 @@ class Elastic:
         spec = seen.queue.spec
         lasting = {app.id for app in seen.apps if app.lasting}
         own = (spec.cores - spec.reserved_cores) * 1000
-        used = sum(cores for app_id, cores in seen.cores.items() if app_id not in lasting)
+        used = seen.used
         head = next((p.id for p in decision.places if p.position and p.reason in _WAIT), None)
         first = seen.first.get(head, 0) if head else 0
         ending = [

@@ -36,7 +36,7 @@ from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.recorder import Recorder
 from fairstow.kube.problems import ApiError
 from fairstow.spark.accounts import Account
-from fairstow.spark.admission import Busy, Decision, Waiting, decide
+from fairstow.spark.admission import Busy, Decision, Waiting, beyond_reserved, decide
 from fairstow.spark.applications import Application, Phase
 from fairstow.spark.estimates import Estimates
 from fairstow.spark.fair_queueing import FairQueue
@@ -83,6 +83,15 @@ class Seen:
     holds: bool = False
     held: dict[str, list[SparkPod]] = field(default_factory=dict)
     order: list[Application] = field(default_factory=list)
+
+    @property
+    def used(self) -> int:
+        """Milli-CPU that aren't reserved and that applications have or are kept for them."""
+        assert self.queue is not None
+        ids = {app.id for app in self.apps if app.lasting}
+        lasting = sum(cores for app_id, cores in self.cores.items() if app_id in ids)
+        whole = sum(self.cores.values())
+        return whole - lasting + beyond_reserved(self.queue.spec, lasting)
 
 
 class SparkLoop:
@@ -355,9 +364,7 @@ def _lent(seen: Seen, others: Iterable[Seen]) -> int:
         if each is seen or each.queue is None or each.queue.spec.cohort != seen.queue.spec.cohort:
             continue
         spec = each.queue.spec
-        lasting = {app.id for app in each.apps if app.lasting}
-        used = sum(cores for app_id, cores in each.cores.items() if app_id not in lasting)
-        left = (spec.cores - spec.reserved_cores) * 1000 - used
+        left = (spec.cores - spec.reserved_cores) * 1000 - each.used
         idle += min(left, 0)  # what it borrows itself
         if any(app.phase is Phase.WAITING and not app.own_suspend for app in each.apps):
             continue

@@ -4,7 +4,8 @@ Called by the Spark controller each turn; the order is that of `fair_queueing`. 
 milli-CPU, work in core-seconds, times in seconds from now.
 
     capacity  C  cores − reservedCores, and what the cohort lends
-    free      F  C − cores of those that run or have been let go
+    free      F  C − cores of those that run or have been let go − what of those that never end is
+                 beyond reservedCores: only their first pods are held to these
 
 1. Applications that never end share reservedCores, first come first served, and don't queue.
 2. The others are taken in the order of their virtual finish. One that somebody holds, or whose user
@@ -148,9 +149,11 @@ def decide(
     batch = [each for each in busy if not each.lasting]
     capacity = (spec.cores - spec.reserved_cores) * 1000
     used = sum(each.milli for each in batch)
+    lasting = sum(each.milli for each in busy if each.lasting)
+    own = capacity - used - beyond_reserved(spec, lasting)
     turn = _Turn(
-        free=capacity + min(lent, spec.borrowed_cores * 1000) - used,
-        reserved=spec.reserved_cores * 1000 - sum(each.milli for each in busy if each.lasting),
+        free=own + min(lent, spec.borrowed_cores * 1000),
+        reserved=spec.reserved_cores * 1000 - lasting,
         of_user=Counter(),
         max_wait=duration_milliseconds(spec.max_wait) / 1000,
         most=_most(spec, spec.cores - spec.reserved_cores),
@@ -190,6 +193,11 @@ def decide(
 
 _NEVER = (Reason.EXCEEDS_LIMIT, Reason.NEVER_FITS)
 _GOES = (Reason.ITS_TURN, Reason.BACKFILLED, Reason.WAITED_TOO_LONG)
+
+
+def beyond_reserved(spec: SparkQueueSpec, lasting: int) -> int:
+    """Return what applications that never end have of the others' cores, in milli-CPU."""
+    return max(0, lasting - spec.reserved_cores * 1000)
 
 
 def _most(spec: SparkQueueSpec, whole: int) -> int:

@@ -175,6 +175,13 @@ def test_idle_cores_of_the_cohort_are_borrowed_up_to_a_limit() -> None:
     assert asked(queue, [], [busy("r", 6)]).borrowed == 2000
 
 
+def test_what_streams_have_beyond_the_reserved_cores_is_taken_from_the_others() -> None:
+    grown = [Busy(id="stream", user="s", milli=5000, lasting=True)]
+    queue = spec(8, reservedCores=2)
+    assert released(asked(queue, [job("a", 4)], grown)) == []
+    assert released(asked(queue, [job("a", 3)], grown)) == [("a", Reason.ITS_TURN)]
+
+
 def test_expected_starts_are_between_the_least_and_the_most_work() -> None:
     running = [Busy(id="r", user="r", milli=2000, low=200, high=600)]
     waiting = [job("a", 2, low=100, high=400), job("b", 2)]
