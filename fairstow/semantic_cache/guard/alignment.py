@@ -118,7 +118,13 @@ def _related(language: Language, kinship: Kinship) -> Callable[[Word, Word], boo
 def _typo(x: Word, y: Word, lexicon: Lexicon) -> bool:
     """Whether exactly one of them is no word, and a slip of the finger makes it the other."""
     one, other = sorted((x.text, y.text), key=len)
-    if len(one) < _SHORTEST_TYPO or x.name or y.name or not (one + other).isalpha():
+    if (
+        len(one) < _SHORTEST_TYPO
+        or x.text[0] != y.text[0]
+        or x.name
+        or y.name
+        or not (one + other).isalpha()
+    ):
         return False
     if lexicon.common(x.text) == lexicon.common(y.text):
         return False

@@ -53,6 +53,7 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     subjects: dict[str, str]
     objects: dict[str, str]
     past: list[str]
+    present: list[str]
     modals: list[str]
     light: list[str]
     generic: list[str]
@@ -83,6 +84,7 @@ class Language:
         self.generic = frozenset(file.generic)
         self.idle = frozenset(file.idle)
         self.past = frozenset(file.past)
+        self.present = frozenset(file.present)
         self.modals = frozenset(file.modals)
         self.joints = frozenset(file.joints)
         self.asking = frozenset(file.askers)

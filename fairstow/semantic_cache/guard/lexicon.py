@@ -85,6 +85,10 @@ class Lexicon:
         """Whether it is only ever a name."""
         return word in self._proper and not self.common(word)
 
+    def past(self, word: str) -> bool:
+        """Whether it looks like a verb's past: ended, won."""
+        return word.endswith("ed") or (word in self._irregular and not word.endswith("s"))
+
     def _bases(self, word: str) -> frozenset[str]:
         found = {word}
         if (irregular := self._irregular.get(word)) is not None:
@@ -100,7 +104,7 @@ class Lexicon:
             for base in (stem + instead, stem[:-1] if _doubled(stem) and not instead else ""):
                 if base in self._common or base in self._proper:
                     found.add(base)
-        unknown = word not in self._common and word not in self._proper
+        unknown = not (word in self._common or word in self._proper or word in self._apart)
         if unknown and found == {word} and _PLURAL.fullmatch(word):
             found.add(word[:-1])  # of a word that no list has
         for here, there in self._spellings:

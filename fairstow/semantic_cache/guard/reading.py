@@ -29,6 +29,7 @@ _GLUED = re.compile(r"(\d)(?=[a-z])|(?<=[a-z])-(?=[a-z])|(?<=\d)-(?=[a-z])")
 _SYMBOLS = re.compile(r"[-+*/=<>!&|^~%#@$\\]*[+*/=<>&|^~#@\\]+[-+*/=<>!&|^~%#@$\\]*|[()\[\]{}]{2,}")
 """What code consists of beside words."""
 _QUOTED = re.compile(r"`[^`\s][^`]*`|[\u2190-\u2bff]")
+_MINUS = re.compile(r"(?<![^\s(])[-\u2212](?=[\d.£$€])")
 _ORDINAL = re.compile(r"(\d+)(st|nd|rd|th)\b")
 
 
@@ -130,7 +131,7 @@ def _rewritten(folded: str, language: Language) -> str:
     text = language.apostrophe_is.sub(r"\1 is", folded)
     text = language.contractions.sub(lambda each: language.file.contractions[each.group()], text)
     text = language.filler_phrases.sub(" ", text)
-    text = _ORDINAL.sub(r"\1", text)
+    text = _ORDINAL.sub(r"\1", _MINUS.sub("minus ", text))
     text = _GLUED.sub(lambda each: f"{each.group(1) or ''} ", text)
     text = " ".join(re.sub(r"[?!,;()\"“”]|\.(?!\w)|:(?!\d)", " ", text).split())
     for old, new in language.rewrites:

@@ -17,6 +17,12 @@ from fairstow.semantic_cache.guard.language import Language
 from fairstow.semantic_cache.guard.reading import Quantity, Reading
 
 _NEAR = 1e-6
+_EXACT = 15
+"""Digits that a float tells apart."""
+_SUBJECTS, _DOES = frozenset({"who", "what"}), frozenset({"do", "does", "did"})
+_TIMELESS = frozenset({"", "why"})
+_JOINED = frozenset({("and",), ("then",), ("and", "then"), ("or",)})
+_OTHERS = frozenset({"self", "other"})
 _FORMS = frozenset({"why", "who", "when", "where"})
 
 
@@ -31,10 +37,12 @@ class Objection(msgspec.Struct, frozen=True):
 def objections(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterator[Objection]:
     """Yield every objection; the first is enough to say no."""
     yield from _quantities(a, b, language)
+    yield from _exchanged_numbers(a, b, language)
     yield from _negation(a, b)
     yield from _opposites(how, language)
     yield from _axes(a, b, how, language)
     yield from _form(a, b)
+    yield from _tense(a, b, how, language)
     yield from _scope(a, b, language)
     yield from _names(how)
     yield from _roles(a, b, how, language)
@@ -61,9 +69,29 @@ def _quantities(a: Reading, b: Reading, language: Language) -> Iterator[Objectio
 
 
 def _equal(one: Quantity, other: Quantity) -> bool:
-    if one.dimension == other.dimension:
+    if one.dimension and one.dimension == other.dimension:
         return abs(one.value - other.value) <= _NEAR * max(1.0, abs(one.value))
-    return not (one.dimension and other.dimension) and one.number == other.number
+    if one.dimension and other.dimension:
+        return False
+    said = one.said.replace(",", ""), other.said.replace(",", "")
+    return one.number == other.number and (said[0] == said[1] or not any(map(_named, said)))
+
+
+def _named(said: str) -> bool:
+    """Whether digits name something: 3.10 isn't 3.1, 0049 isn't 49, and floats end at 2⁵³."""
+    return said[:1].isdigit() and (
+        "." in said or len(said) > _EXACT or (said[0] == "0" and said[1:2].isdigit())
+    )
+
+
+def _exchanged_numbers(a: Reading, b: Reading, language: Language) -> Iterator[Objection]:
+    """2 to the power of 3, 3 to the power of 2."""
+    if not language.joints.isdisjoint(a.tokens) and not language.joints.isdisjoint(b.tokens):
+        return
+    there = [at for x in a.quantities for at, y in enumerate(b.quantities) if _equal(x, y)]
+    each_once = len(there) == len(set(there)) == len(a.quantities) == len(b.quantities)
+    if each_once and there != sorted(there):
+        yield Objection("order", _said(a.quantities), _said(b.quantities))
 
 
 def _said(quantities: Iterable[Quantity]) -> str:
@@ -111,6 +139,35 @@ def _form(a: Reading, b: Reading) -> Iterator[Objection]:
         yield Objection("symbols", " ".join(a.symbols - b.symbols), " ".join(b.symbols - a.symbols))
 
 
+def _tense(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterator[Objection]:
+    """What was, and what is or will be; why something was so is asked in either."""
+    if ("will" in a.tokens) != ("will" in b.tokens):
+        for match in how.matches:
+            old, new = (match.b, match.a) if "will" in a.tokens else (match.a, match.b)
+            if old.text != new.text in old.bases and language.lexicon.past(old.text):
+                yield Objection("tense", match.a.text, match.b.text)
+    if a.asker != b.asker or a.asker in _TIMELESS:
+        return
+    here, there = (
+        (frozenset(each.tokens) & language.past, frozenset(each.tokens) & language.present)
+        for each in (a, b)
+    )
+    for one, other in ((here, there), (there, here)):
+        if one[0] and not one[1] and other[1] and not other[0]:
+            yield Objection("tense", " ".join(here[0] | here[1]), " ".join(there[0] | there[1]))
+
+
+def _inverted(a: Reading, b: Reading, how: Alignment) -> Iterator[Objection]:
+    """Who plays for Ann, who does Ann play for."""
+    for x, y, begun in (
+        (a.tokens, b.tokens, {match.b.at for match in how.matches if match.kinship is None}),
+        (b.tokens, a.tokens, {match.a.at for match in how.matches if match.kinship is None}),
+    ):
+        does = len(x) > 1 and x[0] in _SUBJECTS and x[1] in _DOES
+        if does and x[0] == y[0] and 1 in begun:
+            yield Objection("order", " ".join(a.tokens[:3]), " ".join(b.tokens[:3]))
+
+
 def _scope(a: Reading, b: Reading, language: Language) -> Iterator[Objection]:
     here, there = a.scope - language.soft_scope, b.scope - language.soft_scope
     if here != there:
@@ -129,14 +186,24 @@ def _roles(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterat
     """Who does what to whom: the same words in exchanged places."""
     for match in how.matches:
         governed = (match.a.governor, match.b.governor)
-        if governed in language.opposed:
+        amount = not match.a.bases.isdisjoint(language.file.units)
+        if governed in (language.opposed_amounts if amount else language.opposed):
             yield Objection("role", " ".join((governed[0], match.a.text)),
                             " ".join((governed[1], match.b.text)))  # fmt: skip
+        whose = [
+            language.file.persons.get(each.tokens[word.at - 1]) if word.at else None
+            for each, word in ((a, match.a), (b, match.b))
+        ]
+        if set(whose) == _OTHERS:
+            yield Objection("role", a.tokens[match.a.at - 1], b.tokens[match.b.at - 1])
     yield from _pronouns(a, b, how, language)
+    yield from _choice(a, b, how)
+    yield from _inverted(a, b, how)
     for one, other in exchanged(how, language):
         names = one.a.name and other.a.name and not (_kept(one) and _kept(other))
         names = names and not _listed(a, b, (one, other), language)
-        if names or _governed(one, other) or _pivoted(a, b, how, (one, other), language):
+        beside = _beside(a, b, how, (one, other), language)
+        if names or beside or _governed(one, other) or _pivoted(a, b, how, (one, other), language):
             yield Objection(
                 "order", f"{one.a.text} … {other.a.text}", f"{other.b.text} … {one.b.text}"
             )
@@ -152,11 +219,29 @@ def _pronouns(a: Reading, b: Reading, how: Alignment, language: Language) -> Ite
         begin = {
             subjects[token]: at for at, token in reversed([*enumerate(x)]) if token in subjects
         }
+        if x[:2] == ("how", "to"):  # how do I
+            begin.setdefault("self", 1)
         end = {objects[token]: at for at, token in enumerate(y) if token in objects}
         for who in begin.keys() & end.keys():
             between = sorted(at for at in matches if begin[who] < at[0] and at[1] < end[who])
-            if any(other[1] < one[1] for one, other in pairwise(between)):
+            does = any(one == begin[who] + 1 and other + 1 == end[who] for one, other in matches)
+            if does or any(other[1] < one[1] for one, other in pairwise(between)):
                 yield Objection("role", x[begin[who]], y[end[who]])
+
+    persons = [
+        [said for token in each.tokens if (said := language.file.persons.get(token)) in _OTHERS]
+        for each in (a, b)
+    ]
+    if persons[0] != persons[1] and sorted(persons[0]) == sorted(persons[1]):
+        yield Objection("role", " ".join(persons[0]), " ".join(persons[1]))
+
+
+def _choice(a: Reading, b: Reading, how: Alignment) -> Iterator[Objection]:
+    """Drink and drive, drink or drive."""
+    for one, other in pairwise(how.matches):
+        here, there = a.tokens[one.a.at + 1 : other.a.at], b.tokens[one.b.at + 1 : other.b.at]
+        if here != there and {here, there} <= _JOINED and ("or",) in (here, there):
+            yield Objection("role", " ".join(here), " ".join(there))
 
 
 def exchanged(how: Alignment, language: Language) -> Iterator[tuple[Match, Match]]:
@@ -176,6 +261,29 @@ def _governed(one: Match, other: Match) -> bool:
     """Whether the order is another one for another preposition: flu from jabs, jabs with flu."""
     before, after = (one.a.governor, other.b.governor), (other.a.governor, one.b.governor)
     return not any(before) and all(after)
+
+
+def _beside(
+    a: Reading, b: Reading, how: Alignment, pair: tuple[Match, Match], language: Language
+) -> bool:
+    """Whether two words stand side by side in both: milk chocolate, who killed Caesar.
+
+    What a preposition, a form of "be" or an adverb may turn round isn't meant.
+    """
+    one, other = pair
+    if explained(one, other) or any(
+        word.text.endswith("ly") or word.bases & language.generic
+        for word in (one.a, other.a, one.b, other.b)
+    ):
+        return False
+    between_a = range(one.a.at + 1, other.a.at)
+    between_b = range(other.b.at + 1, one.b.at)
+    if any(match.a.at in between_a or match.b.at in between_b for match in how.matches):
+        return False
+    said = {a.tokens[at] for at in between_a} | {b.tokens[at] for at in between_b}
+    return "then" in said or said.isdisjoint(
+        language.present | language.past | language.joints | {"if"}
+    )
 
 
 def _listed(a: Reading, b: Reading, pair: tuple[Match, Match], language: Language) -> bool:
