@@ -106,6 +106,7 @@ benchmark-cache: $(SYNCED) ## Run the semantic cache's benchmarks, the short way
 	else echo "== cache-safety, cache-load: skipped, FAIRSTOW_DATA names no folder with pairs"; fi
 	@$(PHASE) cache-budget $(PYTHON) -m benchmarks.cache_budget --seeds 200
 	@$(PHASE) cache-categories $(PYTHON) -m benchmarks.cache_categories --seeds 3
+	@$(PHASE) cache-timing $(PYTHON) -m benchmarks.cache_timing --blocks 30
 	@$(PHASE) cache-lookup $(PYTHON) -m benchmarks.cache_lookup --entries 5000 --rounds 50
 
 .PHONY: spark-plugin

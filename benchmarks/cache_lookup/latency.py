@@ -2,7 +2,8 @@
 
 With the real model. Rounds of requests, one after the other: straight to the server; passed on
 without a look (another path); a new question; the same again; a near question, and that again. The
-last differs from the one before by the embedding, which is in a memo then. Called by `__main__`.
+last differs from the one before by the embedding, which is in a memo then. Called by `__main__`;
+`sidecar` by `cache_timing`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -32,30 +35,38 @@ def added(rounds: int) -> dict[str, float]:
 
 
 async def _added(rounds: int) -> dict[str, float]:
+    async with sidecar(CONFIG, "--workload", "team/app") as (http, straight, through):
+        await _rounds(http, straight, through, 10)
+        return await _rounds(http, straight, through, rounds)
+
+
+@asynccontextmanager
+async def sidecar(
+    config: str, *flags: str
+) -> AsyncIterator[tuple[aiohttp.ClientSession, str, str]]:
+    """Run one with the real model; yield a client, the server's URL and the sidecar's."""
     runner = web.AppRunner(_upstream())
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     straight = f"http://127.0.0.1:{runner.addresses[0][1]}"
     ports = [_free(), _free()]
     with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "cache.yaml"
-        config.write_text(CONFIG)
+        path = Path(folder) / "cache.yaml"
+        path.write_text(config)
         command = [
             sys.executable, "-m", "fairstow.cache_sidecar", "--upstream", straight,
-            "--config", str(config), "--data", f"{folder}/data", "--workload", "team/app",
+            "--config", str(path), "--data", f"{folder}/data", *flags,
             "--listen", f"127.0.0.1:{ports[0]}", "--admin-listen", f"127.0.0.1:{ports[1]}",
             "--log-level", "error",
         ]  # fmt: skip
-        sidecar = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
+        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
         try:
             async with aiohttp.ClientSession() as http:
                 await _ready(http, f"http://127.0.0.1:{ports[1]}/stats")
-                through = f"http://127.0.0.1:{ports[0]}"
-                await _rounds(http, straight, through, 10)
-                return await _rounds(http, straight, through, rounds)
+                yield http, straight, f"http://127.0.0.1:{ports[0]}"
         finally:
-            sidecar.terminate()
-            await sidecar.wait()
+            process.terminate()
+            await process.wait()
             await runner.cleanup()
 
 

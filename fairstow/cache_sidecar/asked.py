@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from fairstow.cache_sidecar import metrics
 from fairstow.cache_sidecar.answers import repeated
 from fairstow.cache_sidecar.configuration import Rules
 from fairstow.cache_sidecar.kept import Form
@@ -102,12 +103,15 @@ def read(
     choice = choose(
         request.question or "",
         rules.categories,
-        mapped=_mapped(rules, header),
+        mapped=_mapped(rules, header, counted=repeats is not None),
         tools=bool(body.get("tools")),
     )
     policy = rules.policies[choice.category]
     own = _threshold(header(b"x-cache-threshold"))
-    claimed = rules.policies.get(header(b"x-cache-category") or "")
+    named = header(b"x-cache-category")
+    claimed = rules.policies.get(named or "")
+    if repeats is not None and named and claimed is None:
+        metrics.UNKNOWN_CATEGORIES.labels("x-cache-category").inc()
     if claimed is not None and claimed is not policy:
         policy = tightened(policy, claimed)
         own = max(own or 0.0, policy.threshold)
@@ -130,13 +134,16 @@ def read(
     )
 
 
-def _mapped(rules: Rules, header: Callable[[bytes], str | None]) -> str | None:
+def _mapped(rules: Rules, header: Callable[[bytes], str | None], *, counted: bool) -> str | None:
     """Return the category that the owner's header names."""
     spec = rules.said.header
-    if spec is None:
+    value = None if spec is None else header(spec.name.lower().encode())
+    if spec is None or value is None:
         return None
-    value = header(spec.name.lower().encode())
-    return None if value is None else spec.mapping.get(value)
+    found = spec.mapping.get(value)
+    if found is None and counted:
+        metrics.UNKNOWN_CATEGORIES.labels("header").inc()
+    return found
 
 
 def _threshold(said: str | None) -> float | None:

@@ -41,6 +41,13 @@ GONE = Counter(
     ["reason"],
     registry=REGISTRY,
 )
+UNKNOWN_CATEGORIES = Counter(
+    "fairstow_cache_unknown_categories_total",
+    "Categories, or values of the owner's header, that requests named and the configuration lacks; "
+    "they change nothing.",
+    ["named"],
+    registry=REGISTRY,
+)
 SHARED = Counter(
     "fairstow_cache_shared_flights_total",
     "Requests that listened to another's answer while it came.",

@@ -194,7 +194,7 @@ def _semantic(lookup: Lookup, reasons: list[Reason]) -> Verdict:
         age = _fits(candidate, lookup, at, reasons)
         if age is None:
             continue
-        pair = compare(lookup.question, candidate.question, similarity)
+        pair = compare(lookup.question, candidate.question, similarity, namespace=lookup.namespace)
         if pair.same:
             passed = Reason("verifier", f"same answer with {pair.probability:.2f}", candidate.id)
             return Verdict(

@@ -28,9 +28,16 @@ class Equivalence(msgspec.Struct, frozen=True):
     objections: tuple[Objection, ...] = ()
 
 
-def compare(a: str, b: str, similarity: float, *, all_objections: bool = False) -> Equivalence:
-    """Compare two questions whose vectors have this cosine similarity."""
-    judgement = judge(a, b, all_objections=all_objections)
+def compare(
+    a: str,
+    b: str,
+    similarity: float,
+    *,
+    all_objections: bool = False,
+    namespace: str | None = None,
+) -> Equivalence:
+    """Compare two questions of a namespace whose vectors have this cosine similarity."""
+    judgement = judge(a, b, all_objections=all_objections, namespace=namespace)
     if judgement.objections:
         return Equivalence(False, 0.0, judgement.objections)
     found = probability(judgement, similarity)

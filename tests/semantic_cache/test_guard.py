@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairstow.semantic_cache import guard
 from fairstow.semantic_cache.guard import judge
+from fairstow.semantic_cache.guard.language import Language
+from fairstow.semantic_cache.guard.reading import Reading, read
 
 DIFFERENT = [
     ("number", "How do I roast 3 chickens?", "How do I roast 4 chickens?"),
@@ -223,3 +226,17 @@ def test_one_edit_that_matters_always_blocks(
 def test_any_texts_get_a_verdict_and_equal_ones_no_objection(a: str, b: str) -> None:
     assert judge(a, a).objections == ()
     assert bool(judge(a, b).objections) == bool(judge(b, a).objections)
+
+
+def test_what_one_has_asked_spares_nobody_else_the_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+
+    def counted(text: str, language: Language) -> Reading | None:
+        texts.append(text)
+        return read(text, language)
+
+    monkeypatch.setattr(guard, "read", counted)
+    pair = ("How do I water a cactus in June?", "how do I water a cactus in June, please")
+    for namespace, reads in (("a", 2), ("b", 4), ("a", 4), ("b", 4)):
+        judge(*pair, namespace=namespace)
+        assert len(texts) == reads

@@ -43,11 +43,17 @@ class Judgement(msgspec.Struct, frozen=True):
         return bool(self.objections) and self.alignment is None
 
 
-def judge(a: str, b: str, *, all_objections: bool = False) -> Judgement:
-    """Compare two questions; the first objection ends it, with `all_objections` the twentieth."""
+def judge(
+    a: str, b: str, *, all_objections: bool = False, namespace: str | None = None
+) -> Judgement:
+    """Compare two questions; the first objection ends it, with `all_objections` the twentieth.
+
+    What was read is remembered for each namespace by itself: the time that it takes must not tell
+    what somebody else has asked.
+    """
     if plain(a) == plain(b):
         return Judgement(())
-    here, there = _read(a), _read(b)
+    here, there = _read(namespace, a), _read(namespace, b)
     if here is None or there is None:
         return Judgement((Objection("language", "no rules for this text", "so only equal ones"),))
     language = english()
@@ -66,5 +72,5 @@ def plain(text: str) -> str:
 
 
 @lru_cache(_READINGS)
-def _read(text: str) -> Reading | None:
+def _read(namespace: str | None, text: str) -> Reading | None:  # noqa: ARG001 - of the memo
     return read(text, english())

@@ -1,0 +1,1 @@
+"""Whether one tenant can tell by the time what another has cached; see `__main__`."""
