@@ -240,3 +240,5 @@ def test_what_one_has_asked_spares_nobody_else_the_reading(monkeypatch: pytest.M
     for namespace, reads in (("a", 2), ("b", 4), ("a", 4), ("b", 4)):
         judge(*pair, namespace=namespace)
         assert len(texts) == reads
+
+

@@ -164,7 +164,7 @@ def _inverted(a: Reading, b: Reading, how: Alignment) -> Iterator[Objection]:
         (b.tokens, a.tokens, {match.a.at for match in how.matches if match.kinship is None}),
     ):
         does = len(x) > 1 and x[0] in _SUBJECTS and x[1] in _DOES
-        if does and x[0] == y[0] and 1 in begun:
+        if does and 1 in begun and x[0] == y[0]:
             yield Objection("order", " ".join(a.tokens[:3]), " ".join(b.tokens[:3]))
 
 
