@@ -115,7 +115,8 @@ def _where(options: argparse.Namespace, workload: Workload | None) -> Where:
         folder=options.data,
         redis=redis,
         prefix=f"{options.store_prefix}:{whose}",
-        seal=Seal(keys),
+        # A folder outlives its container, which may come back with another upstream.
+        seal=Seal(keys, f"{whose[:16]}:" if workload is not None and redis is None else ""),
         most=options.data_bytes,
     )
 

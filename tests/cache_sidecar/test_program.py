@@ -1,10 +1,11 @@
-"""The sidecar's command line: which upstream it asks, and an admin port over TLS.
+"""The sidecar's command line: which upstream it asks and whose answers it keeps, an admin port over TLS.
 
 Not covered: the flags of the store (test_redis.py).
 """
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,8 +15,10 @@ import pytest
 
 from fairstow.cache_sidecar.__main__ import _parser, _settings
 from fairstow.cache_sidecar.service import Settings
+from fairstow.cache_sidecar.stores.sqlite import SqliteStore
 from fairstow.cluster.errors import InputError
 from fairstow.kube import authority
+from tests.cache_sidecar import writer
 from tests.cache_sidecar.sidecars import Site, run
 
 
@@ -45,6 +48,27 @@ def test_the_last_variable_that_is_set_names_the_upstream(
     monkeypatch.setenv("TWO", "ftp://c")
     with pytest.raises(InputError, match="ftp"):
         upstream(tmp_path, *words)
+
+
+def test_a_container_that_comes_back_with_another_upstream_has_none_of_its_answers(
+    tmp_path: Path,
+) -> None:
+    head, answer = writer.entry(1)
+
+    async def kept(upstream: str) -> tuple[int, bool]:
+        """Return what is kept as a sidecar of that upstream starts; it keeps an answer."""
+        data = f"--data={tmp_path / 'data'}"
+        where = settings(tmp_path, f"--upstream={upstream}", data, "--workload=team/app").where
+        store = SqliteStore(where.folder, where.seal)
+        found = len(list(store.heads())), await store.answer(head.id) is not None
+        await store.put(head, answer)
+        await store.close()
+        return found
+
+    assert asyncio.run(kept("http://a/v1")) == (0, False)
+    assert asyncio.run(kept("http://a/v1")) == (1, True)
+    assert asyncio.run(kept("http://b/v1")) == (0, False)
+    assert asyncio.run(kept("http://b/v1")) == (1, True)
 
 
 def test_an_admin_port_over_tls(tmp_path: Path) -> None:

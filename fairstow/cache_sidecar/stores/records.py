@@ -99,18 +99,24 @@ Part = TypeVar("Part", Head, Answer)
 
 
 class Seal:
-    """See the module. Args: keys: by their ids, of 32 bytes each; the first closes."""
+    """See the module.
 
-    def __init__(self, keys: Mapping[str, bytes] | None = None) -> None:
+    Args:
+        keys: by their ids, of 32 bytes each; the first closes.
+        whose: what is closed for one is nobody else's.
+    """
+
+    def __init__(self, keys: Mapping[str, bytes] | None = None, whose: str = "") -> None:
+        self._whose = whose
         self._keys = {name.encode(): AESGCM(key) for name, key in (keys or {}).items()}
 
     def close(self, entry: str, part: Head | Answer) -> bytes:
         """Return what is written of an entry."""
-        return self.shut(_name(entry, type(part)), msgspec.msgpack.encode(part))
+        return self.shut(self._name(entry, type(part)), msgspec.msgpack.encode(part))
 
     def open(self, entry: str, sealed: bytes, kind: type[Part]) -> Part | None:
         """Return what was written, None if it isn't that any more."""
-        data = self.opened(_name(entry, kind), sealed)
+        data = self.opened(self._name(entry, kind), sealed)
         if data is None:
             return None
         try:
@@ -157,6 +163,9 @@ class Seal:
         except InvalidTag:
             return None
 
+    def _name(self, entry: str, kind: type[Head | Answer]) -> bytes:
+        return f"{self._whose}{kind.__name__}:{entry}".encode()
+
 
 def read_keys(path: Path) -> dict[str, bytes]:
     """Return the keys of a file by their ids. Raises InputError, OSError."""
@@ -173,10 +182,6 @@ def read_keys(path: Path) -> dict[str, bytes]:
     if not keys:
         raise InputError(str(path), "there is no key in it", _EXAMPLE)
     return keys
-
-
-def _name(entry: str, kind: type[Head | Answer]) -> bytes:
-    return f"{kind.__name__}:{entry}".encode()
 
 
 def _digest(name: bytes, data: bytes) -> bytes:
