@@ -242,3 +242,8 @@ def test_what_one_has_asked_spares_nobody_else_the_reading(monkeypatch: pytest.M
         assert len(texts) == reads
 
 
+@pytest.mark.parametrize("other", ["please", "Is it on?", "When was it?", "What is it to you?"])
+def test_where_no_word_says_what_is_asked_only_the_same_is_the_same(other: str) -> None:
+    for a, b in (("What does it do?", other), (other, "What does it do?")):
+        assert judge(a, b).objections
+    assert judge("What does it do?", "Please, what does it do?").objections == ()

@@ -36,6 +36,8 @@ class Objection(msgspec.Struct, frozen=True):
 
 def objections(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterator[Objection]:
     """Yield every objection; the first is enough to say no."""
+    if not how.matches and not a.quantities and a.tokens != b.tokens:
+        yield Objection("words", " ".join(a.tokens), " ".join(b.tokens))
     yield from _quantities(a, b, language)
     yield from _exchanged_numbers(a, b, language)
     yield from _negation(a, b)
