@@ -1,4 +1,4 @@
-"""The sidecar's command line: which upstream it asks, whose answers it keeps, an admin port over TLS.
+"""The sidecar's command line: its upstream, whose answers it keeps, and an admin port over TLS.
 
 Not covered: the flags of the store (test_redis.py).
 """
