@@ -80,16 +80,19 @@ def test_a_pool_that_is_short_has_more_answered_from_memory(
 
         assert await ask("How do I undo my purchase?") == "miss"
         await site.stored(3)
-        async with crowd(pool, 4):
-            # It waits in the gateway, whose stream begins all the same, and says how it is.
-            waits = asyncio.create_task(ask("Where is my parcel?"))
+        async with crowd(pool, 8):
+            # They wait in the gateway, whose streams begin all the same, and say how it is.
+            waits: list[asyncio.Task[str]] = []
             while (await stats())["load"] < 0.8:
-                await asyncio.sleep(0.02)
+                asked = f"Where is parcel {len(waits)}?"
+                waits.append(asyncio.create_task(ask(asked)))
+                await asyncio.sleep(0.5)
             assert await ask("how do I undo my purchases") == "hit-semantic"
             short = (await stats())["categories"]["default"]
             assert 0.8 <= short["threshold"] < 0.85
-            assert not waits.done()
-            waits.cancel()
+            assert not any(each.done() for each in waits)
+            for each in waits:
+                each.cancel()
 
     sidecars.run(test, tmp_path, seconds=60)
 
