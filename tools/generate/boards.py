@@ -591,7 +591,10 @@ CACHES = Board(
                     "Pods made anew",
                     "Evictions of missed pods, where the cache asks for them.",
                     "short",
-                    (_increase("fairstow_cache_recreated_total", "cache, outcome", _CACHE),),
+                    (
+                        _increase("fairstow_cache_recreated_total", "cache, outcome", _CACHE),
+                        _increase("fairstow_cache_unknown_categories_total", "named"),
+                    ),
                     stacked=True,
                 ),
             ),
