@@ -109,7 +109,7 @@ class Builder:
         if lost:
             raise InputError(
                 self._where[lost[0].uid],
-                f"field spec.nodeName: no Node {lost[0].node} in the input"
+                f"field spec.nodeName: no Node {printable(lost[0].node)} in the input"
                 + (f" ({len(lost)} pods are like this)" if len(lost) > 1 else ""),
                 "Nodes and pods must come from one moment. Fetch both together:\n  " + FETCH,
             )

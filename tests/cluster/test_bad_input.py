@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fairstow.cluster import dump, json_items, project, text
@@ -373,6 +373,7 @@ PLACES = paths(SAMPLE)
 
 @fuzzed
 @given(st.sampled_from(PLACES), anything, st.sampled_from(["json", "yaml"]))
+@example((1, "spec", "nodeName"), "\u200b", "json")
 def test_any_field_replaced_by_anything(
     tmp_path: Path, place: tuple[Any, ...], value: Any, form: str
 ) -> None:
