@@ -47,7 +47,7 @@ def walled(objects: list[Json], pool: str) -> list[Json]:
 @given(clusters(), clusters())
 def test_two_pools_are_planned_as_well_together_as_apart(one: list[Json], two: list[Json]) -> None:
     both = [*walled(one, "x"), *walled(two, "y")]
-    decision, apart = plan(both, window=10.0), [best(walled(one, "x")), best(walled(two, "y"))]
+    decision, apart = plan(both), [best(walled(one, "x")), best(walled(two, "y"))]
     wanted: dict[int, int] = {}
     for truth, objects in zip(apart, (one, two), strict=True):
         pods = [o for o in objects if o["kind"] == "Pod"]
