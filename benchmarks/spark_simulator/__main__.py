@@ -84,7 +84,8 @@ def _missed(results: Json) -> list[str]:
         "micro_dvr": _worst(results["power-P"], "dvr"),
         "late_permille": _late(results),
         "decision_ms": max(each["median_ms"] for each in results["decisions"]),
-        "turn_ms": max(each["median_ms"] for each in results["turns"]),
+        "admission_ms": max(each["median_ms"] for each in results["turns"]),
+        "turn_ms": max(each["told_ms"] for each in results["turns"]),
     }
     if "hetero-P" in results:
         runs, cut = results["hetero-P"], results["hetero-C"]

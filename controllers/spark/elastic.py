@@ -55,7 +55,7 @@ class Elastic:
         """Let executors of a queue go, as many as it has cores for."""
         self._forget(now)
         # One that never ends has no place among them, and may wait for its own room for good.
-        waits = any(each.position and each.reason in _WAIT for each in decision.places)
+        waits = any(each.position and each.reason in _WAIT for each in decision.line.places)
         # What was let go and has no node yet isn't in the decision's figures.
         free = decision.free - self._coming(seen, now)
         seen.holds = waits or free <= 0
@@ -106,7 +106,7 @@ class Elastic:
         lasting = {app.id for app in seen.apps if app.lasting}
         own = (spec.cores - spec.reserved_cores) * 1000
         used = seen.used
-        head = next((p.id for p in decision.places if p.position and p.reason in _WAIT), None)
+        head = next((p.id for p in decision.line.places if p.position and p.reason in _WAIT), None)
         first = seen.first.get(head, 0) if head else 0
         ending = [
             p for app in seen.apps if app.id not in lasting for p in app.pods if self._ends(p)

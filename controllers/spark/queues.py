@@ -36,10 +36,11 @@ from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.recorder import Recorder
 from fairstow.kube.problems import ApiError
 from fairstow.spark.accounts import Account
-from fairstow.spark.admission import Busy, Decision, Waiting, beyond_reserved, decide
+from fairstow.spark.admission import Decision, beyond_reserved, decide
 from fairstow.spark.applications import Application, Phase
 from fairstow.spark.estimates import Estimates
 from fairstow.spark.fair_queueing import FairQueue
+from fairstow.spark.line import Busy, Waiting
 from fairstow.spark.pods import SparkPod
 from fairstow.spark.room import Room, Taken
 from fairstow.spark.standings import Expected

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from controllers.spark import metrics
@@ -25,8 +26,9 @@ from fairstow.kube.aio.paths import path_of
 from fairstow.kube.aio.recorder import About, Recorder
 from fairstow.kube.problems import ApiError
 from fairstow.spark import standings
-from fairstow.spark.admission import Decision, Place
+from fairstow.spark.admission import Decision
 from fairstow.spark.applications import Application, Phase
+from fairstow.spark.line import Line, Place
 from fairstow.spark.names import APPLICATION, OPERATOR_GROUP
 from fairstow.spark.pods import SparkPod
 from fairstow.spark.standings import Expected
@@ -74,7 +76,7 @@ class Teller:
 
     async def tell(self, seen: Seen, decision: Decision, usage: Usage, now: float) -> None:
         """Write what one queue's applications and the queue itself are told."""
-        places = {place.id: place for place in decision.places}
+        places = {place.id: place for place in decision.line.places}
         for app_id, reason in decision.release:
             places[app_id] = Place(id=app_id, reason=reason)
         written_now = 0
@@ -92,10 +94,12 @@ class Teller:
                 break
             place = places.get(app.id)
             if place is None or not self._knows(seen, app, place):
-                status = self._status(seen, app, place, usage, now)
+                timed = None if place is None else decision.line.timed(place)
+                status = self._status(seen, app, timed, usage, now)
                 written_now += await self._write(app, status)
             if place is not None:
-                self._say(app, place.reason, standings.message(place), _mark(place.position))
+                said = partial(_message, decision.line, place)
+                self._say(app, place.reason, said, _mark(place.position))
         self._forget(seen)
         await self._queue(seen, decision, now)
 
@@ -224,7 +228,9 @@ class Teller:
             if error.status not in _GONE:
                 raise
 
-    def _say(self, app: Application, reason: Reason, message: str, mark: int = 0) -> None:
+    def _say(
+        self, app: Application, reason: Reason, message: str | Callable[[], str], mark: int = 0
+    ) -> None:
         driver = app.driver
         if app.missed and driver is None:
             return
@@ -241,6 +247,10 @@ class Teller:
 
     def _admitted(self) -> Mapping[str, Admission]:
         return {each.application: each for each in self._objects.admissions.values()}
+
+
+def _message(line: Line, place: Place) -> str:
+    return standings.message(line.timed(place))
 
 
 def _mark(position: int | None) -> int:

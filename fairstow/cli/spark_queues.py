@@ -24,8 +24,9 @@ from fairstow.cli.seen import View
 from fairstow.cli.serialise import as_json
 from fairstow.cluster.errors import InputError
 from fairstow.cluster.times import seconds
-from fairstow.spark.admission import Busy, Place, Waiting, decide
+from fairstow.spark.admission import decide
 from fairstow.spark.fair_queueing import FairQueue, Job
+from fairstow.spark.line import Busy, Place, Waiting
 
 QUEUES, ADMISSIONS = "sparkqueues", "sparkadmissions"
 JOB_WORDS = ("job", "jobs", "app", "application", "sparkadmission", "sparkadmissions")
@@ -354,7 +355,7 @@ def _places(
         for key, _ in fair.order()
     ]
     held = spec.model_copy(update={"hold": True})
-    return decide(held, asked, busy, lambda _: False).places
+    return decide(held, asked, busy, lambda _: False).line.places
 
 
 def drawn(found: Iterable[Admission], title: str) -> str:

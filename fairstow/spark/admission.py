@@ -24,13 +24,11 @@ milli-CPU, work in core-seconds, times in seconds from now.
    Only so many behind the head are looked at (MOST_LOOKED_AT), those that are due first.
 4. Nothing waits longer than maxWait, but for what somebody holds and what exceeds a limit.
 
-Expected starts: all who wait take the free cores in their order, as if every running and earlier
-one did its least (earliest start) or its most work (latest start) on its first cores.
+Where those who stay stand is `line`'s to say.
 """
 
 from __future__ import annotations
 
-import heapq
 from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -41,72 +39,24 @@ import msgspec
 
 from fairstow.api import Reason, SparkQueueSpec
 from fairstow.api.fields import duration_milliseconds
+from fairstow.spark.line import Busy, Line, Waiting
 
 MOST_AT_ONCE = 20
 """Applications let go in one turn: the next turn sees what became of them."""
 MOST_LOOKED_AT = 200
-"""Applications behind the head that may pass it, and those whose predecessors are told."""
-
-
-class Waiting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An application that waits.
-
-    Attributes:
-        first: what is let go together, in milli-CPU.
-        low, high: the work that it may be.
-        slack: until its due, at the queue's present pace.
-        waited: since it was made.
-        obstacle: why it can't be let go whatever is free.
-    """
-
-    id: str
-    user: str
-    first: int
-    low: float = 0.0
-    high: float = inf
-    slack: float = 0.0
-    waited: float = 0.0
-    lasting: bool = False
-    obstacle: Reason | None = None
-
-    @property
-    def longest(self) -> float:
-        """How long it takes at most, on its first cores."""
-        return self.high * 1000 / max(self.first, 1)
-
-
-class Busy(msgspec.Struct, frozen=True, kw_only=True):
-    """An application that has cores or for which they are kept. low, high: work that is left."""
-
-    id: str
-    user: str
-    milli: int
-    low: float = 0.0
-    high: float = inf
-    lasting: bool = False
-
-
-class Place(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Where an application stands.
-
-    Attributes:
-        position: among those that wait, from 1; None for one that doesn't queue.
-        starts: the earliest and the latest start; None where nobody knows.
-        ahead: how many of which users are before it, the most first.
-    """
-
-    id: str
-    reason: Reason
-    position: int | None = None
-    starts: tuple[float, float] | None = None
-    ahead: tuple[tuple[str, int], ...] = ()
+"""Applications behind the head that may pass it."""
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do. Attributes: release: whom to let go, in that order, and why."""
+    """What to do.
+
+    Attributes:
+        release: whom to let go, in that order, and why.
+        line: those who stay.
+    """
 
     release: tuple[tuple[str, Reason], ...] = ()
-    places: tuple[Place, ...] = ()
+    line: Line = msgspec.field(default_factory=Line)
     free: int = 0
     borrowed: int = 0
 
@@ -124,6 +74,7 @@ class _Turn:
     most_of_user: float
     looked_at: int = 0
     release: list[tuple[str, Reason]] = field(default_factory=list)
+    begun: list[Busy] = field(default_factory=list)
     held: dict[str, Reason] = field(default_factory=dict)
 
 
@@ -163,36 +114,47 @@ def decide(
     ends = sorted((each.low * 1000 / max(each.milli, 1), each.milli) for each in batch)
     for each in busy:
         turn.of_user[each.user] += each.milli
+    _go_through(spec, waiting, turn, fits, ever, ends)
+    return Decision(
+        release=tuple(turn.release),
+        line=Line(waiting, turn.held, (*batch, *turn.begun), turn.free),
+        free=turn.free,
+        borrowed=max(0, used - capacity),
+    )
+
+
+_GOES = (Reason.ITS_TURN, Reason.BACKFILLED, Reason.WAITED_TOO_LONG)
+
+
+def _go_through(
+    spec: SparkQueueSpec,
+    waiting: Sequence[Waiting],
+    turn: _Turn,
+    fits: Callable[[str], bool],
+    ever: Callable[[str], bool],
+    ends: list[tuple[float, int]],
+) -> None:
+    """Look at each in its order."""
     head: Waiting | None = None
+    unlimited = not spec.hold and turn.most_of_user == inf
+    held, most, max_wait = turn.held, turn.most, turn.max_wait
+    full = False  # nobody else gets cores now, but who has waited too long or never ends
     for job in waiting:
+        plain = job.obstacle is None and not job.lasting and job.waited <= max_wait
+        if full and plain and job.first <= most:
+            held[job.id] = Reason.BEHIND_OTHERS  # what _try says, of thousands
+            continue
         reason = _obstacle(spec, job, turn)
         if reason is None:
             reason = _try(job, turn, fits, ever, head, ends)
         if reason in _GOES:
-            turn.release.append((job.id, reason))
-            _take(turn, job)
-            if not job.lasting:
-                insort(ends, (job.low * 1000 / max(job.first, 1), job.first))
-            continue
-        turn.held[job.id] = reason
-        stands = reason in (Reason.WAITS_FOR_CORES, Reason.WAITS_FOR_ROOM)
-        if head is None and stands and not job.lasting:
-            head = job
-    going = {job_id for job_id, _ in turn.release}
-    begun = [
-        Busy(id=job.id, user=job.user, milli=job.first, low=job.low, high=job.high)
-        for job in waiting
-        if job.id in going and not job.lasting
-    ]
-    places = _places(waiting, turn.held, [*batch, *begun], turn.free)
-    borrowed = max(0, used - capacity)
-    return Decision(
-        release=tuple(turn.release), places=tuple(places), free=turn.free, borrowed=borrowed
-    )
-
-
-_NEVER = (Reason.EXCEEDS_LIMIT, Reason.NEVER_FITS)
-_GOES = (Reason.ITS_TURN, Reason.BACKFILLED, Reason.WAITED_TOO_LONG)
+            _take(turn, job, reason, ends)
+        else:
+            held[job.id] = reason
+            stands = reason in (Reason.WAITS_FOR_CORES, Reason.WAITS_FOR_ROOM)
+            if head is None and stands and not job.lasting:
+                head = job
+        full = unlimited and (turn.looked_at > MOST_LOOKED_AT or len(turn.release) >= MOST_AT_ONCE)
 
 
 def beyond_reserved(spec: SparkQueueSpec, lasting: int) -> int:
@@ -249,12 +211,15 @@ def _try(
     return Reason.BACKFILLED if passes else Reason.BEHIND_OTHERS
 
 
-def _take(turn: _Turn, job: Waiting) -> None:
+def _take(turn: _Turn, job: Waiting, reason: Reason, ends: list[tuple[float, int]]) -> None:
+    turn.release.append((job.id, reason))
     turn.of_user[job.user] += job.first
     if job.lasting:
         turn.reserved -= job.first
-    else:
-        turn.free -= job.first
+        return
+    turn.free -= job.first
+    turn.begun.append(Busy(id=job.id, user=job.user, milli=job.first, low=job.low, high=job.high))
+    insort(ends, (job.low * 1000 / max(job.first, 1), job.first))
 
 
 def _harmless(job: Waiting, head: Waiting, turn: _Turn, ends: Sequence[tuple[float, int]]) -> bool:
@@ -275,67 +240,3 @@ def _harmless(job: Waiting, head: Waiting, turn: _Turn, ends: Sequence[tuple[flo
     if free < head.first:
         return False
     return job.longest <= begins or job.first <= free - head.first
-
-
-def _places(
-    waiting: Sequence[Waiting], held: dict[str, Reason], batch: Sequence[Busy], free: int
-) -> list[Place]:
-    queued = [
-        job
-        for job in waiting
-        if not job.lasting and job.obstacle is None and held.get(job.id, _NEVER[0]) not in _NEVER
-    ]
-    early = _starts(queued, batch, free, high=False)
-    late = _starts(queued, batch, free, high=True)
-    places, before, position = [], Counter[str](), 0
-    for job in waiting:
-        job_id = job.id
-        queues = job_id in early
-        position += queues
-        reason = held.get(job_id)
-        if reason is None:
-            continue
-        if not queues:
-            places.append(Place(id=job_id, reason=reason))
-            continue
-        near = len(places) < MOST_LOOKED_AT
-        start = early[job_id]
-        places.append(
-            Place(
-                id=job_id,
-                reason=reason,
-                position=position,
-                starts=None if start == inf else (start, late[job_id]),
-                ahead=tuple(before.most_common(3)) if near else (),
-            )
-        )
-        if len(places) < MOST_LOOKED_AT:
-            before[job.user] += 1
-    return places
-
-
-def _starts(
-    queued: Sequence[Waiting], batch: Sequence[Busy], free: int, *, high: bool
-) -> dict[str, float]:
-    """Return when each starts, if each takes the cores that are free in its turn."""
-    ends = [
-        ((each.high if high else each.low) * 1000 / max(each.milli, 1), each.milli)
-        for each in batch
-    ]
-    heapq.heapify(ends)
-    now, starts = 0.0, dict.fromkeys((job.id for job in queued), inf)
-    for job in queued:
-        first = job.first
-        ended = False  # the first of `ends`, which is replaced then: cheaper than pop and push
-        while free < first:
-            if ended:
-                heapq.heappop(ends)
-            if not ends:
-                return starts
-            (end, milli), ended = ends[0], True
-            now, free = max(now, end), free + milli
-        starts[job.id] = now
-        free -= first
-        ends_at = now + (job.high if high else job.low) * 1000 / max(first, 1)
-        (heapq.heapreplace if ended else heapq.heappush)(ends, (ends_at, first))
-    return starts

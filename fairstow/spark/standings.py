@@ -14,8 +14,8 @@ import msgspec
 from fairstow.api import Reason, SparkAdmissionStatus, SparkQueueSpec, SparkReservation
 from fairstow.api.spark_queue import MOST_CORES, MOST_USERS_SHOWN, UserShare
 from fairstow.cluster.times import written
-from fairstow.spark.admission import Place
 from fairstow.spark.applications import Application, Phase
+from fairstow.spark.line import Place
 
 _MOST = 2**53 - 1
 _LONGEST = 365 * 86_400.0

@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairstow.api import Reason, SparkQueueSpec
-from fairstow.spark.admission import Busy, Decision, Waiting, decide
+from fairstow.spark import admission
+from fairstow.spark.admission import Decision, decide
+from fairstow.spark.line import Busy, Place, Waiting
 
 
 def spec(cores: int = 10, **more: Any) -> SparkQueueSpec:
@@ -47,7 +49,11 @@ def released(decision: Decision) -> list[tuple[str, Reason]]:
 
 
 def reason(decision: Decision, name: str) -> Reason:
-    return next(place.reason for place in decision.places if place.id == name)
+    return next(place.reason for place in places_of(decision) if place.id == name)
+
+
+def places_of(decision: Decision) -> tuple[Place, ...]:
+    return tuple(decision.line.timed(place) for place in decision.line.places)
 
 
 def test_those_that_are_due_first_are_let_go_while_there_are_cores() -> None:
@@ -55,7 +61,7 @@ def test_those_that_are_due_first_are_let_go_while_there_are_cores() -> None:
     assert released(decision) == [("a", Reason.ITS_TURN), ("b", Reason.ITS_TURN)]
     assert reason(decision, "c") is Reason.WAITS_FOR_CORES
     assert reason(decision, "d") is Reason.BEHIND_OTHERS
-    assert [(p.position, p.ahead) for p in decision.places] == [(1, ()), (2, (("c", 1),))]
+    assert [(p.position, p.ahead) for p in places_of(decision)] == [(1, ()), (2, (("c", 1),))]
 
 
 def test_driver_and_first_executors_need_room_together() -> None:
@@ -108,7 +114,7 @@ def test_what_passes_the_head_counts_for_the_next_that_would() -> None:
 def test_what_never_goes_has_no_place_and_delays_no_expected_start() -> None:
     waiting = [job("huge", 99), job("wide"), job("next", 3)]
     decision = asked(spec(4), waiting, [busy("r", 4)], ever=lambda name: name != "wide")
-    places = {place.id: place for place in decision.places}
+    places = {place.id: place for place in places_of(decision)}
     assert [places[name].position for name in ("huge", "wide", "next")] == [None, None, 1]
     assert places["next"].starts == (100.0, 100.0)
     assert places["next"].ahead == ()
@@ -144,7 +150,7 @@ def test_what_somebody_holds_waits_for_them_alone(obstacle: Reason) -> None:
     decision = asked(spec(), [job("a", waited=1e9, obstacle=obstacle), job("b")])
     assert reason(decision, "a") is obstacle
     assert released(decision) == [("b", Reason.ITS_TURN)]
-    assert decision.places[0].position is None
+    assert places_of(decision)[0].position is None
 
 
 def test_a_held_queue_lets_nobody_go() -> None:
@@ -186,11 +192,11 @@ def test_expected_starts_are_between_the_least_and_the_most_work() -> None:
     running = [Busy(id="r", user="r", milli=2000, low=200, high=600)]
     waiting = [job("a", 2, low=100, high=400), job("b", 2)]
     decision = asked(spec(2), waiting, running)
-    assert [place.starts for place in decision.places] == [(100.0, 300.0), (150.0, 500.0)]
-    (place,) = asked(spec(2), waiting).places
+    assert [place.starts for place in places_of(decision)] == [(100.0, 300.0), (150.0, 500.0)]
+    (place,) = places_of(asked(spec(2), waiting))
     assert place.starts == (50.0, 200.0), "a begins now, so b waits for it"
     lasting = asked(spec(2), waiting, [Busy(id="r", user="r", milli=2000)])
-    assert lasting.places[0].starts == (0.0, inf)
+    assert places_of(lasting)[0].starts == (0.0, inf)
 
 
 JOBS = st.lists(
@@ -213,7 +219,7 @@ def test_cores_are_never_overdrawn_nor_idle_for_the_head(
     used = sum(each.milli for each in running) + sum(j.first for j in waiting if j.id in gone)
     if gone:
         assert used <= cores * 1000
-    places = {place.id: place for place in decision.places}
+    places = {place.id: place for place in places_of(decision)}
     assert gone | places.keys() == {each.id for each in waiting}
     assert sorted(p.position for p in places.values() if p.position) == list(
         range(1, sum(p.position is not None for p in places.values()) + 1)
@@ -250,11 +256,52 @@ def test_expected_starts_are_those_of_who_takes_cores_as_they_come(
                     free, lambda each: each.low)  # fmt: skip
     late = _starts(queued, [(each.high * 1000 / each.milli, each.milli) for each in running],
                    free, lambda each: each.high)  # fmt: skip
-    said = {place.id: place.starts for place in decision.places if place.position}
+    said = {place.id: place.starts for place in places_of(decision) if place.position}
     assert said == {
         each.id: None if early[each.id] == inf else (early[each.id], late[each.id])
         for each in queued
     }
+
+
+@given(st.integers(1, 12), st.lists(st.tuples(CORES, WORK, WORK), min_size=1, max_size=12))
+def test_a_start_is_the_same_whoever_asked_before(
+    cores: int, waits: list[tuple[float, float, float]]
+) -> None:
+    waiting = [
+        job(str(n), size, low=min(work), high=max(work)) for n, (size, *work) in enumerate(waits)
+    ]
+    one = asked(spec(cores, hold=True), waiting).line
+    backwards = [one.timed(place) for place in reversed(one.places)]
+    assert tuple(reversed(backwards)) == places_of(asked(spec(cores, hold=True), waiting))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 6), st.sampled_from("ab"), st.sampled_from([0, 9e6]), st.booleans()
+        ),
+        max_size=12,
+    ),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(0, 6),
+)
+def test_who_comes_after_all_that_can_go_is_told_the_same_by_the_short_way(
+    jobs: list[tuple[int, str, float, bool]], at_once: int, looked_at: int, taken: int
+) -> None:
+    """Under a limit per user, which nobody reaches here, each is looked at in full."""
+    waiting = [
+        job(f"j{n}", size, user, waited=waited, lasting=lasting)
+        for n, (size, user, waited, lasting) in enumerate(jobs)
+    ]
+    running = [busy("r", taken)] if taken else []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(admission, "MOST_AT_ONCE", at_once)
+        patch.setattr(admission, "MOST_LOOKED_AT", looked_at)
+        short = asked(spec(8, reservedCores=2), waiting, running)
+        whole = asked(spec(8, reservedCores=2, maxCoresPerUser=1000), waiting, running)
+    assert short.release == whole.release
+    assert places_of(short) == places_of(whole)
 
 
 def _starts(

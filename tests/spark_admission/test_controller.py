@@ -22,10 +22,11 @@ from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.recorder import Recorder
 from fairstow.kube.problems import ApiError
 from fairstow.spark.accounts import Account
-from fairstow.spark.admission import Decision, Place
+from fairstow.spark.admission import Decision
 from fairstow.spark.applications import Application, Phase
 from fairstow.spark.estimates import Estimates
 from fairstow.spark.fair_queueing import FairQueue
+from fairstow.spark.line import Line, Waiting
 from fairstow.spark.pods import SparkPod
 from fairstow.spark.usage import Usage
 from tests.spark_admission.test_accounts import app
@@ -66,8 +67,11 @@ def tell(api: Refusing, apps: list[Application], admissions: dict[str, Admission
     teller = Teller(cast(Api, api), objects, said)
     seen = Seen("q", None, apps, Account(FairQueue(1), Estimates()), {})
     waits = [each for each in apps if each.phase is Phase.WAITING]
-    places = tuple(Place(id=each.id, reason=Reason.WAITS_FOR_CORES) for each in waits)
-    asyncio.run(teller.tell(seen, Decision(places=places), Usage(), 0.0))
+    held = {each.id: Reason.WAITS_FOR_CORES for each in waits}
+    line = Line(
+        [Waiting(id=each.id, user=each.user, first=1, lasting=True) for each in waits], held
+    )
+    asyncio.run(teller.tell(seen, Decision(line=line), Usage(), 0.0))
     return teller
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fairstow.api import Reason
 from fairstow.api.spark_queue import MOST_CORES
-from fairstow.spark.admission import Place
+from fairstow.spark.line import Place
 from fairstow.spark.standings import Expected, shares, waiting
 from tests.spark_admission.test_accounts import app
 

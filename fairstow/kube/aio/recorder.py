@@ -153,20 +153,25 @@ class Recorder:
         self,
         about: About,
         reason: str,
-        message: str,
+        message: str | Callable[[], str],
         *,
         action: str = "Pack",
         warning: bool = False,
         key: str = "",
     ) -> None:
-        """Say something about an object, soon; returns at once."""
+        """Say something about an object, soon; returns at once.
+
+        A message that costs something is a function, called if there is something to say; it has
+        a key then.
+        """
         key = key or f"{about.uid}/{reason}/{message}"
         now = self._clock()
         last, unsent = self._said.get(key, (float("-inf"), 0))
         if now - last < AGAIN_SECONDS:
             _remember(self._said, key, (last, unsent + 1))
             return
-        saying = Saying(about, reason, message, action, warning, key)
+        text = message if isinstance(message, str) else message()
+        saying = Saying(about, reason, text, action, warning, key)
         if not self._allowed(about.uid, now) or self._queue.full():
             self.dropped += 1
             return
