@@ -46,8 +46,8 @@ _LIARS = (
 )
 _ORDER = "**The order** (one job arrives, all are put in order, the first ends), CPU time."
 _TURN = (
-    "**A queue's turn** while nothing can be let go: for each application why it waits, its "
-    "position and when it is expected to start; CPU time."
+    "**A queue's turn** while nothing can be let go: who goes and why the others don't; with each "
+    "one's position and expected start, of which the operator tells a hundred a turn; CPU time."
 )
 
 
@@ -190,15 +190,16 @@ def _liars(results: Json) -> str:
 
 
 def _cost(what: str, found: Sequence[Json]) -> str:
+    all_told = all("told_ms" in each for each in found)
     lines = [
         what,
         "",
-        "| queued | users | median | most |",
-        "|---:|---:|---:|---:|",
+        "| queued | users | median | most |" + (" all told |" if all_told else ""),
+        "|---:|---:|---:|---:|" + ("---:|" if all_told else ""),
     ]
     lines += [
         f"| {each['queued']:,} | {each['users']:,} | {each['median_ms']:.1f} ms "
-        f"| {each['most_ms']:.1f} ms |"
+        f"| {each['most_ms']:.1f} ms |" + (f" {each['told_ms']:.1f} ms |" if all_told else "")
         for each in found
     ]
     return "\n".join(lines)
