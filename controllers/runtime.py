@@ -211,7 +211,7 @@ async def operate(settings: Settings) -> None:
             ]
             caches = CacheLoop(api, recorder=recorder, clock=parts.clock, turns=parts.turns)
             loops.append(caches.run())
-            spark = SparkObjects(api)
+            spark = SparkObjects(api, lambda: watching.objects.plans)
             loops.append(
                 SparkLoop(
                     api,

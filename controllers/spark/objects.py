@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, Generic, TypeVar
 
 import msgspec
 from pydantic import ValidationError
 
 from controllers.followed import Followed
-from fairstow.api import SparkAdmission, SparkQueue, problems
+from fairstow.api import PackingPlan, SparkAdmission, SparkQueue, problems
 from fairstow.cluster.items import sentence
 from fairstow.cluster.kinds import POD, READ, Kind, own_kind
 from fairstow.cluster.live import name_of
@@ -112,9 +112,14 @@ def admission_name(app: Application) -> str:
 
 
 class SparkObjects(Followed):
-    """See the module."""
+    """See the module.
 
-    def __init__(self, api: Api) -> None:
+    Attributes:
+        plans: returns the PackingPlans there are; what those under way keep is nobody's room.
+    """
+
+    def __init__(self, api: Api, plans: Callable[[], Iterable[PackingPlan]] = tuple) -> None:
+        self.plans = plans
         self._store = Store()
         self.changed = self._store.changed
         self._pods: Records[SparkPod] = Records(read_pod, self.changed)

@@ -15,7 +15,7 @@ from controllers.spark.sizing import Sizes
 from fairstow.api import SparkReservation
 from fairstow.cluster.live import LiveCluster
 from fairstow.cluster.times import seconds
-from fairstow.packing.reservations import arrived
+from fairstow.packing.reservations import Reservations, arrived, holds_of, reserves
 from fairstow.packing.spark_rooms import holds_of_application
 from fairstow.spark.applications import Application
 from fairstow.spark.reserving import reservation
@@ -32,8 +32,12 @@ class Rooms:
         self._kept: dict[str, SparkReservation] = {}
 
     def free(self, starting: Iterable[Application], now: float) -> Room:
-        """Return what is free on nodes, without what is kept for those that begin."""
+        """Return what is free on nodes, without what is kept for those that begin and for plans."""
         room = Room(self._cluster.nodes.values(), self._cluster.free)
+        planned = (holds_of(plan) for plan in self._objects.plans() if reserves(plan))
+        kept_for_plans = Reservations(holds for holds in planned if not holds.over(now))
+        for node, short in kept_for_plans.shortfalls(self._cluster).items():
+            room.keep(node, [(resource, -amount) for resource, amount in short.items()])
         for app in starting:
             kept = self.of(app, now)
             if kept is None:

@@ -1,12 +1,14 @@
 """Room for first pods against rivals, with Fairstow's own scheduler and extender; nodes are KWOK's.
 
-Covered: a rival right after the release doesn't take the executors' room, executors do, and what is
-over once they have nodes is the rival's. Not covered: the default scheduler, which keeps nothing
-without the extender; the rules case by case (tests/scheduler_plugins/test_spark.py).
+Covered: a rival right after the release doesn't take the executors' room, nor does a plan give it
+away; executors take it, and what is over once they have nodes is the rival's. Not covered: the
+default scheduler, which keeps nothing without the extender; the rules case by case
+(tests/scheduler_plugins/test_spark.py).
 """
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -52,6 +54,12 @@ def test_a_rival_after_the_release_leaves_the_executors_their_room(
             lambda: "kept for Spark application" in _said(scene, "rival"), "the rival's refusal"
         )
         assert "reservation" in scene.standing("etl")
+        # Nor does a plan give it away.
+        told = scene.fairstow("explain", "pod/rival", "-n", scene.namespace, "--no-plan")
+        assert "kept for Spark application" in told
+        plan = json.loads(scene.fairstow("plan", "-o", "json"))["spec"]
+        assert "rival" not in {each["name"] for each in plan["placements"]}
+        assert any("kept for Spark application" in each for each in plan["notConsidered"])
         scene.executors("etl", 2)
         for name in ("etl", "etl-exec-0", "etl-exec-1"):
             scene.cluster.wait(lambda n=name: scene.pod(n)["spec"].get("nodeName"), name)  # type: ignore[misc]

@@ -44,6 +44,7 @@ _KINDS = frozenset(
         "PodGroup",
         "ServingPool",
         "InstanceDrain",
+        "SparkAdmission",
     }
 )
 """What decides where pods may run, and who owns them."""

@@ -71,6 +71,7 @@ READ = (
     Kind("PodGroup", "scheduling.volcano.sh/v1beta1", "podgroups", extension=True),
     Kind("ServingPool", "fairstow.dev/v1alpha1", "servingpools", extension=True),
     Kind("InstanceDrain", "fairstow.dev/v1alpha1", "instancedrains", extension=True),
+    Kind("SparkAdmission", "fairstow.dev/v1alpha1", "sparkadmissions", extension=True),
 )
 """What a snapshot is made of."""
 

@@ -28,7 +28,7 @@ import msgspec
 
 from fairstow.cluster.errors import InputError
 from fairstow.cluster.items import FETCH, Item, sentence
-from fairstow.cluster.kinds import POD, READ, Kind
+from fairstow.cluster.kinds import NODE, POD, READ, Kind
 from fairstow.cluster.model import EngineDrain, Node, Pod
 from fairstow.cluster.project import assemble
 from fairstow.cluster.reading import Read, Reader
@@ -111,6 +111,8 @@ class LiveCluster:
         table = self._reads.setdefault(kind, {})
         old = table.get(name)
         table[name] = read
+        if old == read and kind not in (NODE, POD):
+            return name  # such as most of what is written of Spark applications that wait
         if kind.name == "Node":
             self.nodes[name] = read.value
             self._free.pop(name, None)

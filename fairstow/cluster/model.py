@@ -265,3 +265,21 @@ class EngineDrain(msgspec.Struct, frozen=True, gc=False):
     pod: str
     over: str
     plan: str
+
+
+class KeptRoom(msgspec.Struct, frozen=True, gc=False):
+    """Room that is kept on a node for one pod that isn't there yet.
+
+    Attributes:
+        beneficiary: whose pods may take it, as `Pod.workload` names them.
+        application: the Spark application, for people.
+        until: when it is kept no longer, in seconds since 1970.
+        number: tells apart what is alike.
+    """
+
+    node: str
+    beneficiary: str
+    requests: Resources
+    application: str
+    until: int
+    number: int = 0

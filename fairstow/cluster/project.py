@@ -170,6 +170,7 @@ def assemble(
         gang_sizes=dict(sorted(gang_sizes.items())),
         engine_pools=tuple(sorted(others.get("ServingPool", ()), key=_by_name)),
         engine_drains=tuple(sorted(others.get("InstanceDrain", ()), key=_by_name)),
+        kept=tuple(room for rooms in others.get("SparkAdmission", ()) for room in rooms),
         taken_at=taken_at,
     )
 

@@ -14,6 +14,7 @@ from fairstow.cluster.engines import READERS as ENGINES
 from fairstow.cluster.errors import InputError, printable
 from fairstow.cluster.gangs import TOTAL_COUNT, gang_of
 from fairstow.cluster.items import Item, sentence
+from fairstow.cluster.kept import READERS as KEPT
 from fairstow.cluster.model import Budget, Labels, Node, Owner, Pod, Taint
 from fairstow.cluster.requests import parse_all
 from fairstow.cluster.shapes import read_selector, read_shape
@@ -75,7 +76,7 @@ class Reader:
             "PriorityClass": ("scheduling.k8s.io", wire.PriorityClass, self._priority_class),
             "Job": ("batch", wire.Job, self._job),
         }
-        for kind, (group, into, function) in (STORAGE | ENGINES).items():
+        for kind, (group, into, function) in (STORAGE | ENGINES | KEPT).items():
             self._kinds[kind] = (group, into, _named(function))
 
     @property

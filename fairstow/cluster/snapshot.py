@@ -12,7 +12,8 @@ from hashlib import blake2b
 import msgspec
 
 from fairstow.cluster.engines import Engines
-from fairstow.cluster.model import Budget, EngineDrain, EnginePool, Node, Pod
+from fairstow.cluster.kept import open_rooms
+from fairstow.cluster.model import Budget, EngineDrain, EnginePool, KeptRoom, Node, Pod
 from fairstow.cluster.storage import Storage
 
 ESSENTIAL = {
@@ -39,6 +40,7 @@ class Snapshot:
         storage: claims, volumes and what else decides where pods with claims may run.
         gang_sizes: minMember of each PodGroup that has one, by "namespace/name".
         engine_pools: ServingPools by namespace and name; engine_drains: InstanceDrains.
+        kept: rooms for pods of Spark applications that were let go, filled ones too.
         taken_at: newest time in the input (an object made, a pod started, a node's heartbeat), in
             seconds since 1970; None without any.
     """
@@ -54,6 +56,7 @@ class Snapshot:
     gang_sizes: Mapping[str, int] = field(default_factory=dict)
     engine_pools: tuple[EnginePool, ...] = ()
     engine_drains: tuple[EngineDrain, ...] = ()
+    kept: tuple[KeptRoom, ...] = ()
     taken_at: int | None = None
 
     @cached_property
@@ -80,6 +83,14 @@ class Snapshot:
                 for resource, amount in pod.shape.requests:
                     total[resource] = total.get(resource, 0) + amount
         return totals
+
+    @cached_property
+    def kept_on(self) -> Mapping[str, tuple[KeptRoom, ...]]:
+        """Rooms by node that are kept for pods which have no node yet; few nodes have an entry."""
+        found: dict[str, list[KeptRoom]] = {}
+        for room in open_rooms(self.kept, self.pods, self.taken_at) if self.kept else ():
+            found.setdefault(room.node, []).append(room)
+        return {name: tuple(rooms) for name, rooms in found.items()}
 
     @cached_property
     def pending(self) -> tuple[Pod, ...]:
@@ -110,7 +121,8 @@ class Snapshot:
         )
         records = (*self.nodes, None, *self.pods, None, *self.budgets, None)
         engines = (*self.engine_pools, *self.engine_drains)
-        for part in (*records, *others, *self.storage.parts, *engines):
+        kept = [room for _, rooms in sorted(self.kept_on.items()) for room in rooms]
+        for part in (*records, *others, *self.storage.parts, *engines, *kept):
             digest.update(encoder.encode(part) + b"\n")
         return digest.hexdigest()
 
@@ -120,10 +132,23 @@ class Snapshot:
         return tuple(said for kind, said in ESSENTIAL.items() if kind not in self.known)
 
     def free(self, node: Node) -> dict[str, int]:
-        """What is left of each resource of a node; below 0 where it is over capacity."""
-        used = self.used[node.name]
+        """What is left of each resource of a node; below 0 where it is over capacity.
+
+        Room that is kept isn't free.
+        """
+        used = self.held(node.name)
         names = node.allocatable.keys() | used.keys()
         return {r: node.allocatable.get(r, 0) - used.get(r, 0) for r in names}
+
+    def held(self, node: str) -> Mapping[str, int]:
+        """What of each resource of a node its pods have, or is kept for pods to come."""
+        if node not in self.kept_on:
+            return self.used[node]
+        held = dict(self.used[node])
+        for room in self.kept_on[node]:
+            for resource, amount in room.requests:
+                held[resource] = held.get(resource, 0) + amount
+        return held
 
     def priority_name(self, priority: int) -> str:
         """A tier as people know it: its priority class, or the number."""

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 
 from fairstow.cluster import quantity
 from fairstow.cluster.attachments import Attachments
+from fairstow.cluster.kept import for_whom
 from fairstow.cluster.model import HostPort, Node, Pod, PodTerm
 from fairstow.cluster.rules import Deficit, Refusal, Rule, covers, deficits, kept_out, node_refusals
 from fairstow.cluster.selectors import selects
@@ -43,7 +44,8 @@ class State:
     """Pods on nodes, changed by `add` and `remove`.
 
     Pods of the snapshot are where it says; what terminates holds its room, what is nominated
-    waits beside its node: no arrival may need it there, none may need it gone.
+    waits beside its node: no arrival may need it there, none may need it gone. Room that is kept
+    for pods to come (`Snapshot.kept_on`) isn't free.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -51,7 +53,12 @@ class State:
         self._nodes = snapshot.node_by_name
         self._home: dict[str, Node] = {}
         self._waiting: dict[str, dict[str, Pod]] = {}
+        self._kept = snapshot.kept_on
         self._free = {n.name: dict(n.allocatable) for n in snapshot.nodes}
+        for name, rooms in self._kept.items():
+            left = self._free.get(name, {})
+            for resource, amount in (each for room in rooms for each in room.requests):
+                left[resource] = left.get(resource, 0) - amount
         self._ports: dict[str, dict[HostPort, int]] = {n.name: {} for n in snapshot.nodes}
         self._guards: dict[Guard, dict[str, int]] = {}
         self._guarding: dict[Kind, tuple[int, list[Guard]]] = {}
@@ -144,7 +151,9 @@ class State:
             if any(_clash(port, taken) for taken in self._ports[node.name]):
                 yield Refusal(Rule.PORTS, f"has port {port.port}/{port.protocol} taken")
         if short := deficits(pod.shape, self._free[node.name]):
-            yield Refusal(Rule.ROOM, "lacks " + ", ".join(_lacking(d) for d in short))
+            kept = self._kept.get(node.name)
+            why = f"; room is {for_whom(kept)}" if kept else ""
+            yield Refusal(Rule.ROOM, f"lacks {', '.join(_lacking(d) for d in short)}{why}")
         yield from self._attachments.refusals(pod, node)
         yield from self._spread(pod, node)
         yield from self._affinity(pod, node)

@@ -25,7 +25,10 @@ def trimmed(item: Item) -> dict[str, Any]:
         meta, spec = content.get("metadata") or {}, content.get("spec") or {}
         meta.pop("managedFields", None)
         (meta.get("annotations") or {}).pop(_LAST_APPLIED, None)
-        for pod in (spec, (spec.get("template") or {}).get("spec") or {}):
+        template = spec.get("template") or {}
+        if item.kind == "SparkAdmission":
+            template = {}  # a name
+        for pod in (spec, template.get("spec") or {}):
             for containers in _CONTAINERS:
                 for container in pod.get(containers) or ():
                     container.pop("env", None)

@@ -58,7 +58,7 @@ def formulate(
     wide = [rule for rule in between if not apart_by_node(rule, len(snapshot.nodes))]
     alone = {rule.carrier for rule in between if apart_by_node(rule, len(snapshot.nodes))}
     made = [make(index, key) for index, (key, _) in enumerate(groups)]
-    free = _free(snapshot.nodes, sorting.fixed, resources, units)
+    free = _free(snapshot, sorting.fixed, resources, units)
     problem = Problem(
         nodes=tuple(n.name for n in snapshot.nodes),
         resources=resources,
@@ -261,19 +261,23 @@ def _units(samples: Iterable[Pod]) -> tuple[tuple[str, ...], list[int]]:
 
 
 def _free(
-    nodes: Sequence[Node], fixed: Iterable[Pod], resources: Sequence[str], units: Sequence[int]
+    snapshot: Snapshot, fixed: Iterable[Pod], resources: Sequence[str], units: Sequence[int]
 ) -> tuple[tuple[int, ...], ...]:
     held: dict[str, dict[str, int]] = {}
     for pod in fixed:
         total = held.setdefault(pod.home, {})
         for name, amount in amounts(pod).items():
             total[name] = total.get(name, 0) + amount
+    for node_name, rooms in snapshot.kept_on.items():
+        total = held.setdefault(node_name, {})
+        for name, amount in (each for room in rooms for each in room.requests):
+            total[name] = total.get(name, 0) + amount
     return tuple(
         tuple(
             _room(node, name, held.get(node.name, {}).get(name, 0)) // unit
             for name, unit in zip(resources, units, strict=True)
         )
-        for node in nodes
+        for node in snapshot.nodes
     )
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from fairstow.cluster.kept import for_whom
 from fairstow.cluster.snapshot import Snapshot
 from fairstow.packing.between import unplanned
 from fairstow.packing.cost import cost
@@ -347,6 +348,9 @@ def not_considered(snapshot: Snapshot, roster: Roster) -> tuple[str, ...]:
     ]
     if gated:
         said.append(f"{_count(gated, 'pod')} held by a scheduling gate {_some(gated)}")
+    if kept := [room for _, rooms in sorted(snapshot.kept_on.items()) for room in rooms]:
+        pods, nodes = _count([room.node for room in kept], "pod"), sorted(snapshot.kept_on)
+        said.append(f"room for {pods} to come {_some(nodes)}, {for_whom(kept)}")
     return (*said, *snapshot.unknowns)
 
 

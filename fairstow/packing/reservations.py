@@ -30,9 +30,9 @@ scheduler finds it feasible; until then they are others. Members of a gang wait 
 all the gang's open holds is free, so a gang is never half bound.
 
 **Loosely** is kept what nobody knows exactly beforehand, the room of pods that aren't there yet:
-any pod of the beneficiary fills a hold, one as it was foreseen rather than another on the hold's
-node, and that rather than one elsewhere. What asks for no more than a hold is steered to its node;
-what asks for more goes where it fits, and may take the room that is kept for its own.
+any pod of the beneficiary fills a hold (`fairstow.cluster.kept`). What asks for no more than a
+hold is steered to its node; what asks for more goes where it fits, and may take the room that is
+kept for its own.
 
 **Until.** A step that isn't over `LATE_SECONDS` after its time-out never will be: whoever carries
 the plan out would have given it up, and can't say so (its right to write statuses was lost, or the
@@ -42,7 +42,7 @@ API server refuses the status). From then on the plan keeps nothing, whatever it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -51,6 +51,7 @@ from fairstow.api.fields import duration_milliseconds
 from fairstow.api.reasons import Reason
 from fairstow.api.status import condition, conditions_of
 from fairstow.api.status import holds as holds_true
+from fairstow.cluster.kept import filled
 from fairstow.cluster.quantity import parse
 from fairstow.cluster.times import seconds
 
@@ -219,59 +220,26 @@ def arrived(plan: PlanHolds, world: World) -> tuple[list[Hold], list[Hold]]:
         return [], [hold for hold in plan.holds if hold.step == plan.step]
     awaited = [hold for hold in plan.holds if hold.step == plan.step]
     if plan.loose:
-        return _loosely(awaited, plan.known, world)
+        whose, known = {hold.beneficiary for hold in awaited}, plan.known
+        there = (pod for who in whose for pod in world.pods_of(who) if pod.uid not in known)
+        return filled(awaited, there)
     # Each workload's pods are looked at once, however many places it has.
-    there = Counter(
+    arrivals = Counter(
         (who, pod.node, pod.shape.requests)
         for who in {hold.beneficiary for hold in awaited}
         for pod in world.pods_of(who)
         if pod.node and pod.uid not in plan.known and not pod.terminating
     )
-    filled: list[Hold] = []
+    come: list[Hold] = []
     open_: list[Hold] = []
     for hold in awaited:
         key = hold.beneficiary, hold.node, hold.requests
-        if there[key] > 0:
-            there[key] -= 1
-            filled.append(hold)
+        if arrivals[key] > 0:
+            arrivals[key] -= 1
+            come.append(hold)
         else:
             open_.append(hold)
-    return filled, open_
-
-
-_Key = tuple[object, ...]
-_ALIKE: tuple[Callable[[str, str, Resources], _Key], ...] = (
-    lambda who, node, requests: (who, node, requests),
-    lambda who, node, _: (who, node),
-    lambda who, *_: (who,),
-)
-
-
-def _loosely(awaited: list[Hold], known: Set[str], world: World) -> tuple[list[Hold], list[Hold]]:
-    """Return the holds that any of their beneficiaries' pods fill, and those that are open."""
-    pods = [
-        (who, pod.node, pod.shape.requests)
-        for who in {hold.beneficiary for hold in awaited}
-        for pod in world.pods_of(who)
-        if pod.node and pod.uid not in known and not pod.terminating
-    ]
-    filled: list[Hold] = []
-    for key in _ALIKE:
-        there, open_ = Counter(key(*pod) for pod in pods), []
-        for hold in awaited:
-            alike = key(hold.beneficiary, hold.node, hold.requests)
-            if there[alike] > 0:
-                there[alike] -= 1
-                filled.append(hold)
-            else:
-                open_.append(hold)
-        others = []
-        for pod in pods:
-            if there[key(*pod)] > 0:
-                there[key(*pod)] -= 1
-                others.append(pod)
-        awaited, pods = open_, others
-    return filled, awaited
+    return come, open_
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,7 @@ def test_only_what_a_plan_needs_is_listed(connected: Connected) -> None:
         *("nodes", "pods", "poddisruptionbudgets", "priorityclasses", "jobs", "namespaces"),
         *("persistentvolumeclaims", "persistentvolumes", "storageclasses", "csinodes"),
         *("csidrivers", "volumeattachments", "podgroups"),
-        *("servingpools", "instancedrains"),
+        *("servingpools", "instancedrains", "sparkadmissions"),
     }
 
 

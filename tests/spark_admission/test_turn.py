@@ -20,11 +20,13 @@ from controllers.health import Turns
 from controllers.spark.keeping import Keeper
 from controllers.spark.objects import ADMISSION, NAMESPACE, SPARK_QUEUE, Admission, SparkObjects
 from controllers.spark.queues import SparkLoop
+from fairstow.api import PackingPlan
 from fairstow.cluster.kinds import NODE, POD
 from fairstow.cluster.live import LiveCluster
 from fairstow.kube.aio.api import Api
 from fairstow.kube.problems import ApiError
 from fairstow.spark.names import DRIVER_UID, GATE, USER
+from tests.scheduler_plugins.plans import Arrival, Plan
 
 Json = dict[str, Any]
 NODE_OBJECT: Json = {
@@ -64,6 +66,7 @@ class Scene:
         self.maps: dict[str, Json] = {}
         self.settings: dict[str, str] = {}
         self.refuses = 0
+        self.plans: tuple[PackingPlan, ...] = ()
         self.spec: Json = {"cores": 3}
         self.now = 1_767_225_600.0
         self.begin()
@@ -71,7 +74,7 @@ class Scene:
     def begin(self) -> None:
         """Start a controller."""
         api = cast(Api, self)
-        self.cluster, self.objects = LiveCluster(), SparkObjects(api)
+        self.cluster, self.objects = LiveCluster(), SparkObjects(api, lambda: self.plans)
         self.objects._admissions.found = self.admissions
         for each in self.objects.reflectors:
             each.synced.set()
@@ -234,6 +237,19 @@ def test_room_is_free_again_when_the_release_fails_or_time_is_over() -> None:
     scene.turn()
     assert "reservation" not in scene.told["ana"]
     assert ("ana", "PodsLate") in scene.events
+
+
+def test_what_a_plan_under_way_keeps_is_no_room_for_an_application() -> None:
+    scene = Scene(driver("ana", "ana"))
+    big = Arrival("team", "big", "uid-big", "n", {"cpu": "7"}, "ReplicaSet/big")  # of eight
+    scene.plans = (PackingPlan.model_validate(Plan("p", ((big,),)).to_object()),)
+    scene.now += 61
+    scene.turn()
+    assert scene.gated() == {"ana"}
+    assert scene.told["ana"]["reason"] == "WaitsForRoom"
+    scene.now += 7200  # its step is long overdue: nothing is kept any more
+    scene.turn()
+    assert scene.gated() == set()
 
 
 HELD: Json = {"metadata": {"name": "q"}, "spec": {"cores": 3, "hold": True}}

@@ -57,6 +57,12 @@ def _meta(name: Form, **more: Form) -> Form:
     )  # fmt: skip
 
 
+def _owner(names: Pseudonyms, text: str) -> str:
+    """Return what stands for an owner as Kind/name."""
+    kind, _, name = text.partition("/")
+    return f"{names.kind(kind)}/{names.text(OWNER, name)}"
+
+
 _OWNER = record(
     apiVersion=by(Pseudonyms.api_version),
     kind=by(Pseudonyms.kind),
@@ -227,6 +233,16 @@ KINDS: dict[str, Form] = {
         metadata=_meta(named(OTHER)),
         spec=record(pool=named(OTHER), podUid=named(UID)),
         status=record(conditions=each(condition("Drained"))),
+    ),
+    "SparkAdmission": record(
+        metadata=_meta(named(OTHER)),
+        spec=record(name=named(OWNER)),
+        status=record(reservation=record(
+            until=moment,
+            rooms=each(record(
+                node=named(NODE), owner=by(_owner), pods=number, requests=amounts,
+            )),
+        )),
     ),
     "PersistentVolumeClaim": record(
         metadata=_meta(

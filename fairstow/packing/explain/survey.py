@@ -154,6 +154,13 @@ class Survey:
         """Whether a node within a plan's reach would have room if nothing else stood on it."""
         return any(not deficits(self.pod.shape, n.allocatable) for n in self.in_reach)
 
+    def but_for_kept(self, answer: Answer) -> bool:
+        """Whether an open node would take the pod, were no room kept there for others' pods."""
+        snapshot, node = self.cluster.snapshot, answer.node
+        used = snapshot.used[node.name]
+        room = {r: n - used.get(r, 0) for r, n in node.allocatable.items()}
+        return bool(answer.short) and not deficits(self.pod.shape, room)
+
     def _ask(self, pod: Pod, node: Node) -> Answer:
         said = self.cluster.state.refusals(pod, node)
         refusals, doubts = [], []

@@ -1,5 +1,6 @@
 """The verdict: one sentence on where a pod stands, and on what is in the way."""
 
+from fairstow.cluster.kept import for_whom
 from fairstow.cluster.model import Pod
 from fairstow.cluster.quantity import render
 from fairstow.cluster.rules import Rule
@@ -101,7 +102,17 @@ def _obstacle(survey: Survey) -> str:
     """Say in clauses why no node takes a pod."""
     if not survey.open:
         return f"none of {words.nodes(len(survey.answers))} may take it: {dead_end(survey)}"
-    return _full(survey) + _ruled_out(survey)
+    return _full(survey) + _kept(survey) + _ruled_out(survey)
+
+
+def _kept(survey: Survey) -> str:
+    """Say where a pod would have room, were none kept for others."""
+    kept = {a.node.name: a for a in survey.open if a.node.name in survey.cluster.snapshot.kept_on}
+    found = [name for name, answer in sorted(kept.items()) if survey.but_for_kept(answer)]
+    if not found:
+        return ""
+    rooms = [room for name in found for room in survey.cluster.snapshot.kept_on[name]]
+    return f"; it would fit on {words.names(found)}, whose room is {for_whom(rooms)}"
 
 
 def _ruled_out(survey: Survey) -> str:
