@@ -28,6 +28,8 @@ def scene(
     with bind(cluster, OPERATOR, namespace):
         operator = cluster.as_service_account(namespace, "fairstow-operator", tmp_path / "operator")
         yield Scene(cluster, operator, namespace, name, node)
+    # Before their node goes: nobody would end them then.
+    cluster.kubectl("-n", namespace, "delete", "pods", "--all", "--force", "--grace-period=0")
     cluster.kubectl("delete", "sparkqueue", name)
     for each in made:
         if each["kind"].startswith("Cluster"):
