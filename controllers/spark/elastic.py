@@ -52,11 +52,8 @@ class Elastic:
         self._refused: dict[str, float] = {}
 
     async def let_go(self, seen: Seen, decision: Decision, now: float) -> None:
-        """Let executors of a queue go, as many as it has cores for; all where it was deleted."""
+        """Let executors of a queue go, as many as it has cores for."""
         self._forget(now)
-        if seen.queue is None:
-            await self._free_all(seen, now)
-            return
         # One that never ends has no place among them, and may wait for its own room for good.
         waits = any(each.position and each.reason in _WAIT for each in decision.line.places)
         # What was let go and has no node yet isn't in the decision's figures.
@@ -68,7 +65,13 @@ class Elastic:
         has: dict[str, int] = defaultdict(int)
         for app_id, cores in seen.cores.items():
             has[by_id[app_id].user] += cores
-        waiting = self._waiting(seen)
+        waiting = [
+            (pod, by_id[app_id])
+            for app_id, pods in seen.held.items()
+            if _goes_on(by_id[app_id])
+            for pod in pods
+            if pod.uid not in self._gone and pod.uid not in self._refused
+        ]
         going = let_go(
             [_executor(pod, app) for pod, app in waiting],
             {app_id: self._lacks(by_id[app_id]) for app_id in seen.held},
@@ -126,22 +129,6 @@ class Elastic:
         runs = [_executor(p, app) for p in app.pods if _runs(p) and not self._ends(p)]
         found = losable(runs, self._sizes.size(app).first)
         return tuple(each for each in found if each.uid not in self._refused)
-
-    def _waiting(self, seen: Seen) -> list[tuple[SparkPod, Application]]:
-        """Return the executors that may be let go, and whose they are."""
-        by_id = {app.id: app for app in seen.apps}
-        return [
-            (pod, by_id[app_id])
-            for app_id, pods in seen.held.items()
-            if _goes_on(by_id[app_id])
-            for pod in pods
-            if pod.uid not in self._gone and pod.uid not in self._refused
-        ]
-
-    async def _free_all(self, seen: Seen, now: float) -> None:
-        """Let all go that wait: their applications run, and no queue is left to bound them."""
-        for pod, _ in self._waiting(seen)[:MOST_LET_GO]:
-            await self._free(pod, now)
 
     def _lacks(self, app: Application) -> int:
         there = sum(_runs(pod) or self._on_its_way(pod) for pod in app.pods if not pod.driver)

@@ -172,7 +172,7 @@ class SparkLoop:
                 if await self._release(each, app_id, reason, now)
             ]
             decision = decisions[each.name] = replace(decision, release=tuple(done))
-            if self._known_now():
+            if each.queue is not None and self._known_now():
                 await self._elastic.let_go(each, decision, now)
             # 5. Tell people.
             await self._teller.tell(each, decision, self._usage, now)

@@ -1,7 +1,6 @@
 """Executors that wait, over whole turns of the Spark controller (`Scene` of test_turn.py).
 
-Covered: who keeps them waiting and who doesn't, after a restart too; applications that are over,
-queues that are deleted.
+Covered: who keeps them waiting and who doesn't, after a restart too; applications that are over.
 Not covered: who gets how many (test_elastic.py), a real API server
 (e2e/spark_admission/test_borrowing.py).
 """
@@ -48,16 +47,6 @@ def test_an_executor_goes_once_there_are_cores_and_nobody_waits() -> None:
     there.spec = {"cores": 4}
     there.turn()
     assert there.gated() == set()
-
-
-def test_those_of_a_queue_that_was_deleted_go_and_who_waits_for_it_stays() -> None:
-    there = scene(held("e3", "ana"), held("e4", "ana"), driver("bob", "bob"), cores=3)
-    there.turn()
-    assert there.gated() == {"bob", "e3", "e4"}
-    there.deleted = True
-    there.turn()
-    assert there.gated() == {"bob"}
-    assert there.told["bob"]["reason"] == "QueueNotFound"
 
 
 def pending(name: str, owner: str, created: str) -> Json:

@@ -68,7 +68,6 @@ class Scene:
         self.refuses = 0
         self.plans: tuple[PackingPlan, ...] = ()
         self.spec: Json = {"cores": 3}
-        self.deleted = False
         self.now = 1_767_225_600.0
         self.begin()
 
@@ -91,10 +90,10 @@ class Scene:
     def turn(self) -> None:
         self.cluster.upsert(NODE, NODE_OBJECT)
         labels = {"fairstow.dev/spark-queue": "q"}
+        queue = {"metadata": {"name": "q"}, "spec": self.spec}
         store = self.objects._store
         store.upsert(NAMESPACE, raw({"metadata": {"name": "team", "labels": labels}}))
-        hear = store.delete if self.deleted else store.upsert
-        hear(SPARK_QUEUE, raw({"metadata": {"name": "q"}, "spec": self.spec}))
+        store.upsert(SPARK_QUEUE, raw(queue))
         for pod in self.pods.values():
             self.cluster.upsert(POD, pod)
             self.objects._pods.upsert(POD, raw(pod))
