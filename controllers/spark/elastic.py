@@ -52,8 +52,12 @@ class Elastic:
         self._refused: dict[str, float] = {}
 
     async def let_go(self, seen: Seen, decision: Decision, now: float) -> None:
-        """Let executors of a queue go, as many as it has cores for."""
+        """Let executors of a queue go, as many as it has cores for; all, where it was deleted."""
         self._forget(now)
+        if seen.queue is None:
+            for pod, _ in self._held(seen)[:MOST_LET_GO]:
+                await self._free(pod, now)
+            return
         # One that never ends has no place among them, and may wait for its own room for good.
         waits = any(each.position and each.reason in _WAIT for each in decision.line.places)
         # What was let go and has no node yet isn't in the decision's figures.
@@ -65,13 +69,7 @@ class Elastic:
         has: dict[str, int] = defaultdict(int)
         for app_id, cores in seen.cores.items():
             has[by_id[app_id].user] += cores
-        waiting = [
-            (pod, by_id[app_id])
-            for app_id, pods in seen.held.items()
-            if _goes_on(by_id[app_id])
-            for pod in pods
-            if pod.uid not in self._gone and pod.uid not in self._refused
-        ]
+        waiting = self._held(seen)
         going = let_go(
             [_executor(pod, app) for pod, app in waiting],
             {app_id: self._lacks(by_id[app_id]) for app_id in seen.held},
@@ -82,6 +80,16 @@ class Elastic:
         pods = {pod.uid: pod for pod, _ in waiting}
         for each in going[:MOST_LET_GO]:
             await self._free(pods[each.uid], now)
+
+    def _held(self, seen: Seen) -> list[tuple[SparkPod, Application]]:
+        """Return the executors that wait and may go, each with its application."""
+        return [
+            (pod, app)
+            for app in seen.apps
+            if app.id in seen.held and _goes_on(app)
+            for pod in seen.held[app.id]
+            if pod.uid not in self._gone and pod.uid not in self._refused
+        ]
 
     async def give_back(
         self, seen: Iterable[Seen], decisions: Mapping[str, Decision], now: float

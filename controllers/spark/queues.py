@@ -31,6 +31,7 @@ from controllers.spark.sizing import Sizes
 from controllers.spark.telling import Teller
 from fairstow.api import Reason, SparkQueue, SparkReservation
 from fairstow.api.fields import duration_milliseconds
+from fairstow.api.spark_queue import MOST_CORES
 from fairstow.cluster.live import LiveCluster
 from fairstow.kube.aio.api import Api
 from fairstow.kube.aio.recorder import Recorder
@@ -172,7 +173,7 @@ class SparkLoop:
                 if await self._release(each, app_id, reason, now)
             ]
             decision = decisions[each.name] = replace(decision, release=tuple(done))
-            if each.queue is not None and self._known_now():
+            if self._known_now():
                 await self._elastic.let_go(each, decision, now)
             # 5. Tell people.
             await self._teller.tell(each, decision, self._usage, now)
@@ -196,7 +197,6 @@ class SparkLoop:
         seen = Seen(name, queue, apps, account, first, held=held(apps))
         seen.holds = bool(queue and queue.status and queue.status.holds_executors)
         if queue is None:
-            account.hold(now)
             return seen
         for app, expected in account.look(now, queue.spec, apps, self._usage, first):
             served, virtual = self._usage.of(app.id), account.fair.virtual
@@ -241,7 +241,8 @@ class SparkLoop:
         waiting = [self._waiting(seen, app, now) for app in (*seen.order, *rest)]
         busy = [self._busy(seen, by_id[app_id], cores) for app_id, cores in seen.cores.items()]
         if seen.queue is None or not self._known_now():
-            return decide(_CLOSED, waiting, busy, lambda _: False)
+            spec = _GONE if self._known_now() else _CLOSED
+            return decide(spec, waiting, busy, lambda _: False)
         known = self._sizes.known
 
         def fits(app_id: str) -> bool:
@@ -279,7 +280,7 @@ class SparkLoop:
             return Reason.SUSPENDED_BY_USER
         if app.held:
             return Reason.HELD_BY_PERSON
-        if seen.queue is None:
+        if seen.queue is None and seen.account.waited(app, now) <= _GONE_WAIT:
             return Reason.QUEUE_NOT_FOUND
         if now - self._refused.get(app.namespace, float("-inf")) < _REFUSED_SECONDS:
             return Reason.NOT_PERMITTED
@@ -352,7 +353,12 @@ class SparkLoop:
 _CLOSED = SparkQueue.model_validate(
     {"metadata": {"name": "closed"}, "spec": {"cores": 1, "hold": True}}
 ).spec
-"""Of a queue that isn't there, or while the cluster isn't known as it is now."""
+"""While the cluster isn't known as it is now."""
+_GONE = SparkQueue.model_validate(
+    {"metadata": {"name": "gone"}, "spec": {"cores": MOST_CORES, "reservedCores": MOST_CORES // 2}}
+).spec
+"""Of a queue that isn't there: nobody's limits hold, and nothing waits beyond the usual maxWait."""
+_GONE_WAIT = duration_milliseconds(_GONE.max_wait) / 1000
 
 
 def _lent(seen: Seen, others: Iterable[Seen]) -> int:

@@ -1,6 +1,7 @@
 """Executors that wait, over whole turns of the Spark controller (`Scene` of test_turn.py).
 
-Covered: who keeps them waiting and who doesn't, after a restart too; applications that are over.
+Covered: who keeps them waiting and who doesn't, after a restart too; applications that are over;
+a queue that is deleted.
 Not covered: who gets how many (test_elastic.py), a real API server
 (e2e/spark_admission/test_borrowing.py).
 """
@@ -125,3 +126,30 @@ def test_an_application_that_is_over_gets_no_more_executors() -> None:
         there.pods[name]["status"]["phase"] = "Failed"
     there.turn()
     assert there.gated() == {"e3"}
+
+
+def test_executors_of_a_queue_that_is_deleted_go() -> None:
+    there = scene(held("e3", "ana"), held("e4", "ana"), driver("bob", "bob"), cores=3)
+    there.turn()
+    assert there.gated() == {"e3", "e4", "bob"}
+    there.deleted = True
+    there.turn()
+    assert there.gated() == {"bob"}
+    assert there.told["bob"]["reason"] == "QueueNotFound"
+
+
+def test_of_a_queue_that_is_deleted_nobody_waits_for_ever() -> None:
+    stream = driver("stream", "bob")
+    stream["metadata"]["annotations"]["fairstow.dev/lasting"] = "true"
+    kept = driver("kept", "bob")
+    kept["metadata"]["annotations"]["fairstow.dev/hold"] = "true"
+    there = scene(driver("bob", "bob"), stream, kept, cores=3, maxWait="240h")
+    there.turn()
+    there.deleted, there.now = True, there.now + 167 * 3600
+    there.turn()
+    assert there.gated() == {"bob", "stream", "kept"}
+    there.now += 3600
+    there.begin()
+    there.turn()
+    assert there.gated() == {"kept"}, "somebody holds it"
+    assert ("bob", "WaitedTooLong") in there.events

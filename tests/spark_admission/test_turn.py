@@ -66,6 +66,7 @@ class Scene:
         self.maps: dict[str, Json] = {}
         self.settings: dict[str, str] = {}
         self.refuses = 0
+        self.deleted = False
         self.plans: tuple[PackingPlan, ...] = ()
         self.spec: Json = {"cores": 3}
         self.now = 1_767_225_600.0
@@ -93,7 +94,10 @@ class Scene:
         queue = {"metadata": {"name": "q"}, "spec": self.spec}
         store = self.objects._store
         store.upsert(NAMESPACE, raw({"metadata": {"name": "team", "labels": labels}}))
-        store.upsert(SPARK_QUEUE, raw(queue))
+        if self.deleted:
+            store.delete(SPARK_QUEUE, raw(queue))
+        else:
+            store.upsert(SPARK_QUEUE, raw(queue))
         for pod in self.pods.values():
             self.cluster.upsert(POD, pod)
             self.objects._pods.upsert(POD, raw(pod))
