@@ -2,7 +2,8 @@
 
 The oracle that the order of `fair_queueing` is tested against, and the yardstick of fairness in
 the simulator (UJF, the ideal that every user gets its share of and its jobs equal parts of that).
-Written without the queue's incremental bookkeeping: rates are computed anew at every event.
+Written without the queue's incremental bookkeeping: rates are computed anew at every event, for all
+jobs at once; `tests/spark/plain_fluid.py` does it job by job.
 
     uncapped   user k is served at R·w_k/W, each of its n_k jobs at an equal part of that
     capped     besides, no job is served faster than one core for each of its unfinished tasks;
@@ -31,16 +32,22 @@ How late UWFQ on cores can be (tests/spark/test_simulator.py)
     just begun waits for one of them and then runs alone.
 
 A job's tasks are served alike, so its shortest end first. Stages are taken as one: the fluid job
-is never slower than the staged one. O(events · active jobs).
+is never slower than the staged one. O(events · active jobs), in arrays.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
+import numpy as np
+import numpy.typing as npt
+
 from fairstow.spark.workload import Work
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -52,76 +59,133 @@ class Finish:
 
 
 @dataclass
-class _Fluid:
-    """A job being served. Attributes: tasks: ascending; done: of them; level: s each task got."""
+class _Users:
+    """Those with jobs being served: arrays by the user's number."""
 
-    work: Work
-    tasks: list[float]
-    level: float = 0.0
-    done: int = 0
-    rate: float = 0.0
+    weight: Floats
+    jobs: Floats
+    unfinished: Floats
+    capped: bool
 
-    @property
-    def unfinished(self) -> int:
-        return len(self.tasks) - self.done
+    def shares(self, cores: float) -> Floats:
+        """Divide the cores by weight, to no user more than it has unfinished tasks if capped."""
+        left, free = cores, self.jobs > 0
+        shares: Floats = np.zeros(len(self.weight))
+        while free.any():
+            each = left / float(self.weight[free].sum())
+            full = free & (self.unfinished < each * self.weight) & self.capped
+            if not full.any():
+                shares[free] = self.weight[free] * each
+                break
+            # Others get more then, so that who is full now stays so.
+            shares[full] = self.unfinished[full]
+            left -= float(self.unfinished[full].sum())
+            free &= ~full
+        return shares
 
-    def next_end(self) -> float:
-        """Seconds until its next task ends, at its rate."""
-        if not self.rate:
-            return inf
-        return (self.tasks[self.done] - self.level) * self.unfinished / self.rate
+
+class _Active:
+    """The jobs being served: arrays by place, those that came first first.
+
+    job, user: numbers; level: s that each task got; target: of its next task to end; unfinished.
+    """
+
+    def __init__(self, users: _Users) -> None:
+        self.users = users
+        self.job = np.zeros(0, dtype=np.intp)
+        self.user = np.zeros(0, dtype=np.intp)
+        self.level: Floats = np.zeros(0)
+        self.target: Floats = np.zeros(0)
+        self.unfinished: Floats = np.zeros(0)
+        self._tasks: dict[int, list[float]] = {}
+
+    def add(self, came: Sequence[tuple[int, int, list[float]]]) -> None:
+        """Add jobs: number, user's number, tasks (ascending, all over 0)."""
+        numbers, users = [job for job, _, _ in came], [user for _, user, _ in came]
+        lengths = [float(len(tasks)) for _, _, tasks in came]
+        self.job = np.append(self.job, np.array(numbers, dtype=np.intp))
+        self.user = np.append(self.user, np.array(users, dtype=np.intp))
+        self.level = np.append(self.level, np.zeros(len(came)))
+        self.target = np.append(self.target, [tasks[0] for _, _, tasks in came])
+        self.unfinished = np.append(self.unfinished, lengths)
+        np.add.at(self.users.jobs, users, 1.0)
+        np.add.at(self.users.unfinished, users, lengths)
+        self._tasks.update((job, tasks) for job, _, tasks in came)
+
+    def rates(self, cores: float) -> Floats:
+        """Return the cores that each job gets."""
+        shares = self.users.shares(cores)
+        equal = shares / np.maximum(self.users.jobs, 1.0)
+        rates: Floats = equal[self.user]
+        if self.users.capped:
+            # A cap is one core at least: it binds no user with more jobs than cores.
+            for user in np.flatnonzero(equal > 1.0):
+                own = np.flatnonzero(self.user == user)
+                caps = [float(each) for each in self.unfinished[own]]
+                rates[own] = filled(float(shares[user]), [1.0] * len(own), caps)
+        return rates
+
+    def serve(self, rates: Floats, ends: Floats, step: float) -> list[int]:
+        """Serve them for so many seconds; return the jobs that end."""
+        self.level += rates / self.unfinished * step
+        places = np.flatnonzero(ends <= step)
+        self.level[places] = self.target[places]
+        over = [int(place) for place in places if self._end_tasks(int(place))]
+        gone = [int(job) for job in self.job[over]]
+        if over:
+            for name in ("job", "user", "level", "target", "unfinished"):
+                setattr(self, name, np.delete(getattr(self, name), over))
+        return gone
+
+    def _end_tasks(self, place: int) -> bool:
+        """End a job's tasks that got all; return whether none is left."""
+        number, user, level = int(self.job[place]), self.user[place], self.level[place]
+        tasks = self._tasks[number]
+        done = bisect_right(tasks, level, len(tasks) - int(self.unfinished[place]))
+        left = len(tasks) - done
+        self.users.unfinished[user] -= self.unfinished[place] - left
+        self.unfinished[place] = left
+        if left:
+            self.target[place] = tasks[done]
+            return False
+        self.users.jobs[user] -= 1.0
+        del self._tasks[number]
+        return True
 
 
 def fluid_finishes(works: Iterable[Work], cores: float, *, capped: bool) -> dict[str, Finish]:
     """Return when each job would finish, by its id."""
     coming = sorted(works, key=lambda work: work.submit)
-    active: list[_Fluid] = []
+    names = {work.user: work.weight for work in coming}
+    numbers = {name: number for number, name in enumerate(names)}
+    none = np.zeros(len(names))
+    active = _Active(_Users(np.array(list(names.values())), none, none.copy(), capped))
     finishes: dict[str, Finish] = {}
     now, virtual, at = 0.0, 0.0, 0
-    while active or at < len(coming):
-        weights = sum({job.work.user: job.work.weight for job in active}.values())
-        _set_rates(active, cores, capped=capped)
+    while len(active.job) or at < len(coming):
+        weights = float(active.users.weight[active.users.jobs > 0].sum())
+        rates = active.rates(cores)
+        with np.errstate(divide="ignore"):
+            ends = (active.target - active.level) * active.unfinished / rates
         arrival = coming[at].submit if at < len(coming) else inf
-        step = min([job.next_end() for job in active] + [arrival - now])
-        for job in active:
-            ends = job.next_end()
-            job.level += job.rate / job.unfinished * step
-            if ends <= step:
-                job.level = job.tasks[job.done]
-                while job.done < len(job.tasks) and job.tasks[job.done] <= job.level:
-                    job.done += 1
+        step = min(float(ends.min(initial=inf)), arrival - now)
+        over = active.serve(rates, ends, step)
         now += step
         if weights:
             virtual += step * cores / weights
-        for job in active:
-            if not job.unfinished:
-                finishes[job.work.id] = Finish(now, virtual)
-        active = [job for job in active if job.unfinished]
+        for job in over:
+            finishes[coming[job].id] = Finish(now, virtual)
+        came = []
         while at < len(coming) and coming[at].submit <= now:
             tasks = sorted(task for stage in coming[at].stages for task in stage if task > 0)
             if tasks:
-                active.append(_Fluid(coming[at], tasks))
+                came.append((at, numbers[coming[at].user], tasks))
             else:
                 finishes[coming[at].id] = Finish(now, virtual)
             at += 1
+        if came:
+            active.add(came)
     return finishes
-
-
-def _set_rates(active: Sequence[_Fluid], cores: float, *, capped: bool) -> None:
-    users: dict[str, list[_Fluid]] = {}
-    for job in active:
-        users.setdefault(job.work.user, []).append(job)
-    most = {user: _most(jobs, capped=capped) for user, jobs in users.items()}
-    weights = [jobs[0].work.weight for jobs in users.values()]
-    shares = filled(cores, weights, list(most.values()))
-    for jobs, share in zip(users.values(), shares, strict=True):
-        caps = [float(job.unfinished) if capped else inf for job in jobs]
-        for job, rate in zip(jobs, filled(share, [1.0] * len(jobs), caps), strict=True):
-            job.rate = rate
-
-
-def _most(jobs: Sequence[_Fluid], *, capped: bool) -> float:
-    return float(sum(job.unfinished for job in jobs)) if capped else inf
 
 
 def filled(amount: float, weights: Sequence[float], caps: Sequence[float]) -> list[float]:

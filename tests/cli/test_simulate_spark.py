@@ -68,6 +68,8 @@ def test_a_picture_with_a_lane_for_each_user(tmp_path: Path) -> None:
         (HEADER + "0,a,1,1e308,1\n", "core_s is 1e308"),
         (HEADER + "0,a,1,5,1e12\n", "tasks is 1e12"),
         (HEADER + "0,,1,5,1\n", "names no user"),
+        (HEADER + "0,a,1,5,1\n0,a\0b,1,5,1\n", "line 3: user 'a\ufffdb' has characters that can't"),
+        (HEADER + "0,a\x1b[31mb,1,5,1\n", "line 2: user 'a\ufffd[31mb' has characters that can't"),
         (HEADER + "0,a,1,5,1\n0,a,2,5,1\n", "line 3: user a has another weight than before"),
         (HEADER + "0,a,1,5,1999999\n0,a,1,5,2\n", "more than 20,000 jobs or 2,000,000 tasks"),
     ],

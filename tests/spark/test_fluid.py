@@ -1,7 +1,7 @@
 """The oracle itself: fluid sharing by hand-worked cases and by what must hold of any sharing.
 
 Covered: equal and weighted shares, jobs within a user, caps and where what they leave goes,
-conservation. Not covered: stages, which it takes as one on purpose.
+conservation; the same as job by job (`plain_fluid`). Not covered: stages, which it takes as one on purpose.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fairstow.spark.fluid import filled, fluid_finishes
 from fairstow.spark.workload import Work, even
+from tests.spark import plain_fluid
 from tests.spark.drawing import works
 
 
@@ -53,6 +54,17 @@ def test_virtual_time_runs_by_the_weights_that_are_active() -> None:
     found = fluid_finishes([job("a", "a", 2), job("b", "b", 4)], 2, capped=False)
     assert found["a"].virtual == pytest.approx(2.0)
     assert found["b"].virtual == pytest.approx(4.0)
+
+
+@given(works(), st.integers(1, 8), st.booleans())
+def test_arrays_say_what_going_job_by_job_says(drawn: list[Work], cores: int, capped: bool) -> None:
+    found = fluid_finishes(drawn, cores, capped=capped)
+    plain = plain_fluid.fluid_finishes(drawn, cores, capped=capped)
+    assert found.keys() == plain.keys()
+    for name, finish in plain.items():
+        assert found[name].at == pytest.approx(finish.at, rel=1e-9, abs=1e-9)
+        if not capped:
+            assert found[name].virtual == pytest.approx(finish.virtual, rel=1e-9, abs=1e-9)
 
 
 @given(works(), st.integers(1, 8))

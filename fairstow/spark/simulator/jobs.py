@@ -64,6 +64,12 @@ def _job(row: Mapping[str, str | None], where: str, number: int) -> Work:
     user = (row["user"] or "").strip()
     if not user:
         raise InputError(where, "names no user")
+    if not user.isprintable():
+        raise InputError(
+            where,
+            f"user {printable(user)!r} has characters that can't be shown, such as NUL or escapes",
+            "Take them out of the name.",
+        )
     for name, wrong in (
         ("submit_s", submit < 0),
         ("weight", weight <= 0),
