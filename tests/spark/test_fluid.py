@@ -1,7 +1,8 @@
 """The oracle itself: fluid sharing by hand-worked cases and by what must hold of any sharing.
 
 Covered: equal and weighted shares, jobs within a user, caps and where what they leave goes,
-conservation; the same as job by job (`plain_fluid`). Not covered: stages, which it takes as one on purpose.
+conservation; the same as job by job (`plain_fluid`). Not covered: stages, which it takes as one on
+purpose.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ free cores than pools the last name starves; that isn't copied here.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from fairstow.spark.fair_queueing import Job
 from fairstow.spark.policies.protocols import Load, Rank
 
@@ -81,13 +83,24 @@ class DueDate(_Remembering):
         super().__init__()
         self._cores = cores
         self._due: dict[str, float] = {}
+        self._of_user: Counter[str] = Counter()
+        self._active = 0.0
 
     def arrive(self, now: float, job: Job, weight: float) -> None:
         """Fix the job's due date."""
+        before = self._weights.get(job.user, weight) if self._of_user[job.user] else 0.0
         super().arrive(now, job, weight)
-        users = {known.user for _, known in self._jobs.values()}
-        weights = sum(self._weights[user] for user in users)
-        self._due[job.id] = now + job.work * weights / (self._cores * weight)
+        self._of_user[job.user] += 1
+        self._active += weight - before
+        self._due[job.id] = now + job.work * self._active / (self._cores * weight)
+
+    def finish(self, now: float, job_id: str, core_s: float) -> bool:
+        """Forget the job, and its user's weight with the last one."""
+        user = self._jobs[job_id][1].user
+        self._of_user[user] -= 1
+        if not self._of_user[user]:
+            self._active -= self._weights[user]
+        return super().finish(now, job_id, core_s)
 
     def rank(self, job_id: str, load: Load) -> Rank:
         """Rank by due date."""

@@ -27,8 +27,9 @@ class Policy(Protocol):
     """An order of jobs.
 
     Attributes:
-        by_load: whether ranks follow from what runs at the moment. Of one user's jobs with equally
-            many running tasks the first to arrive then has the least rank.
+        by_load: whether ranks follow from what runs at the moment of the job and of its user. Of
+            one user's jobs with equally many running tasks the first to arrive then has the least
+            rank.
     """
 
     by_load: bool

@@ -70,10 +70,11 @@ def judged(
 
 def summary(jobs: Sequence[Judged]) -> dict[str, Any]:
     """Return the figures of all jobs, and under `users` those of each user's."""
-    users = sorted({job.user for job in jobs})
-    return _figures(jobs) | {
-        "users": {user: _figures([job for job in jobs if job.user == user]) for user in users}
-    }
+    of_user: dict[str, list[Judged]] = {}
+    for job in jobs:
+        of_user.setdefault(job.user, []).append(job)
+    users = {user: _figures(theirs) for user, theirs in sorted(of_user.items())}
+    return _figures(jobs) | {"users": users}
 
 
 def _figures(jobs: Sequence[Judged]) -> dict[str, Any]:

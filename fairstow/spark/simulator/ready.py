@@ -1,8 +1,9 @@
 """Jobs with tasks that wait for a core, in the order of a policy; part of `run`.
 
 Two ways, so that a flood of jobs costs no look at all of them for each task: ranks that change only
-when the policy says so are sorted once until then; ranks by load are looked at once for each user
-and number of running tasks, since there the first of these to arrive is the least.
+when the policy says so are sorted once until then; ranks by load are looked at only of users of
+whom something began or ended, once for each number of running tasks, since there the first of these
+to arrive is the least.
 """
 
 from __future__ import annotations
@@ -73,12 +74,16 @@ class Ranked:
 
 
 class Loaded:
-    """By what runs at the moment."""
+    """By what runs at the moment, of a job and of its user."""
 
     def __init__(self, policy: Policy, load: Load) -> None:
         self._policy, self._load = policy, load
         self._jobs: dict[int, Running] = {}
-        self._groups: dict[tuple[str, int], list[int]] = {}
+        self._groups: dict[str, dict[int, list[int]]] = {}
+        self._moved: set[str] = set()
+        self._looks = 0
+        self._looked: dict[str, int] = {}
+        self._best: list[tuple[Rank, int, str, Running]] = []
 
     def changed(self) -> None:
         """Hear that ranks changed: they do all the time."""
@@ -89,30 +94,44 @@ class Loaded:
 
     def moved(self, job: Running) -> None:
         """Hear that the number of a job's running tasks, or of those that wait, changed."""
+        user = job.work.user
+        self._moved.add(user)
         if job.waiting:
             self._jobs[job.number] = job
-            heapq.heappush(self._groups.setdefault((job.work.user, job.running), []), job.number)
+            groups = self._groups.setdefault(user, {})
+            heapq.heappush(groups.setdefault(job.running, []), job.number)
         else:
             self._jobs.pop(job.number, None)
 
     def first(self) -> Running | None:
         """Return the job that is next."""
-        best: tuple[Rank, Running] | None = None
-        for key in list(self._groups):
-            job = self._head(key)
-            if job is not None:
-                rank = self._policy.rank(job.work.id, self._load)
-                if best is None or rank < best[0]:
-                    best = rank, job
-        return best[1] if best else None
+        for user in self._moved:
+            self._look(user)
+        self._moved.clear()
+        while self._best and self._looked.get(self._best[0][2]) != self._best[0][1]:
+            heapq.heappop(self._best)
+        return self._best[0][3] if self._best else None
 
-    def _head(self, key: tuple[str, int]) -> Running | None:
+    def _look(self, user: str) -> None:
+        """Find a user's first job anew."""
+        groups = self._groups.get(user, {})
+        heads = [job for running in list(groups) if (job := self._head(groups, running))]
+        ranked = [(self._policy.rank(job.work.id, self._load), job.number, job) for job in heads]
+        self._looks += 1
+        self._looked[user] = self._looks
+        if ranked:
+            rank, _, job = min(ranked)
+            heapq.heappush(self._best, (rank, self._looks, user, job))
+        else:
+            self._groups.pop(user, None)
+
+    def _head(self, groups: dict[int, list[int]], running: int) -> Running | None:
         """Return a group's first; entries that have left it since are dropped."""
-        group, (_, running) = self._groups[key], key
+        group = groups[running]
         while group:
             job = self._jobs.get(group[0])
             if job is not None and job.running == running:
                 return job
             heapq.heappop(group)
-        del self._groups[key]
+        del groups[running]
         return None

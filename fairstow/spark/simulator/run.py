@@ -93,9 +93,8 @@ class Simulation:
         self._of_user[job.work.user] -= 1
         if self._policy.served(now, job.work.id, job.served):
             self._ready.changed()
-        if job.waiting:
-            self._ready.moved(job)
-        elif not job.running:
+        self._ready.moved(job)
+        if not job.waiting and not job.running:
             if job.begin_stage():
                 self._ready.add(job)
             else:
