@@ -2,11 +2,17 @@
 
 Each is a task; whatever comes of it is an event for the state machine (`handover`). A task ends
 with its context, and with it what the engine does for it. Used by `streams` alone.
+
+What a pull brings is kept on its destination under a salt of the move's own until it is known to be
+right, and so is what follows it: an engine keeps pulled blocks for later prompts, and those that
+came too late may be another request's. Nobody else ever asks with that salt, nor does this request
+once the pull has failed. A destination's other prompts gain nothing from what was pulled.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, NamedTuple
 
@@ -64,24 +70,43 @@ class Legs:
         self._trace = trace
         self._tell = tell
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._moves: dict[int, str] = {}  # their salts
+        self._pulled: dict[str, str] = {}  # by engine, the salt of what is right there
         self.started = 0
 
     def start(self, start: handover.Start) -> None:
         """Begin a leg."""
         self.started += 1
+        held = self.salt(start.source)
         order = Order(
             id=f"{self._view.id}-{start.leg}",
             tokens=self._record.tokens().tolist(),
             sampling=continued(self._sampling, len(self._record.generated)),
             priority=self._view.priority,
-            salt=self._salt,
+            salt=self._own(start.move, start.engine) if start.source else self.salt(start.engine),
         )
-        self._spawn(start.leg, self._run(start, order))
+        self._spawn(start.leg, self._run(start, order, held))
 
     def prepare(self, stage: handover.Prepare) -> None:
         """Bring what was computed so far to the destination."""
         tokens = self._record.tokens().tolist()
-        self._spawn(stage.move, self._prepare(stage, tokens))
+        held = self.salt(stage.source)
+        own = self._own(stage.move, stage.destination) if stage.source else self._salt
+        self._spawn(stage.move, self._prepare(stage, tokens, held, own))
+
+    def salt(self, engine: str) -> str:
+        """Return the salt of what it has on an engine: the tenant's unless it was pulled."""
+        return self._pulled.get(engine, self._salt)
+
+    def moved(self, move: int, destination: str) -> None:
+        """Take note that a move's destination speaks: what it pulled is right."""
+        if move in self._moves:
+            self._pulled[destination] = self._moves.pop(move)
+
+    def _own(self, move: int, destination: str) -> str:
+        """Return a move's salt; what is there isn't known to be right until this pull is over."""
+        self._pulled.pop(destination, None)
+        return self._moves.setdefault(move, secrets.token_hex(16))
 
     def cancel(self, number: int) -> None:
         """End a leg, or what prepares a move."""
@@ -89,7 +114,7 @@ class Legs:
         if task is not None and task is not asyncio.current_task():
             task.cancel()
 
-    async def _run(self, start: handover.Start, order: Order) -> None:
+    async def _run(self, start: handover.Start, order: Order, held: str) -> None:
         """One leg, from its hold to its end."""
         instance = self._fleet[start.engine]
         fault = Fault.UNREACHABLE
@@ -97,7 +122,7 @@ class Legs:
         span.enter()
         try:
             if start.source:
-                order = await self._held(start, order)
+                order = await self._held(start, order, held)
             async with instance.engine.generate(order) as pieces:
                 del order  # its ids are a copy of the record's
                 fault = Fault.BROKEN
@@ -133,20 +158,23 @@ class Legs:
             if self._handover.ended:
                 return
 
-    async def _held(self, start: handover.Start, order: Order) -> Order:
+    async def _held(self, start: handover.Start, order: Order, salt: str) -> Order:
         try:
-            hold = await self._fleet[start.source].engine.hold(order.tokens, self._salt)
+            hold = await self._fleet[start.source].engine.hold(order.tokens, salt)
         except EngineError as error:
             raise HoldError(error.status, error.said) from error
         return msgspec.structs.replace(order, hold=hold)
 
-    async def _prepare(self, stage: handover.Prepare, tokens: list[int]) -> None:
+    async def _prepare(
+        self, stage: handover.Prepare, tokens: list[int], held: str, own: str
+    ) -> None:
         self._trace.enter("move")
         destination = self._fleet[stage.destination].engine
         try:
             if stage.source:
-                hold = await self._fleet[stage.source].engine.hold(tokens, self._salt)
-                await destination.pull(tokens, self._salt, hold)
+                hold = await self._fleet[stage.source].engine.hold(tokens, held)
+                await destination.pull(tokens, own, hold)
+                self._pulled[stage.destination] = own
             else:
                 await self._warm(destination, stage, tokens)
         except EngineError as error:
@@ -162,7 +190,7 @@ class Legs:
             tokens=tokens,
             sampling=Sampling(max_tokens=1, temperature=0.0),
             priority=self._view.priority,
-            salt=self._salt,
+            salt=self.salt(stage.destination),
         )
         async with engine.generate(order) as pieces:
             async for _ in pieces:

@@ -295,6 +295,7 @@ class Stream:
     def _moved(self, moved: handover.Moved) -> None:
         pause = self._silence() if moved.stages else None
         self._move_over(moved.move)
+        self._legs.moved(moved.move, moved.destination)
         self.moves += 1
         source = self._fleet.instances.get(moved.source)
         outcome = Outcome.RECOMPUTED
@@ -344,7 +345,9 @@ class Stream:
     def _remember(self) -> None:
         """Let the ledger know what its engine has cached now; the next prompt may begin with it."""
         if self._at is not None and self.view.keys:
-            self._at.place.prefixes.add(prefixes.keys(self.record.tokens(), self._salt))
+            # Under the salt it has there; what was pulled serves no other prompt.
+            salt = self._legs.salt(self._at.name)
+            self._at.place.prefixes.add(prefixes.keys(self.record.tokens(), salt))
 
     def _set_alarm(self, move: int, seconds: float) -> None:
         self._end_alarm()

@@ -30,6 +30,7 @@ from fairstow.gateway.engines.protocol import (
     EngineError,
     Finish,
     Hold,
+    HoldError,
     Movement,
     Order,
     Sampling,
@@ -285,6 +286,44 @@ def test_a_hold_serves_once_and_while_it_lasts() -> None:
         with pytest.raises(EngineError, match="has expired"):
             await destination.pull(PROMPT, SALT, known)
         assert (await whole(destination, order(PROMPT, 20)))[0] == text.expected("1", PROMPT, 20)
+
+    run(test)
+
+
+def test_what_arrives_after_the_lease_may_have_ended_is_not_used() -> None:
+    """The source may have given the blocks away by then, and no engine says so."""
+
+    async def test(engines: Engines) -> None:
+        source, destination = await engines.start(), await engines.start()
+        loop = asyncio.get_running_loop()
+        hold = await source.hold(PROMPT, SALT)
+        assert loop.time() < hold.expires < hold.lasts < loop.time() + 30
+        late = msgspec.structs.replace(hold, lasts=loop.time())
+        with pytest.raises(HoldError, match="may have ended"):
+            await destination.pull(PROMPT, "a", late)
+        late = msgspec.structs.replace(await source.hold(PROMPT, SALT), lasts=loop.time())
+        with pytest.raises(HoldError, match="may have ended"):
+            await whole(destination, order(PROMPT, 20, hold=late))
+        intime = await source.hold(PROMPT, SALT)
+        assert len((await whole(destination, order(PROMPT, 20, hold=intime)))[0]) == 20
+
+    run(test)
+
+
+def test_a_lease_counts_from_when_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(engines: Engines) -> None:
+        source = await engines.start()
+        ask = VllmEngine._ask_one
+
+        async def slowly(self: VllmEngine, *asked: Any) -> Any:
+            found = await ask(self, *asked)
+            await asyncio.sleep(0.3)
+            return found
+
+        monkeypatch.setattr(VllmEngine, "_ask_one", slowly)
+        before = asyncio.get_running_loop().time()
+        hold = await source.hold(PROMPT, SALT)
+        assert hold.lasts - before < 0.95 * 30 + 0.25
 
     run(test)
 

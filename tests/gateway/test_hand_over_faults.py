@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
 
 from fairstow.gateway import streams
-from fairstow.gateway.engines.protocol import EngineError, Hold
+from fairstow.gateway.engines.protocol import EngineError, Hold, Order
 from fairstow.gateway.engines.vllm import VllmEngine
 from fairstow.gateway.fleet import Fleet
 from fairstow.serving.cost_model import A10_7B
@@ -98,7 +99,11 @@ def _link_cut(_patch: pytest.MonkeyPatch, site: Site) -> None:
     site.servers["a"].port = 9
 
 
-@pytest.mark.parametrize("denied", [_hold_refused, _lease_expired, _link_cut])
+def _arrives_late(patch: pytest.MonkeyPatch, _site: Site) -> None:
+    _from_the_second_on(patch, lambda hold: msgspec.structs.replace(hold, lasts=0.0))
+
+
+@pytest.mark.parametrize("denied", [_hold_refused, _lease_expired, _link_cut, _arrives_late])
 def test_what_cannot_be_copied_is_recomputed_and_nobody_is_blamed(
     monkeypatch: pytest.MonkeyPatch, denied: Denied
 ) -> None:
@@ -119,6 +124,96 @@ def test_what_cannot_be_copied_is_recomputed_and_nobody_is_blamed(
         assert suspected == []
         assert _on(ledger, "a").recomputed == 1
         assert await answer == expected("denied", 300)
+
+    run(test, 60)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_was_pulled_is_found_under_no_salt_but_the_moves(
+    monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """Neither the tenant's next prompt nor this request finds what came too late."""
+
+    async def test(site: Site) -> None:
+        for name in "ab":
+            await site.engine(name, speed=4)
+        await site.gateway()
+        await site.ready()
+        monkeypatch.setattr(streams, "RETRY_SECONDS", 0.1)
+        legs: list[Order] = []
+        pulls: list[str] = []
+        generate, pull = VllmEngine.generate, VllmEngine.pull
+
+        def ordered(self: VllmEngine, order: Order) -> Any:
+            legs.append(order)
+            return generate(self, order)
+
+        async def pulled(self: VllmEngine, tokens: list[int], salt: str, hold: Hold) -> None:
+            pulls.append(salt)
+            await pull(self, tokens, salt, hold)
+
+        monkeypatch.setattr(VllmEngine, "generate", ordered)
+        monkeypatch.setattr(VllmEngine, "pull", pulled)
+        answer = asyncio.create_task(heard(site, "salted", 300))
+        await site.until(lambda now: now.requests and now.requests[0].generated > 5)
+        if late:
+            _arrives_late(monkeypatch, site)
+        await site.drain("a")
+        await site.moved_out("a")
+        assert await answer == expected("salted", 300)
+        tenant = legs[0].salt
+        assert pulls
+        assert tenant not in pulls
+        moved = [each for each in legs if each.hold is not None]
+        assert moved
+        assert tenant not in {each.salt for each in moved}
+        if late:
+            assert legs[-1].hold is None
+            assert legs[-1].salt not in {each.salt for each in moved}
+        else:
+            assert {each.salt for each in moved} == set(pulls)
+
+    run(test, 60)
+
+
+def test_a_moved_request_moves_again_by_what_it_has_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test(site: Site) -> None:
+        held: list[tuple[str, str]] = []
+        legs: list[tuple[str, str]] = []
+        hold, generate = VllmEngine.hold, VllmEngine.generate
+
+        async def holding(self: VllmEngine, tokens: list[int], salt: str) -> Hold:
+            held.append((self.name, salt))
+            return await hold(self, tokens, salt)
+
+        def ordered(self: VllmEngine, order: Order) -> Any:
+            if "-" in order.id:  # no canary's
+                legs.append((self.name, order.salt))
+            return generate(self, order)
+
+        for name in "abc":
+            await site.engine(name, speed=4)
+        await site.gateway()
+        await site.ready()
+        await site.drain("b", "c")
+        monkeypatch.setattr(VllmEngine, "hold", holding)
+        monkeypatch.setattr(VllmEngine, "generate", ordered)
+        answer = asyncio.create_task(heard(site, "again", 400))
+        await site.until(lambda now: now.requests and now.requests[0].generated > 5)
+        await site.drain("a", "c")
+        await site.moved_out("a")
+        await site.drain("a", "b")
+        await site.moved_out("b")
+        ledger = await site.ledger()
+        assert [_on(ledger, name).moved for name in "ab"] == [1, 1]
+        assert [_on(ledger, name).recomputed for name in "ab"] == [0, 0]
+        assert await answer == expected("again", 400)
+        assert len(legs) == 3
+        ours = {salt for _, salt in legs}
+        # Under another salt they would have computed it anew.
+        assert {each for each in held if each[1] in ours} == set(legs[:2])
 
     run(test, 60)
 

@@ -76,13 +76,15 @@ class Hold(msgspec.Struct, frozen=True):
 
     Attributes:
         tokens: how many of the ids it covers.
-        expires: when the source lets go by itself, in seconds of the event loop's clock.
+        expires: when it is too late to begin a pull, in seconds of the event loop's clock.
         ticket: what the destination needs to find them, as the source said it.
+        lasts: until when what was pulled is what was held; the source lets go no sooner.
     """
 
     tokens: int
     expires: float
     ticket: Mapping[str, Any]
+    lasts: float = float("inf")
 
 
 class Order(msgspec.Struct, frozen=True):

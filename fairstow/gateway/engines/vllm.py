@@ -4,7 +4,9 @@ A leg is a request to `/inference/v1/generate`, token ids in and out. A hold is 
 token with `do_remote_decode`: it hits the prefix cache of the leg that runs on, and its blocks stay
 leased. A pull is the same on the destination with what the hold answered. vLLM checks nothing of
 it: blocks are matched by their place from the end, whatever the ids, one block too many ends the
-destination's engine process, and blocks let go of are read all the same. So `_spend` checks.
+destination's engine process, and blocks let go of are read all the same, another request's by then.
+So `_spend` checks before a pull, and `_in_time` after it: what may have arrived after the lease's
+end is forgotten.
 
 vLLM says nothing of its weights nor of how it schedules. Who starts it knows (`Declared`).
 """
@@ -54,6 +56,7 @@ PREFIX = "generate-tokens-"  # what it puts before the ids that abort wants
 OLDEST = (0, 32)
 # The destination renews the lease while it waits, for the first time after a sixth of it.
 USABLE = 0.75
+LASTS = 0.95  # of the lease; clocks of two machines may run at slightly different speeds
 ABORT_TIMEOUT_S = 5.0
 URGENT = -(1 << 40)  # before whatever a gateway asks for; smaller is sooner
 CACHE_CONFIG = "vllm:cache_config_info"
@@ -198,7 +201,7 @@ class VllmEngine:
             body["kv_transfer_params"] = self._spend(order.hold, order.tokens)
             # It may not wait behind a queue; among those that were moved the order stays.
             body["priority"] += URGENT
-        leg = _Leg()
+        leg = _Leg(order.hold)
         try:
             async with self._wire.events(GENERATE, body) as events:
                 yield Pieces(events, leg.read)
@@ -211,17 +214,21 @@ class VllmEngine:
 
     async def hold(self, tokens: Sequence[int], salt: str) -> Hold:
         """Lease the KV of exactly these ids, which a leg of this engine has computed."""
+        # The lease begins after this and before the answer.
+        asked = asyncio.get_running_loop().time()
         ticket = await self._ask_one(
             tokens, salt, {"do_remote_decode": True, "do_remote_prefill": False}
         )
         if ticket is None or not ticket.get("remote_block_ids"):
             raise EngineError(None, "it holds no KV cache: it runs without a connector for it")
-        until = asyncio.get_running_loop().time() + USABLE * self._declared.lease
-        return Hold(tokens=len(tokens), expires=until, ticket=ticket)
+        lease = self._declared.lease
+        until, lasts = asked + USABLE * lease, asked + LASTS * lease
+        return Hold(tokens=len(tokens), expires=until, ticket=ticket, lasts=lasts)
 
     async def pull(self, tokens: Sequence[int], salt: str, hold: Hold) -> None:
         """Take held blocks of these ids into this engine's prefix cache."""
         await self._ask_one(tokens, salt, self._spend(hold, tokens))
+        _in_time(hold)
 
     def forward(
         self, path: str, body: Mapping[str, Any], *, salt: str, priority: int
@@ -344,11 +351,21 @@ class VllmEngine:
         return sha256("\n".join(said).encode()).hexdigest()[:16]
 
 
-class _Leg:
-    """Reads a leg's events; `over` once it has ended with a reason, or was refused."""
+def _in_time(hold: Hold) -> None:
+    """Refuse what was pulled if its source may have let go of it meanwhile. Raises HoldError."""
+    if asyncio.get_running_loop().time() >= hold.lasts:
+        raise HoldError(None, "the lease may have ended before its KV cache had arrived")
 
-    def __init__(self) -> None:
+
+class _Leg:
+    """Reads a leg's events; `over` once it has ended with a reason, or was refused.
+
+    Its first token says that what was held has arrived.
+    """
+
+    def __init__(self, hold: Hold | None) -> None:
         self.over = False
+        self._hold = hold
 
     def read(self, data: bytes) -> Piece | None:
         """Return what an event says, if anything. Raises EngineError."""
@@ -361,6 +378,9 @@ class _Leg:
         if not chunk.choices:
             return None
         piece = _piece(chunk.choices[0])
+        if self._hold is not None and (piece.tokens or piece.finish):
+            _in_time(self._hold)
+            self._hold = None
         if piece.finish is not None:
             self.over = True
         return piece
