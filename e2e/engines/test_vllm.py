@@ -142,10 +142,10 @@ def test_a_running_request_moves_without_a_token_changed(pair: list[Vllm], lengt
 
 def test_the_copied_blocks_are_not_computed_again(pair: list[Vllm]) -> None:
     async def test(source: VllmEngine, destination: VllmEngine) -> None:
-        asked, salt = prompt(1024, seed=1), "copied"
-        hold = await source.hold(asked, salt)
+        asked = prompt(1024, seed=1)
+        hold = await source.hold(asked, "copied")
         before = await counted(destination, "vllm:external_prefix_cache_hits_total")
-        await destination.pull(asked, salt, hold)
+        await destination.pull(asked, "of the move", hold)  # as the gateway does
         after = await counted(destination, "vllm:external_prefix_cache_hits_total")
         assert after - before >= 1023
 

@@ -124,9 +124,16 @@ def test_a_chat_with_tools_that_moves_says_what_it_would_have_said(pair: list[Vl
         ledger = await site.until(lambda now: now.requests and now.requests[0].generated > 50)
         assert ledger.requests[0].pinned == ""
         await site.drain(ledger.requests[0].instance)
-        assert await hearing == undisturbed
-        moved = await site.ledger()
-        assert sum(each.moved + each.recomputed for each in moved.instances) == 1
+        moving = await hearing
+        ledger = await site.ledger()
+        pairs = enumerate(zip(undisturbed, moving, strict=False))
+        same = next((at for at, (one, other) in pairs if one != other), len(moving))
+        assert moving == undisturbed, (
+            f"they part at character {same} of {len(undisturbed)}:"
+            f" undisturbed {undisturbed[same : same + 40]!r}, moved {moving[same : same + 40]!r};"
+            f" {ledger.hops}"
+        )
+        assert sum(each.moved + each.recomputed for each in ledger.instances) == 1, ledger.hops
 
     run(test)
 
