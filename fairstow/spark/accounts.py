@@ -65,7 +65,7 @@ class Account:
             if standing is not None and weight is not None and standing.weight != weight:
                 self.fair.reweigh(now, user, weight)
         if spec.hold:
-            self.hold(now)
+            self._queue_held = _minute(now)
         for app in sorted(apps.values(), key=lambda each: (each.created, each.name, each.id)):
             held = app.phase is Phase.WAITING and (app.held or app.own_suspend)
             if held:
@@ -89,10 +89,6 @@ class Account:
             if app_id not in apps or apps[app_id].phase is Phase.ENDED
         ]
         return [found for app_id in ended if (found := self._end(now, app_id, apps, usage))]
-
-    def hold(self, now: float) -> None:
-        """Note that nobody can go now, whoever waits."""
-        self._queue_held = _minute(now)
 
     def waited(self, app: Application, now: float) -> float:
         """Return how long an application has waited that nobody held, since then."""

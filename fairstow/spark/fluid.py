@@ -69,18 +69,10 @@ class _Users:
 
     def shares(self, cores: float) -> Floats:
         """Divide the cores by weight, to no user more than it has unfinished tasks if capped."""
-        left, free = cores, self.jobs > 0
         shares: Floats = np.zeros(len(self.weight))
-        while free.any():
-            each = left / float(self.weight[free].sum())
-            full = free & (self.unfinished < each * self.weight) & self.capped
-            if not full.any():
-                shares[free] = self.weight[free] * each
-                break
-            # Others get more then, so that who is full now stays so.
-            shares[full] = self.unfinished[full]
-            left -= float(self.unfinished[full].sum())
-            free &= ~full
+        served = np.flatnonzero(self.jobs)
+        caps = self.unfinished[served] if self.capped else np.full(len(served), inf)
+        shares[served] = filled(cores, self.weight[served], caps)
         return shares
 
 
@@ -121,8 +113,7 @@ class _Active:
             # A cap is one core at least: it binds no user with more jobs than cores.
             for user in np.flatnonzero(equal > 1.0):
                 own = np.flatnonzero(self.user == user)
-                caps = [float(each) for each in self.unfinished[own]]
-                rates[own] = filled(float(shares[user]), [1.0] * len(own), caps)
+                rates[own] = filled(float(shares[user]), np.ones(len(own)), self.unfinished[own])
         return rates
 
     def serve(self, rates: Floats, ends: Floats, step: float) -> list[int]:
@@ -188,12 +179,18 @@ def fluid_finishes(works: Iterable[Work], cores: float, *, capped: bool) -> dict
     return finishes
 
 
-def filled(amount: float, weights: Sequence[float], caps: Sequence[float]) -> list[float]:
+def filled(amount: float, weights: Floats, caps: Floats) -> Floats:
     """Divide an amount by weight, none above its cap (weighted max-min)."""
-    shares = [0.0] * len(weights)
-    left, weight = amount, sum(weights)
-    for index in sorted(range(len(weights)), key=lambda i: caps[i] / weights[i]):
-        shares[index] = min(caps[index], left * weights[index] / weight) if weight > 0 else 0.0
-        left -= shares[index]
-        weight -= weights[index]
+    shares: Floats = np.zeros(len(weights))
+    free = np.ones(len(weights), dtype=bool)
+    while free.any():
+        each = amount / float(weights[free].sum())
+        full = free & (caps < each * weights)
+        if not full.any():
+            shares[free] = weights[free] * each
+            break
+        # Others get more then, so that who is full now stays so.
+        shares[full] = caps[full]
+        amount -= float(caps[full].sum())
+        free &= ~full
     return shares

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from fairstow.spark.fluid import Finish, filled
+from fairstow.spark.fluid import Finish
 from fairstow.spark.workload import Work
 
 
@@ -81,3 +81,14 @@ def _set_rates(active: Sequence[_Fluid], cores: float, *, capped: bool) -> None:
 
 def _most(jobs: Sequence[_Fluid], *, capped: bool) -> float:
     return float(sum(job.unfinished for job in jobs)) if capped else inf
+
+
+def filled(amount: float, weights: Sequence[float], caps: Sequence[float]) -> list[float]:
+    """Divide an amount by weight, none above its cap (weighted max-min)."""
+    shares = [0.0] * len(weights)
+    left, weight = amount, sum(weights)
+    for index in sorted(range(len(weights)), key=lambda i: caps[i] / weights[i]):
+        shares[index] = min(caps[index], left * weights[index] / weight) if weight > 0 else 0.0
+        left -= shares[index]
+        weight -= weights[index]
+    return shares

@@ -7,6 +7,7 @@ purpose.
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,7 +87,8 @@ def test_no_core_second_is_lost_or_made(drawn: list[Work], cores: int) -> None:
 )
 def test_filling_is_max_min(amount: float, parts: list[tuple[float, float]]) -> None:
     weights, caps = [w for w, _ in parts], [c for _, c in parts]
-    shares = filled(amount, weights, caps)
+    shares = [float(share) for share in filled(amount, np.array(weights), np.array(caps))]
+    assert shares == pytest.approx(plain_fluid.filled(amount, weights, caps))
     assert sum(shares) == pytest.approx(min(amount, sum(caps)))
     level = max(share / weight for share, weight in zip(shares, weights, strict=True))
     for share, weight, cap in zip(shares, weights, caps, strict=True):
