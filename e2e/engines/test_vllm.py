@@ -120,20 +120,20 @@ def test_a_running_request_moves_without_a_token_changed(pair: list[Vllm], lengt
                 break
         else:
             pytest.fail("a model that repeats itself shows nothing")
-        salt = f"moved-{length}"
+        salt, own = f"moved-{length}", f"of the move-{length}"  # as the gateway does
         written: list[int] = []
         async with source.generate(order(asked, LONG, salt)) as pieces:
             async for piece in pieces:
                 written += piece.tokens
                 if len(written) in range(10, 12):
                     hold = await source.hold(asked + written, salt)
-                    await destination.pull(asked + written, salt, hold)
+                    await destination.pull(asked + written, own, hold)
                 if len(written) >= 30:
                     break
         del written[ANSWER - 20 :]  # where they came all at once
         held = asked + written
         last = await source.hold(held, salt)
-        rest, end = await whole(destination, order(held, ANSWER - len(written), salt, last))
+        rest, end = await whole(destination, order(held, ANSWER - len(written), own, last))
         assert written + rest == expected
         assert end.finish is Finish.LENGTH
 
@@ -145,7 +145,7 @@ def test_the_copied_blocks_are_not_computed_again(pair: list[Vllm]) -> None:
         asked = prompt(1024, seed=1)
         hold = await source.hold(asked, "copied")
         before = await counted(destination, "vllm:external_prefix_cache_hits_total")
-        await destination.pull(asked, "of the move", hold)  # as the gateway does
+        await destination.pull(asked, "of the move", hold)
         after = await counted(destination, "vllm:external_prefix_cache_hits_total")
         assert after - before >= 1023
 

@@ -77,24 +77,26 @@ class Legs:
     def start(self, start: handover.Start) -> None:
         """Begin a leg."""
         self.started += 1
-        held = self.salt(start.source)
+        held, own = self._salt_on(start.source), self._salt_on(start.engine)
+        if start.source:
+            own = self._own(start.move, start.engine)
         order = Order(
             id=f"{self._view.id}-{start.leg}",
             tokens=self._record.tokens().tolist(),
             sampling=continued(self._sampling, len(self._record.generated)),
             priority=self._view.priority,
-            salt=self._own(start.move, start.engine) if start.source else self.salt(start.engine),
+            salt=own,
         )
         self._spawn(start.leg, self._run(start, order, held))
 
     def prepare(self, stage: handover.Prepare) -> None:
         """Bring what was computed so far to the destination."""
         tokens = self._record.tokens().tolist()
-        held = self.salt(stage.source)
+        held = self._salt_on(stage.source)
         own = self._own(stage.move, stage.destination) if stage.source else self._salt
         self._spawn(stage.move, self._prepare(stage, tokens, held, own))
 
-    def salt(self, engine: str) -> str:
+    def _salt_on(self, engine: str) -> str:
         """Return the salt of what it has on an engine: the tenant's unless it was pulled."""
         return self._pulled.get(engine, self._salt)
 
@@ -190,7 +192,7 @@ class Legs:
             tokens=tokens,
             sampling=Sampling(max_tokens=1, temperature=0.0),
             priority=self._view.priority,
-            salt=self.salt(stage.destination),
+            salt=self._salt_on(stage.destination),
         )
         async with engine.generate(order) as pieces:
             async for _ in pieces:

@@ -301,6 +301,7 @@ class Stream:
         outcome = Outcome.RECOMPUTED
         if self._way_now is not Way.RECOMPUTED and moved.stages:
             outcome = Outcome.COPIED
+            self.view.keys = ()  # it is there under the move's salt: no other prompt hits it
         if source is not None:
             source.moved += outcome is Outcome.COPIED
             source.recomputed += outcome is Outcome.RECOMPUTED
@@ -345,9 +346,7 @@ class Stream:
     def _remember(self) -> None:
         """Let the ledger know what its engine has cached now; the next prompt may begin with it."""
         if self._at is not None and self.view.keys:
-            # Under the salt it has there; what was pulled serves no other prompt.
-            salt = self._legs.salt(self._at.name)
-            self._at.place.prefixes.add(prefixes.keys(self.record.tokens(), salt))
+            self._at.place.prefixes.add(prefixes.keys(self.record.tokens(), self._salt))
 
     def _set_alarm(self, move: int, seconds: float) -> None:
         self._end_alarm()

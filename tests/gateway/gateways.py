@@ -52,6 +52,13 @@ class Site:
         self.servers[name], self.stops[name] = server, stop
         return server
 
+    async def serve(self, names: str, **options: Any) -> None:
+        """Start alike engines, a letter each, and a gateway over them that is ready."""
+        for name in names:
+            await self.engine(name, **options)
+        await self.gateway()
+        await self.ready()
+
     async def gateway(
         self,
         engines: Mapping[str, str] | None = None,

@@ -9,7 +9,7 @@ leg that is over by a stop string ends on its engine. Not covered: engines that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from fairstow.gateway.engines.protocol import EngineError, Hold, Order
 from fairstow.gateway.engines.vllm import VllmEngine
 from fairstow.gateway.fleet import Fleet
 from fairstow.serving.cost_model import A10_7B
+from fairstow.serving.prefixes import Prefixes
 from fairstow.serving.wire import InstanceEntry, Ledger, Phase
 from tests.gateway.gateways import MODEL, Site, chat, expected, heard, run
 
@@ -35,10 +36,7 @@ def test_what_waits_or_is_prefilled_goes_at_once() -> None:
     """The first runs, the second is at the door of the same full engine: that drains."""
 
     async def test(site: Site) -> None:
-        for name in "ab":
-            await site.engine(name, profile=SMALL, speed=4)
-        await site.gateway()
-        await site.ready()
+        await site.serve("ab", profile=SMALL, speed=4)
         await site.drain("b")
         runs = asyncio.create_task(heard(site, "x" * 600, 150))
         await site.until(lambda now: now.requests and now.requests[0].generated > 3)
@@ -56,10 +54,7 @@ def test_what_waits_or_is_prefilled_goes_at_once() -> None:
 
 def test_a_prompt_that_is_being_computed_goes_at_once() -> None:
     async def test(site: Site) -> None:
-        for name in "ab":
-            await site.engine(name, speed=4)
-        await site.gateway()
-        await site.ready()
+        await site.serve("ab", speed=4)
         answer = asyncio.create_task(heard(site, "z" * 6000, 20))
         while not site.servers["a"].runner.engine.batch:  # takes 0.4 s there
             await asyncio.sleep(0.01)
@@ -108,10 +103,7 @@ def test_what_cannot_be_copied_is_recomputed_and_nobody_is_blamed(
     monkeypatch: pytest.MonkeyPatch, denied: Denied
 ) -> None:
     async def test(site: Site) -> None:
-        for name in "ab":
-            await site.engine(name, speed=4)
-        await site.gateway()
-        await site.ready()
+        await site.serve("ab", speed=4)
         monkeypatch.setattr(streams, "RETRY_SECONDS", 0.1)
         suspected: list[str] = []
         monkeypatch.setattr(Fleet, "suspect", lambda _self, engine: suspected.append(engine.name))
@@ -135,10 +127,7 @@ def test_what_was_pulled_is_found_under_no_salt_but_the_moves(
     """Neither the tenant's next prompt nor this request finds what came too late."""
 
     async def test(site: Site) -> None:
-        for name in "ab":
-            await site.engine(name, speed=4)
-        await site.gateway()
-        await site.ready()
+        await site.serve("ab", speed=4)
         monkeypatch.setattr(streams, "RETRY_SECONDS", 0.1)
         legs: list[Order] = []
         pulls: list[str] = []
@@ -176,6 +165,34 @@ def test_what_was_pulled_is_found_under_no_salt_but_the_moves(
     run(test, 60)
 
 
+def test_no_prompt_is_expected_to_hit_what_was_pulled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine that it moved to isn't said to have the prompt's prefix, as the first one is."""
+
+    async def test(site: Site) -> None:
+        known: set[int] = set()
+        add = Prefixes.add
+
+        def adding(self: Prefixes, keys: Sequence[Hashable]) -> None:
+            known.add(id(self))
+            add(self, keys)
+
+        monkeypatch.setattr(Prefixes, "add", adding)
+        for name in "ab":
+            await site.engine(name, speed=4)
+        await site.gateway(spread="prefix-aware")
+        await site.ready()
+        answer = asyncio.create_task(heard(site, "x" * 600, 200))
+        ledger = await site.until(lambda now: now.requests and now.requests[0].generated > 5)
+        source = ledger.requests[0].instance
+        await site.drain(source)
+        await site.moved_out(source)
+        assert _on(await site.ledger(), source).moved == 1
+        assert await answer == expected("x" * 600, 200)
+        assert len(known) == 1
+
+    run(test, 60)
+
+
 def test_a_moved_request_moves_again_by_what_it_has_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -193,10 +210,7 @@ def test_a_moved_request_moves_again_by_what_it_has_there(
                 legs.append((self.name, order.salt))
             return generate(self, order)
 
-        for name in "abc":
-            await site.engine(name, speed=4)
-        await site.gateway()
-        await site.ready()
+        await site.serve("abc", speed=4)
         await site.drain("b", "c")
         monkeypatch.setattr(VllmEngine, "hold", holding)
         monkeypatch.setattr(VllmEngine, "generate", ordered)

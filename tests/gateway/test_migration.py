@@ -27,10 +27,7 @@ from tests.gateway.gateways import (
 
 def test_a_drained_engine_hands_over_all_it_has() -> None:
     async def test(site: Site) -> None:
-        for name in "ab":
-            await site.engine(name, speed=6)
-        await site.gateway()
-        await site.ready()
+        await site.serve("ab", speed=6)
         client = site.client()
         asked = [(f"prompt {number} " * 20, 250) for number in range(12)]
         answers = [asyncio.create_task(streamed(client, *each)) for each in asked]
@@ -114,10 +111,7 @@ def test_both_die_and_come_again() -> None:
 
 def test_a_proposed_move_is_done_or_declined() -> None:
     async def test(site: Site) -> None:
-        for name in "ab":
-            await site.engine(name, speed=5)
-        await site.gateway()
-        await site.ready()
+        await site.serve("ab", speed=5)
         answer = asyncio.create_task(streamed(site.client(), "hello", 120))
         for _ in range(3):  # there and back and there
             ledger = await site.until(
@@ -147,10 +141,7 @@ def test_at_any_token_of_an_answer() -> None:
     """Also before the first and at the last one, and inside characters of several bytes."""
 
     async def test(site: Site) -> None:
-        for name in "ab":
-            await site.engine(name, speed=4)
-        await site.gateway()
-        await site.ready()
+        await site.serve("ab", speed=4)
         client = site.client()
         for at in (0, 1, 20, 38, 39):
             answer = asyncio.create_task(streamed(client, f"at {at}", 40))
@@ -169,10 +160,7 @@ def test_at_any_token_of_an_answer() -> None:
 
 def test_a_stop_string_across_a_move() -> None:
     async def test(site: Site) -> None:
-        for name in "ab":
-            await site.engine(name, speed=6)
-        await site.gateway()
-        await site.ready()
+        await site.serve("ab", speed=6)
         whole = expected("stop", 100)
         stop = whole[40:46]
         assert whole.index(stop) == 40
@@ -193,10 +181,7 @@ def test_a_stop_string_across_a_move() -> None:
 
 def test_a_client_that_leaves_while_it_moves_leaves_nothing_behind() -> None:
     async def test(site: Site) -> None:
-        for name in "ab":
-            await site.engine(name, speed=6)
-        await site.gateway()
-        await site.ready()
+        await site.serve("ab", speed=6)
         for pause in (0.0, 0.005, 0.02, 0.05):
             answer = asyncio.create_task(streamed(site.client(), "bye" * 100, 500))
             ledger = await site.until(lambda now: now.requests and now.requests[0].generated > 3)

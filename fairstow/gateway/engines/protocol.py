@@ -95,7 +95,7 @@ class Order(msgspec.Struct, frozen=True):
         tokens: the prompt's ids and all generated so far.
         sampling: for what is left.
         priority: as the engine orders its queue, smaller first.
-        salt: keeps tenants' prefixes apart; the same on every leg.
+        salt: keeps prefixes apart: the tenant's own, or the move's where they were pulled.
         hold: the last stage's, on the destination; None recomputes.
     """
 
