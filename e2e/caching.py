@@ -24,7 +24,7 @@ ENGINE, CLIENT = "engine", "answers"
 _ENGINE_PORT = 8000
 _SIGNED = {"name": "default", "thresholdPermille": 850, "calibrationSigned": True}
 ASK = """
-import json, os, sys, time, urllib.request
+import json, os, sys, urllib.request
 for question in sys.argv[1:]:
     body = {"model": "m", "messages": [{"role": "user", "content": question}],
             "temperature": 0, "max_tokens": 3}
@@ -34,7 +34,6 @@ for question in sys.argv[1:]:
     with urllib.request.urlopen(request, timeout=30) as reply:
         text = json.load(reply)["choices"][0]["message"]["content"]
         print(json.dumps([reply.headers["x-cache"], text]))
-    time.sleep(0.5)  # answers are kept behind the client's back
 """
 
 
@@ -132,8 +131,16 @@ def start(cluster: RealCluster, namespace: str) -> None:
         logs = ("logs", "engine", "--all-containers", "--tail=20", "--prefix")
         said.append(cluster.kubectl("-n", namespace, *logs))
         raise AssertionError("\n".join(said)) from error
+    # Requests pass until a sidecar has its memory and its model.
+    for name in ("engine", "application"):
+        cluster.wait(lambda name=name: _whole(cluster, namespace, name), f"{name}'s cache", 120)
     # The engine serves a moment later, and its Service leads there.
     cluster.wait(lambda: asked(cluster, namespace, "Are you there?"), "the engine's Service")
+
+
+def _whole(cluster: RealCluster, namespace: str, name: str) -> bool:
+    said = cluster.kubectl("-n", namespace, "logs", name, "-c", SIDECAR)
+    return "the cache is ready" in said and "the embedding's model is loaded" in said
 
 
 def body(question: str) -> dict[str, Any]:

@@ -214,9 +214,15 @@ def test_repeated_questions_are_answered_from_memory(
 ) -> None:
     caching.start(installed, CHAT)
     reset, like = "How do I reset my password?", "how do I reset my passwords"
-    (first, text), (again, same), (near, _) = caching.asked(installed, CHAT, reset, reset, like)
-    assert (first, again, near) == ("miss", "hit-exact", "hit-semantic")
-    assert text == same
+    ((first, text),) = caching.asked(installed, CHAT, reset)
+    assert first == "miss"
+
+    def again() -> bool:  # answers are kept behind the client's back
+        return caching.asked(installed, CHAT, reset) == [("hit-exact", text)]
+
+    installed.wait(again, "the answer to be kept")
+    ((near, _),) = caching.asked(installed, CHAT, like)
+    assert near == "hit-semantic"
 
     # What its owner asks.
     body = tmp_path / "body.json"
