@@ -132,8 +132,8 @@ def start(cluster: RealCluster, namespace: str) -> None:
         said.append(cluster.kubectl("-n", namespace, *logs))
         raise AssertionError("\n".join(said)) from error
     # Requests pass until a sidecar has its memory and its model.
-    for name in ("engine", "application"):
-        cluster.wait(lambda name=name: _whole(cluster, namespace, name), f"{name}'s cache", 120)
+    pods = ("engine", "application")
+    cluster.wait(lambda: all(_whole(cluster, namespace, pod) for pod in pods), "the caches", 120)
     # The engine serves a moment later, and its Service leads there.
     cluster.wait(lambda: asked(cluster, namespace, "Are you there?"), "the engine's Service")
 

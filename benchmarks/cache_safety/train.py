@@ -32,7 +32,7 @@ from fairstow.semantic_cache.verifier import FEATURES, Weights, features
 Matrix = npt.NDArray[np.float64]
 
 OUT = Path("fairstow/semantic_cache/verifier.json")
-ACCEPT = 0.8
+ACCEPT = 0.55
 RIDGE = 2.0
 LEAST = 0.25
 """Of its expected weight that each sign against keeps, whatever the pairs say."""

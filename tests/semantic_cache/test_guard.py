@@ -83,6 +83,23 @@ DIFFERENT = [
     ("role", "How do I get out of debt?", "How do I get into debt?"),
     ("role", "How do I run into a friend?", "How do I run over a friend?"),
     ("role", "Can I have it for a week?", "Can I have it in a week?"),
+    ("voice", "Did Apple sue Samsung?", "Was Apple sued by Samsung?"),
+    ("voice", "Who did Caesar kill?", "Who was Caesar killed by?"),
+    ("voice", "When do I pay?", "When do I get paid?"),
+    ("voice", "Why am I charging?", "Why am I charged?"),
+    ("voice", "Can I fire my boss?", "Can I be fired by my boss?"),
+    ("voice", "Do wolves eat foxes?", "Are wolves eaten by foxes?"),
+    ("voice", "How do infants feed?", "How are infants fed?"),
+    ("voice", "Who killed Brutus?", "Who was killed by Brutus?"),
+    ("axis manner", "What is the fastest way to Rome?", "What is the easiest way to Rome?"),
+    ("axis permission", "Am I allowed to lift it?", "Am I able to lift it?"),
+    ("role", "Where is my office?", "Where is your office?"),
+    ("order", "How do moves from tea to milk differ?", "How do moves from milk to tea differ?"),
+    ("order", "How different was Ann when she hit Bob?", "How different was Bob when she hit Ann?"),
+    ("form", "Is there a lift?", "How many lifts are there?"),
+    ("form", "What is a sidecar?", "What does a sidecar do?"),
+    ("form", "What is a webhook?", "What can I do with a webhook?"),
+    ("number", "What ink does the M404n need?", "What ink does the M404x need?"),
 ]  # fmt: skip
 
 SAME = [
@@ -120,6 +137,20 @@ SAME = [
     ("How long does the cheese keep?", "How many days does the cheese keep?"),
     ("I want to rename a branch. How do I do that?", "How do I rename a branch?"),
     ("How much do I have to sleep a day?", "How much do I have to sleep each day?"),
+    ("Who was Caesar killed by?", "Who killed Caesar?"),
+    ("Does the library charge a fee?", "Is a fee charged by the library?"),
+    ("When does the shop open?", "When is the shop opened?"),
+    ("Did Apple sue Samsung?", "Was Samsung sued by Apple?"),
+    ("Why do they ban the hidden fees?", "Why are the hidden fees banned?"),
+    ("How do I keep your app tidy?", "How do I keep my app tidy?"),
+    ("Which coffee and/or tea is served?", "Which coffee and or tea is served?"),
+    ("How does salt & pepper taste?", "How does salt and pepper taste?"),
+    ("How does rye differ from barley?", "How does barley differ from rye?"),
+    (
+        "What is the difference between green tea and black coffee?",
+        "What is the difference between black coffee and green tea?",
+    ),
+    ("How do I cope with noise?", "How do I deal with noise?"),
 ]
 
 

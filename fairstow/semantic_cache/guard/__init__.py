@@ -17,8 +17,9 @@ import msgspec
 
 from fairstow.semantic_cache.guard.alignment import Alignment, align
 from fairstow.semantic_cache.guard.language import english
+from fairstow.semantic_cache.guard.objection import Objection
 from fairstow.semantic_cache.guard.reading import Reading, read
-from fairstow.semantic_cache.guard.rules import Objection, objections
+from fairstow.semantic_cache.guard.rules import objections
 
 _READINGS = 4_096
 _MOST_OBJECTIONS = 20

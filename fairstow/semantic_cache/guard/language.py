@@ -55,10 +55,17 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     past: list[str]
     present: list[str]
     modals: list[str]
+    passive: list[str]
+    active: list[str]
+    having: list[str]
+    clauses: list[str]
+    ergative: list[str]
+    possessives: list[str]
     light: list[str]
     generic: list[str]
     idle: list[str]
     joints: list[str]
+    symmetric: list[str]
     apart: list[str]
     spellings: list[tuple[str, str]]
     number_words: dict[str, float]
@@ -86,7 +93,11 @@ class Language:
         self.past = frozenset(file.past)
         self.present = frozenset(file.present)
         self.modals = frozenset(file.modals)
+        self.passive, self.active = frozenset(file.passive), frozenset(file.active)
+        self.having, self.clauses = frozenset(file.having), frozenset(file.clauses)
+        self.ergative, self.possessives = frozenset(file.ergative), frozenset(file.possessives)
         self.joints = frozenset(file.joints)
+        self.symmetric = frozenset(file.symmetric)
         self.asking = frozenset(file.askers)
         self.strict_axes = frozenset(file.strict_axes)
         self.numeric_axes = frozenset(file.numeric_axes)

@@ -87,7 +87,7 @@ class Lexicon:
 
     def past(self, word: str) -> bool:
         """Whether it looks like a verb's past: ended, won."""
-        return word.endswith("ed") or (word in self._irregular and not word.endswith("s"))
+        return word.endswith("ed") or (word in self._irregular and not word.endswith(("s", "ing")))
 
     def _bases(self, word: str) -> frozenset[str]:
         found = {word}

@@ -28,6 +28,8 @@ _SENTENCE = re.compile(r"(?:\A|[.!?:\n][\s\"'(]*)$")
 _GLUED = re.compile(r"(\d)(?=[a-z])|(?<=[a-z])-(?=[a-z])|(?<=\d)-(?=[a-z])")
 _SYMBOLS = re.compile(r"[-+*/=<>!&|^~%#@$\\]*[+*/=<>&|^~#@\\]+[-+*/=<>!&|^~%#@$\\]*|[()\[\]{}]{2,}")
 """What code consists of beside words."""
+_PROSE = re.compile(r"(?<=[a-z)])\s?/\s?(?=[a-z])|(?<=[a-z0-9]) & (?=[a-z])|\(s\)|\s\*+$")
+"""What reads as a word between words: and/or, salt & pepper; a footnote's star."""
 _QUOTED = re.compile(r"`[^`\s][^`]*`|[\u2190-\u2bff]")
 _MINUS = re.compile(r"(?<![^\s(])[-\u2212](?=[\d.£$€])")
 _ORDINAL = re.compile(r"(\d+)(st|nd|rd|th)\b")
@@ -110,7 +112,8 @@ def read(text: str, language: Language) -> Reading | None:
         scope=frozenset(tokens) & language.scope,
         asker=next((askers[token] for token in tokens if token in askers), ""),
         persons=frozenset(persons[token] for token in tokens if token in persons),
-        symbols=frozenset(_SYMBOLS.findall(folded)) | frozenset(_QUOTED.findall(folded)),
+        symbols=frozenset(_SYMBOLS.findall(_PROSE.sub(" ", folded)))
+        | frozenset(_QUOTED.findall(folded)),
     )
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import combinations, pairwise, product
 
-import msgspec
-
 from fairstow.semantic_cache.guard.alignment import Alignment, Match
 from fairstow.semantic_cache.guard.language import Language
+from fairstow.semantic_cache.guard.objection import Objection
 from fairstow.semantic_cache.guard.reading import Quantity, Reading
+from fairstow.semantic_cache.guard.voice import turned, voices
 
 _NEAR = 1e-6
 _EXACT = 15
@@ -23,22 +23,18 @@ _SUBJECTS, _DOES = frozenset({"who", "what"}), frozenset({"do", "does", "did"})
 _TIMELESS = frozenset({"", "why"})
 _JOINED = frozenset({("and",), ("then",), ("and", "then"), ("or",)})
 _OTHERS = frozenset({"self", "other"})
+_MINE = frozenset({"self", "you"})
+_GENERAL = frozenset({"how", "why"})
+_FROM = frozenset({"from"})
+_BE, _ABOUT = (("is",), ("are",)), frozenset({"with", "about", "for"})
 _FORMS = frozenset({"why", "who", "when", "where"})
-
-
-class Objection(msgspec.Struct, frozen=True):
-    """Why not: the rule, and what either text says."""
-
-    rule: str
-    a: str
-    b: str
 
 
 def objections(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterator[Objection]:
     """Yield every objection; the first is enough to say no."""
     if not how.matches and not a.quantities and a.tokens != b.tokens:
         yield Objection("words", " ".join(a.tokens), " ".join(b.tokens))
-    yield from _quantities(a, b, language)
+    yield from _quantities(a, b, how, language)
     yield from _exchanged_numbers(a, b, language)
     yield from _negation(a, b)
     yield from _opposites(how, language)
@@ -48,9 +44,10 @@ def objections(a: Reading, b: Reading, how: Alignment, language: Language) -> It
     yield from _scope(a, b, language)
     yield from _names(how)
     yield from _roles(a, b, how, language)
+    yield from voices(a, b, how, language)
 
 
-def _quantities(a: Reading, b: Reading, language: Language) -> Iterator[Objection]:
+def _quantities(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterator[Objection]:
     """Numbers, dates and amounts: each has its equal on the other side."""
     left = list(b.quantities)
     missing = []
@@ -65,6 +62,12 @@ def _quantities(a: Reading, b: Reading, language: Language) -> Iterator[Objectio
     left = [one for one in left if not any(_equal(one, other) for other in a.quantities)]
     if missing or left:
         yield Objection("number", _said(missing), _said(left))
+    marks = [
+        [word.text for word in words if len(word.text) == 1 or any(map(str.isdigit, word.text))]
+        for words in (how.left_a, how.left_b)
+    ]
+    if any(marks):  # M605x, vitamin C
+        yield Objection("number", *map(" ".join, marks))
     for one, other in product(a.quantities, b.quantities):
         if _equal(one, other) and (one.governor, other.governor) in language.opposed_amounts:
             yield Objection("role", f"{one.governor} {one.said}", f"{other.governor} {other.said}")
@@ -137,8 +140,25 @@ def _form(a: Reading, b: Reading) -> Iterator[Objection]:
     """Why, who, when, where or how much is no other question's form; code's symbols are words."""
     if a.asker != b.asker and (a.asker in _FORMS or b.asker in _FORMS):
         yield Objection("form", a.asker or "yes or no", b.asker or "yes or no")
+    for one, other in ((a, b), (b, a)):
+        counts = ("how", "many") in pairwise(one.tokens) and not other.asker
+        if counts or (_deed(one) and _definition(other)):
+            yield Objection("form", " ".join(a.tokens[:3]), " ".join(b.tokens[:3]))
     if a.symbols != b.symbols:
         yield Objection("symbols", " ".join(a.symbols - b.symbols), " ".join(b.symbols - a.symbols))
+
+
+def _definition(reading: Reading) -> bool:
+    """What is X?"""
+    return reading.tokens[:1] == ("what",) and reading.tokens[1:2] in _BE
+
+
+def _deed(reading: Reading) -> bool:
+    """What does X do? What can I do about X?"""
+    return reading.asker == "what" and any(
+        word == "do" and (at + 1 == len(reading.tokens) or reading.tokens[at + 1] in _ABOUT)
+        for at, word in enumerate(reading.tokens)
+    )
 
 
 def _tense(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterator[Objection]:
@@ -196,12 +216,19 @@ def _roles(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterat
             language.file.persons.get(each.tokens[word.at - 1]) if word.at else None
             for each, word in ((a, match.a), (b, match.b))
         ]
-        if set(whose) == _OTHERS:
+        said = {each.tokens[word.at - 1] for each, word in ((a, match.a), (b, match.b)) if word.at}
+        mine = set(whose) == _MINE and said <= language.possessives
+        if set(whose) == _OTHERS or (mine and not (_general(a) and _general(b))):
             yield Objection("role", a.tokens[match.a.at - 1], b.tokens[match.b.at - 1])
     yield from _pronouns(a, b, how, language)
     yield from _choice(a, b, how)
     yield from _inverted(a, b, how)
+    turns = turned(a, b, how, language)
     for one, other in exchanged(how, language):
+        if any(one.a.at <= verb.a.at <= other.a.at for verb in turns):
+            continue  # was sued by Apple, did Apple sue
+        if _compared(a, b, (one, other), language):
+            continue
         names = one.a.name and other.a.name and not (_kept(one) and _kept(other))
         names = names and not _listed(a, b, (one, other), language)
         beside = _beside(a, b, how, (one, other), language)
@@ -209,6 +236,26 @@ def _roles(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterat
             yield Objection(
                 "order", f"{one.a.text} … {other.a.text}", f"{other.b.text} … {one.b.text}"
             )
+
+
+def _compared(a: Reading, b: Reading, pair: tuple[Match, Match], language: Language) -> bool:
+    """Whether both ask how the two differ: x and y, y and x; but not: from x to y."""
+    one, other = pair
+    for reading, tokens in (
+        (a, a.tokens[one.a.at + 1 : other.a.at]),
+        (b, b.tokens[other.b.at + 1 : one.b.at]),
+    ):
+        asked = any(word.bases & language.symmetric for word in reading.words)
+        joined = not (language.joints | _FROM).isdisjoint(tokens)
+        turning = language.pivots - language.joints - _FROM
+        if not (asked and joined and turning.isdisjoint(tokens)):
+            return False
+    return True
+
+
+def _general(reading: Reading) -> bool:
+    """Whether "you" is anybody: how do you keep your hands warm."""
+    return reading.asker in _GENERAL
 
 
 def _pronouns(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterator[Objection]:
