@@ -2,16 +2,19 @@
 
 Used by the Spark controller. A SparkAdmission's name follows from its application, so one that a
 predecessor made is found again. Statuses are written when they say something new, the next ones
-first, and only so many a turn: with ten thousand waiting each position changes all the time.
+first, some at once and only so many a turn: with ten thousand waiting each position changes all the
+time. Whoever is far from their turn is told anew once their position has changed by a tenth.
 
 Rights used: sparkadmissions (create), sparkadmissions/status, sparkqueues/status (patch), events.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -41,8 +44,11 @@ logger = logging.getLogger(__name__)
 
 MANAGER = "fairstow-spark"
 MOST_WRITES = 100
+_AT_ONCE = 8
 _NEAR = 50
-"""Positions up to which each counts as news; behind them, every fiftieth."""
+"""Positions up to which each counts as news."""
+_FAR = 1.1
+"""Behind them, what a position has to change by."""
 _AGAIN_SECONDS = 60.0
 """After which a status is written though it says nothing new but times and amounts."""
 _VERSION = "fairstow.dev/v1alpha1"
@@ -54,12 +60,15 @@ _LOUD = {Reason.WAITED_TOO_LONG, Reason.PODS_LATE, Reason.MISSED, Reason.EXCEEDS
          Reason.NEVER_FITS, Reason.NOT_PERMITTED, Reason.QUEUE_NOT_FOUND}  # fmt: skip
 
 
+News = tuple[object, ...]
+
+
 class Teller:
     """See the module."""
 
     def __init__(self, api: Api, objects: SparkObjects, recorder: Recorder) -> None:
         self._api, self._objects, self._recorder = api, objects, recorder
-        self._written: dict[str, tuple[float, tuple[object, ...]]] = {}
+        self._written: dict[str, tuple[float, News]] = {}
 
     def released(self, app: Application, reason: Reason) -> None:
         """Say that an application was let go."""
@@ -79,7 +88,7 @@ class Teller:
         places = {place.id: place for place in decision.line.places}
         for app_id, reason in decision.release:
             places[app_id] = Place(id=app_id, reason=reason)
-        written_now = 0
+        due: list[tuple[Application, SparkAdmissionStatus]] = []
         by_id = {app.id: app for app in seen.apps}
         order = [by_id[each] for each in places if each in by_id]
         others = [
@@ -90,16 +99,18 @@ class Teller:
                 if app.phase is not Phase.ENDED:
                     self._say(app, Reason.MISSED, Reason.MISSED.sentence)
                 continue
-            if written_now >= MOST_WRITES:
+            if len(due) >= MOST_WRITES:
                 break
             place = places.get(app.id)
             if place is None or not self._knows(seen, app, place):
                 timed = None if place is None else decision.line.timed(place)
                 status = self._status(seen, app, timed, usage, now)
-                written_now += await self._write(app, status)
+                if self._news(app, status) is not None:
+                    due.append((app, status))
             if place is not None:
                 said = partial(_message, decision.line, place)
                 self._say(app, place.reason, said, _mark(place.position))
+        await self._write_all(due)
         self._forget(seen)
         await self._queue(seen, decision, now)
 
@@ -107,7 +118,7 @@ class Teller:
         """Whether one that is far from its turn was told so, as `_write` would find: cheaply."""
         if place.position is None or place.position <= _NEAR or app.id in seen.reserved:
             return False
-        news = (Phase.WAITING.value, place.position // _NEAR, place.reason.value, None, "")
+        news = (Phase.WAITING.value, _rank(place.position), place.reason.value, None, "")
         _, said = self._written.get(app.id, (0.0, ()))
         return said == news and self._objects.admission_of(app) is not None
 
@@ -130,33 +141,50 @@ class Teller:
         place = Place(id=app.id, reason=Reason.KEEPING_ROOM)
         await self._write(app, self._status(seen, app, place, usage, now))
 
-    async def _write(self, app: Application, status: SparkAdmissionStatus) -> int:
-        """Write a status if it says something new; return how many writes that took."""
-        name = admission_name(app)
+    async def _write_all(self, due: Iterable[tuple[Application, SparkAdmissionStatus]]) -> None:
+        """Write statuses, some at once; raises the first error when none is being written."""
+        left = iter(due)
+
+        async def writer() -> None:
+            for app, status in left:
+                await self._write(app, status)
+
+        ended = await asyncio.gather(*(writer() for _ in range(_AT_ONCE)), return_exceptions=True)
+        for error in ended:
+            if error is not None:
+                raise error
+
+    def _news(self, app: Application, status: SparkAdmissionStatus) -> News | None:
+        """Return what is remembered of a status once it is written; None where it isn't news."""
         there = self._objects.admission_of(app)
         far = status.position is not None and status.position > _NEAR
-        place = (status.position or 0) // _NEAR if far else status.position
         until = status.reservation.until if status.reservation else ""
-        news = (status.phase, place, status.reason, status.admitted_at, until)
+        news = (status.phase, _rank(status.position), status.reason, status.admitted_at, until)
         at, said = self._written.get(app.id, (float("-inf"), ()))
         lately = time.monotonic() - at < _AGAIN_SECONDS
         if said == news and (lately or (far and there is not None)):
-            return 0
+            return None
         if status.phase == Phase.ENDED.value and (there is None or there.status.phase == "Ended"):
-            return 0  # ended drivers' pods stay, thousands of them
+            return None  # ended drivers' pods stay, thousands of them
+        return news
+
+    async def _write(self, app: Application, status: SparkAdmissionStatus) -> None:
+        """Write a status if it says something new."""
+        news = self._news(app, status)
+        if news is None:
+            return
+        name = admission_name(app)
         try:
-            if there is None:
+            if self._objects.admission_of(app) is None:
                 await self._create(app, name)
             await self._patch("SparkAdmission", app.namespace, name, status)
         except ApiError as error:
             if error.status not in _OF_ONE:
                 raise
-            if error.status not in _GONE:
-                logger.warning("%s/%s isn't told: %s", app.namespace, app.name, error.said)
-                self._written[app.id] = time.monotonic(), news
-            return 1
+            if error.status in _GONE:
+                return
+            logger.warning("%s/%s isn't told: %s", app.namespace, app.name, error.said)
         self._written[app.id] = time.monotonic(), news
-        return 1
 
     async def _create(self, app: Application, name: str) -> None:
         owner = {"apiVersion": _version(app), "kind": app.kind, "name": app.name, "uid": app.id}
@@ -247,6 +275,13 @@ class Teller:
 
     def _admitted(self) -> Mapping[str, Admission]:
         return {each.application: each for each in self._objects.admissions.values()}
+
+
+def _rank(position: int | None) -> int | None:
+    """Return what is the same for positions between which nobody far away is told anew."""
+    if position is None or position <= _NEAR:
+        return position
+    return _NEAR + 1 + int(math.log(position / _NEAR, _FAR))
 
 
 def _message(line: Line, place: Place) -> str:

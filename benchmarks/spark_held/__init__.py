@@ -1,0 +1,1 @@
+"""What ten thousand Spark applications that wait cost on a live API server."""
