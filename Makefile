@@ -117,6 +117,8 @@ spark-plugin: $(SYNCED) ## Build the plugin for Spark, dist/fairstow-spark.jar (
 benchmark-spark: $(SYNCED) ## Run Spark's benchmarks, the short way (five minutes).
 	@$(PHASE) spark-simulator $(PYTHON) -m benchmarks.spark_simulator --quick
 	@$(PHASE) spark-live $(PYTHON) -m benchmarks.spark_live --quick
+	@$(PHASE) build-kubernetes $(PYTHON) -m e2e.controlplane build
+	@$(PHASE) spark-held $(PYTHON) -m benchmarks.spark_held --apps 1000
 
 .PHONY: cluster-up
 cluster-up: $(SYNCED) ## Start a local Kubernetes and say how to reach it.

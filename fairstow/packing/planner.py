@@ -21,9 +21,9 @@ from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
 from fairstow.packing.model import Decision, Goal, Order, Request, RuleSet, Tier
 from fairstow.packing.objective import Level, levels
+from fairstow.packing.outcome import Outcome
 from fairstow.packing.problem import Problem, Roster, pin_satisfied_tiers
 from fairstow.packing.schedule import MOST_CHANGES, Schedule, schedule
-from fairstow.packing.search import Outcome
 from fairstow.packing.task import Task
 
 Solver = Callable[[Task, float], Outcome]

@@ -15,9 +15,8 @@ It ends early when every level meets its bound or stage 5 has solved every level
 large for stage 5, when neighbourhoods stop paying.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fairstow.packing.between import exact
@@ -26,14 +25,13 @@ from fairstow.packing.effort import UNLIMITED, Clock, Meter, spend
 from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.neighbourhoods import Choice, Neighbourhoods
 from fairstow.packing.objective import Level
-from fairstow.packing.problem import Problem, Site
+from fairstow.packing.outcome import Outcome, Report, by_counting
+from fairstow.packing.problem import Site
 from fairstow.packing.relaxation import COLUMNS_PER_SECOND, Relaxation
 from fairstow.packing.repair import Repair
 
 if TYPE_CHECKING:
     from fairstow.packing.task import Task
-
-Report = Callable[["Outcome"], None]
 
 _WHOLE_CLUSTER = 60_000
 """Most (group, node) pairs for which the whole cluster is worth giving to CP-SAT at once."""
@@ -78,21 +76,6 @@ _WITHOUT_SHARE = 0.5
 
 _TIGHTEN_SHARE = 0.1
 """Share of the window kept at most for bounding the levels once the layout is final."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What is known at some moment of a search.
-
-    Attributes:
-        changes: how the best layout differs from the current placement.
-        bounds: by level, the proved bound given what the levels above reached.
-        complete: whether the search ended by itself, not cut off or lost.
-    """
-
-    changes: dict[Site, int]
-    bounds: tuple[int, ...]
-    complete: bool = True
 
 
 class Search:
@@ -391,14 +374,6 @@ class Search:
         for above in task.order[:index]:
             model.hold(above, self._best.value(above))
         return model, model.optimise(task.order[index])
-
-
-def by_counting(level: Level, problem: Problem) -> int:
-    """Bound a level: nobody places more pods than there are, nor disturbs less than nothing."""
-    if not level.places:
-        return 0
-    covered = ((i, g) for i, g in enumerate(problem.groups) if level.covers(g.priority))
-    return sum(g.placed if i in problem.pinned else g.most for i, g in covered)
 
 
 def _tighter(level: Level, one: int, other: int) -> int:

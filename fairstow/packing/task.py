@@ -13,9 +13,9 @@ from fairstow.packing.effort import WORKERS, Clock, Meter
 from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
 from fairstow.packing.objective import Level
+from fairstow.packing.outcome import Outcome, Report, by_counting
 from fairstow.packing.parts import parts, separable, size
 from fairstow.packing.problem import Problem, Site, pin
-from fairstow.packing.search import Outcome, Report, Search, by_counting
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,9 @@ class Task:
 
     def search(self, now: Clock, deadline: float, report: Report) -> Outcome:
         """Search as one part."""
+        # Here: 90 MB of ortools, which a program that asks its solver process doesn't need.
+        from fairstow.packing.search import Search
+
         if self.effort is None:
             return Search(self, now, deadline, report).run()
         fixed = replace(self, workers=WORKERS)

@@ -20,7 +20,7 @@ from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Any
 
-from fairstow.packing.search import Outcome, Report
+from fairstow.packing.outcome import Outcome, Report
 from fairstow.packing.task import Task
 
 _MARGIN = 0.1
@@ -148,6 +148,8 @@ def _signals_held() -> Iterator[None]:
 
 def _serve(pipe: "Connection[Any, Any]") -> None:
     """Answer searches until the other end goes away."""
+    import fairstow.packing.search  # noqa: F401 - ortools, which the window of a search shan't pay for
+
     try:
         pipe.send(True)
         while True:

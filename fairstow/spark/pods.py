@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -132,7 +133,10 @@ class _Pod(msgspec.Struct):
 
 
 def read_pod(raw: msgspec.Raw) -> SparkPod:
-    """Return a watched pod. Raises ValueError where it isn't a pod."""
+    """Return a watched pod. Raises ValueError where it isn't a pod.
+
+    What thousands have in common (users, queues, arguments) is kept once.
+    """
     pod = msgspec.json.decode(raw, type=_Pod)
     meta, spec, status = pod.metadata, pod.spec, pod.status
     labels, marks = meta.labels or {}, meta.annotations or {}
@@ -144,21 +148,21 @@ def read_pod(raw: msgspec.Raw) -> SparkPod:
     ]
     is_driver = labels.get(ROLE) == DRIVER
     return SparkPod(
-        namespace=meta.namespace or "",
+        namespace=intern(meta.namespace or ""),
         name=meta.name,
         uid=meta.uid or "",
         driver=is_driver,
-        app=labels.get(APP, ""),
+        app=intern(labels.get(APP, "")),
         name_of_app=labels.get("spark-app-name", ""),
-        marks={key: value for key, value in marks.items() if key.startswith(_OURS)},
+        marks={intern(key): intern(value) for key, value in marks.items() if key.startswith(_OURS)},
         owners=tuple(each.uid for each in meta.owner_references or ()),
         cores=requests.get(CPU, 0),
         created=seconds(meta.creation_timestamp or "") or 0,
         started=seconds(status.start_time or "") if spec.node_name else None,
         ended=_ended(ends, status),
-        node=spec.node_name,
+        node=intern(spec.node_name),
         gated=any(gate.name == GATE for gate in spec.scheduling_gates or ()),
-        phase=status.phase,
+        phase=intern(status.phase),
         properties=_properties(spec) if is_driver else "",
         arguments=_arguments(spec) if is_driver else (),
         foreign=_foreign(labels, marks, spec.scheduler_name),
@@ -190,4 +194,5 @@ def _is_conf(volume: _Volume) -> bool:
 
 
 def _arguments(spec: _Spec) -> tuple[str, ...]:
-    return next((c.args for c in spec.containers if c.args[:1] == (DRIVER,)), ())
+    found = next((c.args for c in spec.containers if c.args[:1] == (DRIVER,)), ())
+    return tuple(map(intern, found))

@@ -6,10 +6,12 @@ this program began is told once (`resume`), so that nothing is charged twice or 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fairstow.spark.applications import Application
 from fairstow.spark.pods import SparkPod
+
+_NONE: Mapping[str, SparkPod] = {}
 
 
 class Usage:
@@ -17,7 +19,7 @@ class Usage:
 
     def __init__(self) -> None:
         self._gone: dict[str, float] = {}
-        self._there: dict[str, dict[str, SparkPod]] = {}
+        self._there: dict[str, Mapping[str, SparkPod]] = {}
         self._served: dict[str, float] = {}
 
     def resume(self, application: str, served: float) -> None:
@@ -32,8 +34,9 @@ class Usage:
             self._gone.pop(app, None)
             self._served.pop(app, None)
         for app, each in seen.items():
-            pods = {pod.uid: pod for pod in each.pods}
-            for uid, pod in self._there.get(app, {}).items():
+            # One without a node has used nothing yet: ten thousand may wait.
+            pods = {pod.uid: pod for pod in each.pods if pod.started is not None} or _NONE
+            for uid, pod in self._there.get(app, _NONE).items():
                 if uid not in pods:
                     self._gone[app] = self._gone.get(app, 0.0) + pod.used(now)
             self._there[app] = pods

@@ -44,3 +44,11 @@ def test_a_program_runs_from_anywhere_and_says_how_it_is_used(
     assert program.name in reply.stdout
     wrong = [sys.executable, str(program), "--no-such-flag"]
     assert subprocess.run(wrong, cwd=tmp_path, capture_output=True, check=False).returncode == 2
+
+
+def test_the_operator_leaves_the_solver_to_its_own_process() -> None:
+    """Ortools and what it brings take 90 MB of a program that only asks it."""
+    said = "import sys, controllers.runtime; print({'ortools', 'numpy'} & sys.modules.keys())"
+    command = [sys.executable, "-c", said]
+    reply = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert reply.stdout == "set()\n"

@@ -21,9 +21,9 @@ from fairstow.packing.defragment.phases import Found
 from fairstow.packing.defragment.planner import in_order, state_of
 from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.model import Decision, Goal, Proof, Request
+from fairstow.packing.outcome import Outcome
 from fairstow.packing.plan import to_plan
 from fairstow.packing.planner import decide, inline
-from fairstow.packing.search import Outcome
 from fairstow.packing.task import Task
 from fairstow.packing.worker import Worker
 from tests.packing.checker_clusters import GPU, Json, budget, node, pod, rules_broken, step

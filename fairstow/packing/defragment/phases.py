@@ -7,17 +7,20 @@ got: free devices (`Blocks.most`), departures (`counting`), and the bounds of th
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from fairstow.packing.defragment.blocks import Blocks
-from fairstow.packing.defragment.counting import CountingBound
 from fairstow.packing.defragment.greedy import free
 from fairstow.packing.defragment.placeholders import Filled
 from fairstow.packing.effort import Clock
 from fairstow.packing.incumbent import Incumbent
 from fairstow.packing.limits import Limits
+from fairstow.packing.outcome import Outcome
 from fairstow.packing.problem import Site
-from fairstow.packing.search import Outcome
 from fairstow.packing.task import Task
+
+if TYPE_CHECKING:
+    from fairstow.packing.defragment.counting import CountingBound
 
 Solve = Callable[[Task, float], Outcome]
 
@@ -134,7 +137,10 @@ class Phases:
         counted = counting.least_cost(deadline - self.now())
         return Found(filled.moves(changes), totals, tuple(proved), max(least, counted or 0))
 
-    def _counting(self, now: Incumbent) -> CountingBound:
+    def _counting(self, now: Incumbent) -> "CountingBound":
+        # Here: 90 MB of ortools, which the operator needs for nothing else.
+        from fairstow.packing.defragment.counting import CountingBound
+
         levels = range(len(self.blocks.sizes))
         at = [[self.blocks.count(n, i, room) for i in levels] for n, room in enumerate(now.room)]
         return CountingBound(self.blocks, at, self.moves, now.problem.rules.move_cost)
