@@ -59,6 +59,7 @@ LISTS = 30
 PATIENCE = 1_800.0
 _IDLE_SECONDS = 30.0
 _SETTLE_SECONDS = 15.0
+_CORES = 10
 _ADMISSIONS = f"/apis/fairstow.dev/v1alpha1/namespaces/{NAME}/sparkadmissions"
 _PODS = f"/api/v1/namespaces/{NAME}/pods"
 
@@ -102,11 +103,11 @@ def waiting(stored: Json, apps: int, users: int) -> Iterator[Json]:
 
 
 async def fill(cluster: Cluster, etcd: Etcd, apps: int, users: int) -> None:
-    """Have a queue of two cores, a driver that has them, and those that wait."""
+    """Have a queue, a driver that has all of its cores, and those that wait."""
     group = "fairstow.dev/v1alpha1"
     meta = {"name": NAME, "labels": {QUEUE: NAME}}
     cluster.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": meta}])
-    queue = {"metadata": {"name": NAME}, "spec": {"cores": 1}}
+    queue = {"metadata": {"name": NAME}, "spec": {"cores": _CORES}}
     cluster.apply([{"apiVersion": group, "kind": "SparkQueue"} | queue])
     cluster.wait(lambda: cluster.get("-n", NAME, "serviceaccount", "default"), "its account")
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -115,6 +116,7 @@ async def fill(cluster: Cluster, etcd: Etcd, apps: int, users: int) -> None:
         await api.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node"} | node)
         first = driver("running", "user-000@example.com", nodeName="node")
         first["metadata"]["annotations"][ADMITTED] = now
+        first["spec"]["containers"][0]["resources"]["requests"]["cpu"] = str(_CORES)
         await api.create(_PODS, first)
         status = {"status": {"phase": "Running", "startTime": now}}
         await api.patch(f"{_PODS}/running/status", status)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MANAGER = "fairstow-spark"
-MOST_WRITES = 200
+MOST_WRITES = 100
 _AT_ONCE = 8
 _NEAR = 50
 """Positions up to which each counts as news."""
