@@ -51,6 +51,8 @@ _FAR = 1.1
 """Behind them, what a position has to change by."""
 _AGAIN_SECONDS = 60.0
 """After which a status is written though it says nothing new but times and amounts."""
+_AGAIN = 10
+"""Of those so many a turn, whoever else has news; more where there is room."""
 _VERSION = "fairstow.dev/v1alpha1"
 _GONE = (404, 409)
 """Its object goes, or our watch is behind."""
@@ -89,6 +91,7 @@ class Teller:
         for app_id, reason in decision.release:
             places[app_id] = Place(id=app_id, reason=reason)
         due: list[tuple[Application, SparkAdmissionStatus]] = []
+        again: list[tuple[Application, SparkAdmissionStatus]] = []
         by_id = {app.id: app for app in seen.apps}
         order = [by_id[each] for each in places if each in by_id]
         others = [
@@ -105,18 +108,19 @@ class Teller:
             if place is None or not self._knows(seen, app, place):
                 timed = None if place is None else decision.line.timed(place)
                 status = self._status(seen, app, timed, usage, now)
-                if self._news(app, status) is not None:
-                    due.append((app, status))
+                if (news := self._news(app, status)) is not None:
+                    told = self._written.get(app.id, (0.0, None))[1] == news
+                    (again if told else due).append((app, status))
             if place is not None:
                 said = partial(_message, decision.line, place)
                 self._say(app, place.reason, said, _mark(place.position))
-        await self._write_all(due)
+        await self._write_all([*again[:_AGAIN], *due, *again[_AGAIN:]][:MOST_WRITES])
         self._forget(seen)
         await self._queue(seen, decision, now)
 
     def _knows(self, seen: Seen, app: Application, place: Place) -> bool:
-        """Whether one that is far from its turn was told so, as `_write` would find: cheaply."""
-        if place.position is None or place.position <= _NEAR or app.id in seen.reserved:
+        """Whether one that is far from its turn was told so, as `_news` would find: cheaply."""
+        if not _far(place.position) or app.id in seen.reserved:
             return False
         news = (Phase.WAITING.value, _rank(place.position), place.reason.value, None, "")
         _, said = self._written.get(app.id, (0.0, ()))
@@ -157,7 +161,8 @@ class Teller:
     def _news(self, app: Application, status: SparkAdmissionStatus) -> News | None:
         """Return what is remembered of a status once it is written; None where it isn't news."""
         there = self._objects.admission_of(app)
-        far = status.position is not None and status.position > _NEAR
+        # Told again for nothing, thousands would keep others from ever being told.
+        far = status.phase == Phase.WAITING.value and _far(status.position)
         until = status.reservation.until if status.reservation else ""
         news = (status.phase, _rank(status.position), status.reason, status.admitted_at, until)
         at, said = self._written.get(app.id, (float("-inf"), ()))
@@ -282,6 +287,11 @@ def _rank(position: int | None) -> int | None:
     if position is None or position <= _NEAR:
         return position
     return _NEAR + 1 + int(math.log(position / _NEAR, _FAR))
+
+
+def _far(position: int | None) -> bool:
+    """Whether one that waits isn't about to go: it is far from its turn, or has none."""
+    return position is None or position > _NEAR
 
 
 def _message(line: Line, place: Place) -> str:

@@ -12,10 +12,10 @@ from typing import Any, cast
 import pytest
 
 from controllers.spark.acting import Hands
-from controllers.spark.objects import Admission, Known, SparkObjects
+from controllers.spark.objects import Admission, Known, SparkObjects, admission_name
 from controllers.spark.queues import Seen
 from controllers.spark.sizing import MOST_READ, Sizes
-from controllers.spark.telling import Teller
+from controllers.spark.telling import MOST_WRITES, Teller
 from fairstow.api import Reason
 from fairstow.cluster.live import LiveCluster
 from fairstow.kube.aio.api import Api
@@ -90,6 +90,30 @@ def test_what_has_ended_is_told_once() -> None:
     there = {f"team/{each.name}-{each.id[:8]}": Admission("", each.id, known) for each in over}
     tell(api, [*over, waiting("next", "open")], there)
     assert api.written == ["next-next"]
+
+
+@pytest.mark.parametrize("reason", [Reason.NEVER_FITS, Reason.WAITS_FOR_CORES])
+def test_who_was_told_keeps_nobody_from_being_told(
+    monkeypatch: pytest.MonkeyPatch, reason: Reason
+) -> None:
+    """However slowly turns come: each tells somebody who knows nothing yet."""
+    api = Refusing(0)
+    apps = [waiting(f"job-{number:03d}", "open") for number in range(250)]
+    begun = [app(f"run-{number:03d}", "ana", phase=Phase.RUNNING) for number in range(250)]
+    objects = SparkObjects(cast(Api, api))
+    said = cast(Recorder, SimpleNamespace(record=lambda *_, **__: None))
+    teller = Teller(cast(Api, api), objects, said)
+    seen = Seen("q", None, [*begun, *apps], Account(FairQueue(1), Estimates()), {})
+    waits = [Waiting(id=each.id, user=each.user, first=1) for each in apps]
+    for turn in range(5):
+        monkeypatch.setattr("controllers.spark.telling.time.monotonic", lambda at=turn: 100.0 * at)
+        line = Line(waits, {each.id: reason for each in apps})
+        asyncio.run(teller.tell(seen, Decision(line=line), Usage(), 0.0))
+        assert len(set(api.written)) >= 0.9 * MOST_WRITES * (turn + 1)
+        for each in seen.apps:
+            known = Admission("", each.id, Known(phase="Waiting"))
+            if admission_name(each) in api.written:
+                objects._admissions.found[f"{each.namespace}/{admission_name(each)}"] = known
 
 
 def test_a_name_that_is_cut_is_still_a_name() -> None:
