@@ -2,11 +2,41 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from benchmarks.provenance import provenance
+
+BOUNDS = Path(__file__).with_name("bounds.yaml")
+
+
+def exceeded(benchmark: str, label: str, figures: Mapping[str, Any]) -> list[str]:
+    """Return which figures exceed their `at_most` of bounds.yaml, a sentence each."""
+    bounds = yaml.safe_load(BOUNDS.read_text())[benchmark]
+    return [
+        f"{label}: {name}: {figures[name]}, at most {bound['at_most']}"
+        for name, bound in bounds.items()
+        if figures[name] > bound["at_most"]
+    ]
+
+
+def columns(
+    rows: Iterable[tuple[str, str, str]], heads: Sequence[str], sizes: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Return the lines of a Markdown table with a column for each size.
+
+    Args:
+        rows: of each the figure's name, its title and its format.
+        heads: what stands over each size.
+        sizes: their figures.
+    """
+    lines = [f"| | {' | '.join(heads)} |", "|---" + "|---:" * len(sizes) + "|"]
+    for name, title, form in rows:
+        lines.append(f"| {title} | {' | '.join(form.format(size[name]) for size in sizes)} |")
+    return lines
 
 
 def verdict(missed: Iterable[str]) -> int:

@@ -30,11 +30,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from benchmarks.closing import exceeded
 from benchmarks.provenance import provenance
 
-BOUNDS = Path(__file__).resolve().parents[1] / "bounds.yaml"
 NGINX = """
 daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 8192; }}
@@ -84,14 +82,9 @@ def main() -> int:
 
 def judge(result: Figures, lost: int) -> list[str]:
     """Return what misses a bound, a sentence each."""
-    bounds = yaml.safe_load(BOUNDS.read_text(encoding="utf-8"))["gateway"]
     measured = {"lost": lost, "peak_mb": result["memory"]["peak_mb"]}
     measured["cpu_us"] = result["gateway_cpu_us"]
-    return [
-        f"{name}: {measured[name]}, at most {bound['at_most']}"
-        for name, bound in bounds.items()
-        if measured[name] > bound["at_most"]
-    ]
+    return exceeded("gateway", "gateway", measured)
 
 
 def _arm(port: int, pid: int | None, streams: int, steps: int) -> Figures:

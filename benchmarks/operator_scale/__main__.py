@@ -30,11 +30,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import yaml
 from rich.console import Console
 from rich.markdown import Markdown
 
-from benchmarks.closing import verdict
+from benchmarks.closing import exceeded, verdict
 from benchmarks.operator_scale import objects, report
 from benchmarks.operator_scale.load import collection, path
 from benchmarks.operator_scale.meter import (
@@ -62,7 +61,6 @@ if TYPE_CHECKING:
 
     from e2e.controlplane.client import Cluster
 
-BOUNDS = Path(__file__).resolve().parents[1] / "bounds.yaml"
 RATE = 50.0
 PATIENCE = 600.0
 _AT_ONCE = 24
@@ -311,12 +309,10 @@ def measure(nodes: int, asked: argparse.Namespace, folder: Path) -> Json:
 
 def judge(sizes: Sequence[Json]) -> list[str]:
     """Return what misses a bound, a sentence each."""
-    bounds: Json = yaml.safe_load(BOUNDS.read_text())["operator_scale"]
     return [
-        f"{size['nodes']} nodes: {name}: {size[name]}, at most {bound['at_most']}"
+        sentence
         for size in sizes
-        for name, bound in bounds.items()
-        if size[name] > bound["at_most"]
+        for sentence in exceeded("operator_scale", f"{size['nodes']} nodes", size)
     ]
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.closing import rewrite
+from benchmarks.closing import columns, rewrite
 from benchmarks.operator_scale.meter import quantile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,11 +61,7 @@ def table(record: Json) -> str:
         f"parts of {record['seconds']:.0f} s."
     )
     heads = [f"{size['nodes']:,} nodes" for size in sizes]
-    lines = [said, "", f"| | {' | '.join(heads)} |"]
-    lines.append("|---" * (len(sizes) + 1) + "|")
-    for name, title, form in _ROWS:
-        lines.append(f"| {title} | {' | '.join(form.format(s[name]) for s in sizes)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([said, "", *columns(_ROWS, heads, sizes)]) + "\n"
 
 
 def write(record: Json) -> None:

@@ -31,12 +31,10 @@ _AT_ONCE = 100
 def copies(stored: Json, wanted: Iterable[Json]) -> Iterator[Json]:
     """Yield what the API server would store for objects like one that it has stored already."""
     for each in wanted:
-        name, uid = each["metadata"]["name"], str(uuid.uuid4())
-        copied = stored | {"metadata": stored["metadata"] | {"name": name, "uid": uid}}
-        if each["kind"] == "Node":
-            copied["metadata"]["labels"] = each["metadata"]["labels"]
-        else:
-            copied["spec"] = stored["spec"] | {"nodeName": each["spec"]["nodeName"]}
+        own = each["metadata"] | {"uid": str(uuid.uuid4())}
+        copied = stored | {"metadata": stored["metadata"] | own}
+        if node := each.get("spec", {}).get("nodeName"):
+            copied["spec"] = stored["spec"] | {"nodeName": node}
         copied["metadata"].pop("resourceVersion", None)  # etcd counts those
         yield copied
 

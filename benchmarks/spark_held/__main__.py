@@ -24,20 +24,18 @@ import asyncio
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import yaml
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import Progress
 
-from benchmarks.closing import rewrite, save, verdict
+from benchmarks.closing import columns, exceeded, rewrite, save, verdict
 from benchmarks.operator_scale.meter import cpu_seconds, megabytes, quantile
-from benchmarks.operator_scale.seed import Etcd
+from benchmarks.operator_scale.seed import Etcd, copies
 from benchmarks.provenance import provenance
 from e2e.controlplane.build import KUBERNETES
 from e2e.controlplane.cluster import LocalCluster
@@ -88,18 +86,11 @@ def driver(name: str, user: str, **more: Any) -> Json:
     }
 
 
-def waiting(stored: Json, apps: int, users: int) -> Iterator[Json]:
-    """Yield drivers like one that the API server has stored, of the users in turn."""
-    for number in range(1, apps):
-        name = f"job-{number:05d}"
-        meta = stored["metadata"] | {
-            "name": name,
-            "uid": str(uuid.uuid4()),
-            "labels": {"spark-role": "driver", "spark-app-selector": f"spark-{name}"},
-            "annotations": {QUEUE: NAME, USER: f"user-{number % users:03d}@example.com"},
-        }
-        meta.pop("resourceVersion", None)  # etcd counts those
-        yield stored | {"metadata": meta}
+def waiting(apps: int, users: int) -> Iterator[Json]:
+    """Yield drivers that wait, of the users in turn."""
+    for number in range(apps):
+        user = f"user-{number % users:03d}@example.com"
+        yield driver(f"job-{number:05d}", user, schedulingGates=[{"name": GATE}])
 
 
 async def fill(cluster: Cluster, etcd: Etcd, apps: int, users: int) -> None:
@@ -120,12 +111,8 @@ async def fill(cluster: Cluster, etcd: Etcd, apps: int, users: int) -> None:
         await api.create(_PODS, first)
         status = {"status": {"phase": "Running", "startTime": now}}
         await api.patch(f"{_PODS}/running/status", status)
-        gates = [{"name": GATE}]
-        name = "job-00000"
-        stored = await api.create(
-            _PODS, driver(name, "user-000@example.com", schedulingGates=gates)
-        )
-        etcd.put(waiting(stored, apps, users))
+        one, *others = waiting(apps, users)
+        etcd.put(copies(await api.create(_PODS, one), others))
 
 
 async def told(api: Api, apps: int) -> None:
@@ -229,23 +216,16 @@ def table(sizes: list[Json], users: int) -> str:
         f"{about['date']}, commit {about['commit']}, {about['cores']} cores, Kubernetes "
         f"{KUBERNETES}; applications of {users} users, one run each."
     )
-    heads = " | ".join(f"{size['apps']:,} that wait" for size in sizes)
-    lines = [said, "", f"| | {heads} |", "|---" + "|---:" * len(sizes) + "|"]
-    for name, title, form in _ROWS:
-        lines.append(f"| {title} | {' | '.join(form.format(s[name]) for s in sizes)} |")
-    return "\n".join(lines) + "\n"
+    heads = [f"{size['apps']:,} that wait" for size in sizes]
+    return "\n".join([said, "", *columns(_ROWS, heads, sizes)]) + "\n"
 
 
 def judge(sizes: list[Json]) -> list[str]:
     """Return what misses a bound, a sentence each."""
-    bounds: Json = yaml.safe_load((ROOT / "benchmarks" / "bounds.yaml").read_text())[
-        __package__.rpartition(".")[2]
-    ]
     return [
-        f"{size['apps']} applications: {name}: {size[name]}, at most {bound['at_most']}"
+        sentence
         for size in sizes
-        for name, bound in bounds.items()
-        if size[name] > bound["at_most"]
+        for sentence in exceeded("spark_held", f"{size['apps']} applications", size)
     ]
 
 

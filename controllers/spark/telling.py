@@ -47,7 +47,7 @@ MOST_WRITES = 100
 _AT_ONCE = 8
 _NEAR = 50
 """Positions up to which each counts as news."""
-_FAR = 1.1
+_STEP = 1.1
 """Behind them, what a position has to change by."""
 _AGAIN_SECONDS = 60.0
 """After which a status is written though it says nothing new but times and amounts."""
@@ -63,6 +63,7 @@ _LOUD = {Reason.WAITED_TOO_LONG, Reason.PODS_LATE, Reason.MISSED, Reason.EXCEEDS
 
 
 News = tuple[object, ...]
+Telling = tuple[Application, SparkAdmissionStatus, News]
 
 
 class Teller:
@@ -90,8 +91,8 @@ class Teller:
         places = {place.id: place for place in decision.line.places}
         for app_id, reason in decision.release:
             places[app_id] = Place(id=app_id, reason=reason)
-        due: list[tuple[Application, SparkAdmissionStatus]] = []
-        again: list[tuple[Application, SparkAdmissionStatus]] = []
+        due: list[Telling] = []
+        again: list[Telling] = []
         by_id = {app.id: app for app in seen.apps}
         order = [by_id[each] for each in places if each in by_id]
         others = [
@@ -108,9 +109,9 @@ class Teller:
             if place is None or not self._knows(seen, app, place):
                 timed = None if place is None else decision.line.timed(place)
                 status = self._status(seen, app, timed, usage, now)
-                if (news := self._news(app, status)) is not None:
-                    told = self._written.get(app.id, (0.0, None))[1] == news
-                    (again if told else due).append((app, status))
+                news = _news(status)
+                if self._is_due(app, status, news):
+                    (again if self._said(app)[1] == news else due).append((app, status, news))
             if place is not None:
                 said = partial(_message, decision.line, place)
                 self._say(app, place.reason, said, _mark(place.position))
@@ -119,12 +120,11 @@ class Teller:
         await self._queue(seen, decision, now)
 
     def _knows(self, seen: Seen, app: Application, place: Place) -> bool:
-        """Whether one that is far from its turn was told so, as `_news` would find: cheaply."""
+        """Whether one that is far from its turn was told so, as `_is_due` would find: cheaply."""
         if not _far(place.position) or app.id in seen.reserved:
             return False
         news = (Phase.WAITING.value, _rank(place.position), place.reason.value, None, "")
-        _, said = self._written.get(app.id, (0.0, ()))
-        return said == news and self._objects.admission_of(app) is not None
+        return self._said(app)[1] == news and self._objects.admission_of(app) is not None
 
     def _status(
         self, seen: Seen, app: Application, place: Place | None, usage: Usage, now: float
@@ -143,41 +143,42 @@ class Teller:
     async def reserve(self, seen: Seen, app: Application, usage: Usage, now: float) -> None:
         """Write down which room is kept for an application, before it is let go."""
         place = Place(id=app.id, reason=Reason.KEEPING_ROOM)
-        await self._write(app, self._status(seen, app, place, usage, now))
+        status = self._status(seen, app, place, usage, now)
+        news = _news(status)
+        if self._is_due(app, status, news):
+            await self._write(app, status, news)
 
-    async def _write_all(self, due: Iterable[tuple[Application, SparkAdmissionStatus]]) -> None:
+    async def _write_all(self, due: Iterable[Telling]) -> None:
         """Write statuses, some at once; raises the first error when none is being written."""
         left = iter(due)
 
         async def writer() -> None:
-            for app, status in left:
-                await self._write(app, status)
+            for telling in left:
+                await self._write(*telling)
 
         ended = await asyncio.gather(*(writer() for _ in range(_AT_ONCE)), return_exceptions=True)
         for error in ended:
             if error is not None:
                 raise error
 
-    def _news(self, app: Application, status: SparkAdmissionStatus) -> News | None:
-        """Return what is remembered of a status once it is written; None where it isn't news."""
+    def _said(self, app: Application) -> tuple[float, News]:
+        """Return when an application was last told, and what."""
+        return self._written.get(app.id, (float("-inf"), ()))
+
+    def _is_due(self, app: Application, status: SparkAdmissionStatus, news: News) -> bool:
+        """Whether a status is to be written: it says something new, or was written long ago."""
         there = self._objects.admission_of(app)
         # Told again for nothing, thousands would keep others from ever being told.
         far = status.phase == Phase.WAITING.value and _far(status.position)
-        until = status.reservation.until if status.reservation else ""
-        news = (status.phase, _rank(status.position), status.reason, status.admitted_at, until)
-        at, said = self._written.get(app.id, (float("-inf"), ()))
+        at, said = self._said(app)
         lately = time.monotonic() - at < _AGAIN_SECONDS
         if said == news and (lately or (far and there is not None)):
-            return None
-        if status.phase == Phase.ENDED.value and (there is None or there.status.phase == "Ended"):
-            return None  # ended drivers' pods stay, thousands of them
-        return news
+            return False
+        # Ended drivers' pods stay, thousands of them.
+        ended = status.phase == Phase.ENDED.value
+        return not (ended and (there is None or there.status.phase == "Ended"))
 
-    async def _write(self, app: Application, status: SparkAdmissionStatus) -> None:
-        """Write a status if it says something new."""
-        news = self._news(app, status)
-        if news is None:
-            return
+    async def _write(self, app: Application, status: SparkAdmissionStatus, news: News) -> None:
         name = admission_name(app)
         try:
             if self._objects.admission_of(app) is None:
@@ -282,11 +283,17 @@ class Teller:
         return {each.application: each for each in self._objects.admissions.values()}
 
 
+def _news(status: SparkAdmissionStatus) -> News:
+    """Return what makes a status another one than that of before."""
+    until = status.reservation.until if status.reservation else ""
+    return status.phase, _rank(status.position), status.reason, status.admitted_at, until
+
+
 def _rank(position: int | None) -> int | None:
     """Return what is the same for positions between which nobody far away is told anew."""
     if position is None or position <= _NEAR:
         return position
-    return _NEAR + 1 + int(math.log(position / _NEAR, _FAR))
+    return _NEAR + 1 + int(math.log(position / _NEAR, _STEP))
 
 
 def _far(position: int | None) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from fairstow.semantic_cache.guard import judge
-from fairstow.semantic_cache.guard.objection import Objection
+from fairstow.semantic_cache.guard.rules import Objection
 from fairstow.semantic_cache.verifier import probability, trained
 
 

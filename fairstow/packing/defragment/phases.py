@@ -138,7 +138,7 @@ class Phases:
         return Found(filled.moves(changes), totals, tuple(proved), max(least, counted or 0))
 
     def _counting(self, now: Incumbent) -> "CountingBound":
-        # Here: 90 MB of ortools, which the operator needs for nothing else.
+        # Here: 90 MB of ortools, which the operator has no other use for.
         from fairstow.packing.defragment.counting import CountingBound
 
         levels = range(len(self.blocks.sizes))

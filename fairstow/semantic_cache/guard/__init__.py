@@ -17,9 +17,8 @@ import msgspec
 
 from fairstow.semantic_cache.guard.alignment import Alignment, align
 from fairstow.semantic_cache.guard.language import english
-from fairstow.semantic_cache.guard.objection import Objection
 from fairstow.semantic_cache.guard.reading import Reading, read
-from fairstow.semantic_cache.guard.rules import objections
+from fairstow.semantic_cache.guard.rules import Objection, objections
 
 _READINGS = 4_096
 _MOST_OBJECTIONS = 20

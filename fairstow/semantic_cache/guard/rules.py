@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import combinations, pairwise, product
 
+import msgspec
+
 from fairstow.semantic_cache.guard.alignment import Alignment, Match
 from fairstow.semantic_cache.guard.language import Language
-from fairstow.semantic_cache.guard.objection import Objection
 from fairstow.semantic_cache.guard.reading import Quantity, Reading
-from fairstow.semantic_cache.guard.voice import turned, voices
+from fairstow.semantic_cache.guard.voice import turned
 
 _NEAR = 1e-6
 _EXACT = 15
@@ -30,6 +31,14 @@ _BE, _ABOUT = (("is",), ("are",)), frozenset({"with", "about", "for"})
 _FORMS = frozenset({"why", "who", "when", "where"})
 
 
+class Objection(msgspec.Struct, frozen=True):
+    """Why not: the rule, and what either text says."""
+
+    rule: str
+    a: str
+    b: str
+
+
 def objections(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterator[Objection]:
     """Yield every objection; the first is enough to say no."""
     if not how.matches and not a.quantities and a.tokens != b.tokens:
@@ -43,8 +52,11 @@ def objections(a: Reading, b: Reading, how: Alignment, language: Language) -> It
     yield from _tense(a, b, how, language)
     yield from _scope(a, b, language)
     yield from _names(how)
-    yield from _roles(a, b, how, language)
-    yield from voices(a, b, how, language)
+    voices = list(turned(a, b, how, language))
+    yield from _roles(a, b, how, [verb for verb, kept in voices if not kept], language)
+    for verb, kept in voices:
+        if kept:
+            yield Objection("voice", verb.a.text, verb.b.text)
 
 
 def _quantities(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterator[Objection]:
@@ -204,8 +216,10 @@ def _names(how: Alignment) -> Iterator[Objection]:
         yield Objection("name", " ".join(here), " ".join(there))
 
 
-def _roles(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterator[Objection]:
-    """Who does what to whom: the same words in exchanged places."""
+def _roles(
+    a: Reading, b: Reading, how: Alignment, turns: Iterable[Match], language: Language
+) -> Iterator[Objection]:
+    """Who does what to whom: the same words in exchanged places, but around verbs that turn."""
     for match in how.matches:
         governed = (match.a.governor, match.b.governor)
         amount = not match.a.bases.isdisjoint(language.file.units)
@@ -223,7 +237,6 @@ def _roles(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterat
     yield from _pronouns(a, b, how, language)
     yield from _choice(a, b, how)
     yield from _inverted(a, b, how)
-    turns = turned(a, b, how, language)
     for one, other in exchanged(how, language):
         if any(one.a.at <= verb.a.at <= other.a.at for verb in turns):
             continue  # was sued by Apple, did Apple sue
@@ -241,13 +254,13 @@ def _roles(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterat
 def _compared(a: Reading, b: Reading, pair: tuple[Match, Match], language: Language) -> bool:
     """Whether both ask how the two differ: x and y, y and x; but not: from x to y."""
     one, other = pair
+    turning = language.pivots - language.joints - _FROM
     for reading, tokens in (
         (a, a.tokens[one.a.at + 1 : other.a.at]),
         (b, b.tokens[other.b.at + 1 : one.b.at]),
     ):
         asked = any(word.bases & language.symmetric for word in reading.words)
         joined = not (language.joints | _FROM).isdisjoint(tokens)
-        turning = language.pivots - language.joints - _FROM
         if not (asked and joined and turning.isdisjoint(tokens)):
             return False
     return True

@@ -15,7 +15,6 @@ from enum import Enum, auto
 
 from fairstow.semantic_cache.guard.alignment import Alignment, Match
 from fairstow.semantic_cache.guard.language import Language
-from fairstow.semantic_cache.guard.objection import Objection
 from fairstow.semantic_cache.guard.reading import Reading
 
 _REACH = 6
@@ -30,22 +29,13 @@ class Voice(Enum):
     UNSURE = auto()
 
 
-def voices(a: Reading, b: Reading, how: Alignment, language: Language) -> Iterator[Objection]:
-    """Yield an objection for each verb whose parties don't change places with its voice."""
-    for match, kept in _turned(a, b, how, language):
-        if kept:
-            yield Objection("voice", match.a.text, match.b.text)
-
-
-def turned(a: Reading, b: Reading, how: Alignment, language: Language) -> frozenset[Match]:
-    """Return the verbs whose parties change places with their voice, as they have to."""
-    return frozenset(match for match, kept in _turned(a, b, how, language) if not kept)
-
-
-def _turned(
+def turned(
     a: Reading, b: Reading, how: Alignment, language: Language
 ) -> Iterator[tuple[Match, bool]]:
-    """Yield verbs that are passive in one text alone, and whether somebody kept their place."""
+    """Yield verbs that are passive in one text alone, and whether somebody kept their place.
+
+    Then it is another question; where the parties change places with the voice, it is the same.
+    """
     forth = {match.a.at: match.b.at for match in how.matches}
     back = {match.b.at: match.a.at for match in how.matches}
     for match in how.matches:
