@@ -114,7 +114,7 @@ spark-plugin: $(SYNCED) ## Build the plugin for Spark, dist/fairstow-spark.jar (
 	@$(PHASE) spark-plugin $(PYTHON) -m tools.spark_plugin
 
 .PHONY: benchmark-spark
-benchmark-spark: $(SYNCED) ## Run Spark's benchmarks, the short way (five minutes).
+benchmark-spark: $(SYNCED) ## Run Spark's benchmarks, the short way (six minutes).
 	@$(PHASE) spark-simulator $(PYTHON) -m benchmarks.spark_simulator --quick
 	@$(PHASE) spark-live $(PYTHON) -m benchmarks.spark_live --quick
 	@$(PHASE) build-kubernetes $(PYTHON) -m e2e.controlplane build
